@@ -1,0 +1,104 @@
+"""One row per head: its name, what it returns, its weights, and the layers its TF file lists.
+
+Adding a head is one row here, two twin classes, and its weight rows; loading, conversion and the tests read this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deberta_core import outputs
+from deberta_core.config import BaseConfig
+from deberta_core.weight_names import (
+    CHOICE_CLASSIFIER,
+    CLASSIFIER,
+    LEGACY_MLM,
+    POOLER,
+    PUBLISHED_MLM,
+    QA_OUTPUTS,
+    REPLACED_TOKEN,
+    UNTIED_DECODER,
+    Row,
+    Weight,
+    body_weights,
+    head_weights,
+)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model class of the zoo.
+
+    Attributes:
+        name: what follows ``Deberta`` or ``DebertaV2`` in the class name.
+        output: class of its outputs.
+        rows: weights beside the encoder's, given the config.
+        tf_layers: top-level layers of its ``tf_model.h5``, in order, weightless ones included.
+        labels: shape of the labels, in letters.
+    """
+
+    name: str
+    output: type[outputs.ModelOutput]
+    rows: Callable[[BaseConfig], tuple[Row, ...]]
+    tf_layers: tuple[str, ...]
+    labels: str = ""
+
+
+def mlm_rows(config: BaseConfig) -> tuple[Row, ...]:
+    """Weights of the masked-LM head that ``config.mlm_head`` (or, for ``auto``, ``config.legacy``) names."""
+    if uses_legacy_mlm(config):
+        return LEGACY_MLM if config.tie_word_embeddings else (*LEGACY_MLM, UNTIED_DECODER)
+    return PUBLISHED_MLM
+
+
+def uses_legacy_mlm(config: BaseConfig) -> bool:
+    """Whether the masked-LM head is ``cls.predictions`` and not ``lm_predictions.lm_head``."""
+    return config.mlm_head == "legacy" or (config.mlm_head == "auto" and config.legacy)
+
+
+HEADS: dict[str, Head] = {
+    head.name: head
+    for head in (
+        Head("Model", outputs.BaseModelOutput, lambda c: (), ("deberta",)),
+        Head("ForMaskedLM", outputs.MaskedLMOutput, mlm_rows, ("deberta", "cls"), "B L"),
+        Head(
+            "ForSequenceClassification", outputs.SequenceClassifierOutput, lambda c: (POOLER, CLASSIFIER),
+            ("deberta", "pooler", "cls_dropout", "classifier"), "B",
+        ),
+        Head(
+            "ForTokenClassification", outputs.TokenClassifierOutput, lambda c: (CLASSIFIER,),
+            ("deberta", "dropout", "classifier"), "B L",
+        ),
+        Head("ForQuestionAnswering", outputs.QuestionAnsweringModelOutput, lambda c: (QA_OUTPUTS,), ("deberta", "qa_outputs"), "B"),
+        Head(
+            "ForMultipleChoice", outputs.MultipleChoiceModelOutput, lambda c: (POOLER, CHOICE_CLASSIFIER),
+            ("deberta", "dropout", "pooler", "classifier"), "B",
+        ),
+        Head(
+            "ForReplacedTokenDetection", outputs.ReplacedTokenOutput, lambda c: REPLACED_TOKEN,
+            ("deberta", "mask_predictions"), "B L",
+        ),
+    )
+}  # fmt: skip
+
+
+def weights(config: BaseConfig, head: str = "Model") -> dict[str, Weight]:
+    """Every weight of a model by its full PyTorch key (``deberta.`` included), encoder first.
+
+    Args:
+        config: which switches are on.
+        head: key of ``HEADS``.
+    """
+    return {**body_weights(config), **head_weights(config, HEADS[head].rows(config))}
+
+
+def parameter_count(config: BaseConfig, head: str = "Model") -> int:
+    """Number of trainable scalars of a model."""
+    total = 0
+    for weight in weights(config, head).values():
+        size = 1
+        for axis in weight.shape:
+            size *= axis
+        total += size
+    return total

@@ -1,0 +1,85 @@
+"""What models return, in both frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+
+class ModelOutput(dict[str, Any]):
+    """A dict whose entries are also attributes and, in order, items by number.
+
+    Absent entries are not stored: ``out.loss`` is then ``None`` and ``out[0]`` the first entry that is there. It
+    rebuilds from ``type(out)(mapping)``, which is what nested-structure tools of both frameworks do.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **entries: Any) -> None:
+        given = {**dict(values), **entries}
+        super().__init__({k: given[k] for k in (*self.names, *given) if k in given and given[k] is not None})
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).names:
+            return self.get(name)
+        raise AttributeError(f"{type(self).__name__} has no entry {name!r}, expected one of {', '.join(self.names)}")
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, slice)):
+            return self.to_tuple()[key]
+        return super().__getitem__(key)
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The entries that are there, in order."""
+        return tuple(self.values())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)
+
+
+class BaseModelOutput(ModelOutput):
+    """``last_hidden_state`` ``[B, L, H]``, and on request ``hidden_states`` (layers + 1) and ``attentions`` (layers)."""
+
+    names = ("last_hidden_state", "hidden_states", "attentions")
+
+
+class MaskedLMOutput(ModelOutput):
+    """Scalar ``loss`` and ``logits`` ``[B, L, V]``."""
+
+    names = ("loss", "logits", "hidden_states", "attentions")
+
+
+class SequenceClassifierOutput(ModelOutput):
+    """Scalar ``loss`` and ``logits`` ``[B, Y]``."""
+
+    names = ("loss", "logits", "hidden_states", "attentions")
+
+
+class TokenClassifierOutput(ModelOutput):
+    """Scalar ``loss`` and ``logits`` ``[B, L, Y]``."""
+
+    names = ("loss", "logits", "hidden_states", "attentions")
+
+
+class QuestionAnsweringModelOutput(ModelOutput):
+    """Scalar ``loss``, ``start_logits`` and ``end_logits`` ``[B, L]``."""
+
+    names = ("loss", "start_logits", "end_logits", "hidden_states", "attentions")
+
+
+class MultipleChoiceModelOutput(ModelOutput):
+    """Scalar ``loss`` and ``logits`` ``[B, C]``."""
+
+    names = ("loss", "logits", "hidden_states", "attentions")
+
+
+class ReplacedTokenOutput(ModelOutput):
+    """Scalar ``loss`` and ``logits`` ``[B, L]``."""
+
+    names = ("loss", "logits", "hidden_states", "attentions")
+
+
+OUTPUTS = (
+    BaseModelOutput, MaskedLMOutput, SequenceClassifierOutput, TokenClassifierOutput, QuestionAnsweringModelOutput,
+    MultipleChoiceModelOutput, ReplacedTokenOutput,
+)  # fmt: skip
