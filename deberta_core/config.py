@@ -33,7 +33,7 @@ CONFIG_NAME = "config.json"
 FOREIGN_KEYS = frozenset(
     "architectures auto_map bos_token_id chunk_size_feed_forward decoder discriminator dtype embedding_sharing "
     "eos_token_id finetuning_task generator gradient_checkpointing is_decoder is_encoder_decoder padding_idx pooling "
-    "pruned_heads sep_token_id summary_activation summary_last_dropout summary_type summary_use_proj task_specific_params "
+    "sep_token_id summary_activation summary_last_dropout summary_type summary_use_proj task_specific_params "
     "tf_legacy_loss tokenizer_class torch_dtype torchscript transformers_version use_bfloat16 use_cache z_steps "
     "add_cross_attention bad_words_ids begin_suppress_tokens cross_attention_hidden_size decoder_start_token_id "
     "diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size exponential_decay_length_penalty "
@@ -74,7 +74,8 @@ def _one_of(*choices: str) -> Check:
 
 def _spec(default: Any, meaning: str, check: Check | None = None) -> Any:
     """A dataclass field with its meaning (unit included) and the check its value must pass."""
-    return field(default=default, metadata={"meaning": meaning, "check": check})
+    metadata = {"meaning": meaning, "check": check}
+    return field(default_factory=default, metadata=metadata) if default is dict else field(default=default, metadata=metadata)
 
 
 @dataclass(kw_only=True)
@@ -120,6 +121,7 @@ class BaseConfig:
     id2label: dict[int, str] | None = _spec(None, "label names; None: LABEL_0, LABEL_1, ...")
     label2id: dict[str, int] | None = _spec(None, "the inverse of id2label")
     problem_type: str | None = _spec(None, "loss of sequence classification", _one_of(*PROBLEM_TYPES))
+    pruned_heads: dict[int, list[int]] = _spec(dict, "heads that were cut out, by layer")
     output_attentions: bool = _spec(False, "return attention probabilities by default")
     output_hidden_states: bool = _spec(False, "return all hidden states by default")
     return_dict: bool = _spec(True, "return an output object instead of a tuple")
@@ -139,6 +141,8 @@ class BaseConfig:
         object.__setattr__(self, "extra", {})
         for f in dataclasses.fields(self):
             self._check_field(f, getattr(self, f.name))
+        cut = {int(layer): sorted(heads) for layer, heads in self.pruned_heads.items()}
+        object.__setattr__(self, "pruned_heads", cut)
         self._sync_labels("num_labels" if self.id2label is None else "id2label")
         self._check_together()
 
@@ -298,7 +302,8 @@ class BaseConfig:
         """All fields, ``model_type`` and the unknown keys of the file it came from, ready for json."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del values["attn_implementation"]  # a choice of the run, not of the model
-        values["id2label"] = {str(k): v for k, v in (self.id2label or {}).items()}
+        for name in ("id2label", "pruned_heads"):  # json has no numbers for keys
+            values[name] = {str(k): v for k, v in values[name].items()}
         return {**self.extra, **values, "model_type": self.model_type}
 
     @classmethod

@@ -157,8 +157,7 @@ class Weight:
 
 
 def _sizes(config: BaseConfig, layer: int | None) -> dict[str, int]:
-    pruned = (config.pruned_heads or {}).get(str(layer), []) if layer is not None else []
-    heads = config.num_attention_heads - len(pruned)
+    heads = config.num_attention_heads - len(config.pruned_heads.get(-1 if layer is None else layer, ()))
     width = heads * config.head_size
     return {
         "V": config.vocab_size, "E": config.embedding_width, "H": config.hidden_size, "I": config.intermediate_size,
@@ -235,7 +234,7 @@ def flip_axes(array: NDArray[Any]) -> NDArray[Any]:
     return np.transpose(array)
 
 
-_PREFIXES = ("deberta.", *sorted({row.path.split(".")[0] + "." for row in HEAD_ROWS}))
+HEAD_MODULES = frozenset(row.path.split(".")[0] for row in HEAD_ROWS)
 _BODY_STARTS = ("embeddings.", "encoder.")
 
 

@@ -1,1 +1,53 @@
-"""Work in progress."""
+"""DeBERTa v1, v2, v3 and mDeBERTa in PyTorch."""
+
+from torch.utils._pytree import register_pytree_node
+
+from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
+from deberta_core.outputs import OUTPUTS, ModelOutput
+from deberta_pt.auto import AutoModel, AutoModelForMultipleChoice, AutoModelForQuestionAnswering
+from deberta_pt.auto import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from deberta_pt.families import (
+    DebertaForMultipleChoice,
+    DebertaForQuestionAnswering,
+    DebertaForSequenceClassification,
+    DebertaForTokenClassification,
+    DebertaModel,
+    DebertaPreTrainedModel,
+    DebertaV2ForMultipleChoice,
+    DebertaV2ForQuestionAnswering,
+    DebertaV2ForSequenceClassification,
+    DebertaV2ForTokenClassification,
+    DebertaV2Model,
+    DebertaV2PreTrainedModel,
+)
+
+for _output in (ModelOutput, *OUTPUTS):  # torch rebuilds only the types it knows
+    register_pytree_node(
+        _output,
+        lambda output: (list(output.values()), list(output)),
+        lambda values, names, cls=_output: cls(zip(names, values, strict=True)),  # type: ignore[misc]
+        serialized_type_name=f"deberta_core.outputs.{_output.__name__}",
+    )
+
+__all__ = [
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForMultipleChoice",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "DebertaConfig",
+    "DebertaForMultipleChoice",
+    "DebertaForQuestionAnswering",
+    "DebertaForSequenceClassification",
+    "DebertaForTokenClassification",
+    "DebertaModel",
+    "DebertaPreTrainedModel",
+    "DebertaV2Config",
+    "DebertaV2ForMultipleChoice",
+    "DebertaV2ForQuestionAnswering",
+    "DebertaV2ForSequenceClassification",
+    "DebertaV2ForTokenClassification",
+    "DebertaV2Model",
+    "DebertaV2PreTrainedModel",
+]

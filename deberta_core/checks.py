@@ -1,0 +1,130 @@
+"""What a caller can get wrong about the inputs of a model: one text for both frameworks, before any arithmetic.
+
+Shapes are tuples of integers; ``None`` is a size that is unknown while a graph is traced and fits anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from deberta_core.config import BaseConfig
+
+Shape = Sequence[int | None]
+
+
+def fits(shape: Shape, expected: Shape) -> bool:
+    """Whether two shapes can be equal."""
+    return len(shape) == len(expected) and all(
+        a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
+    )
+
+
+def spell(shape: Shape) -> str:
+    """A shape as a user writes it."""
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def check_inputs(config: BaseConfig, shapes: Mapping[str, Shape | None]) -> tuple[int | None, int | None]:
+    """Check the shapes of a model's inputs.
+
+    Args:
+        config: the model's config.
+        shapes: shape by input name: ``input_ids``, ``inputs_embeds``, ``attention_mask``, ``token_type_ids``, ``position_ids``.
+
+    Returns:
+        Batch size and length, in tokens.
+
+    Raises:
+        ValueError: for the first input that does not fit; the text says what was expected.
+    """
+    ids, embeds = shapes.get("input_ids"), shapes.get("inputs_embeds")
+    if (ids is None) == (embeds is None):
+        raise ValueError(f"got {'neither' if ids is None else 'both'} input_ids and inputs_embeds, expected one of them")
+    if ids is not None and len(ids) != 2:
+        raise ValueError(f"input_ids has shape {spell(ids)}, expected [batch, length]")
+    width = config.embedding_width
+    if embeds is not None and not fits(embeds, (None, None, width)):
+        raise ValueError(f"inputs_embeds has shape {spell(embeds)}, expected [batch, length, {width}]")
+    batch, length = (ids or embeds or ())[:2]
+    if length == 0:
+        raise ValueError("the inputs have length 0, expected at least one token")
+    _check_mask(shapes.get("attention_mask"), batch, length)
+    types, positions = shapes.get("token_type_ids"), shapes.get("position_ids")
+    if types is not None and not fits(types, (batch, length)):
+        raise ValueError(f"token_type_ids has shape {spell(types)}, expected {spell((batch, length))}")
+    if positions is not None and not fits(positions, (batch, length)) and not fits(positions, (1, length)):
+        raise ValueError(f"position_ids has shape {spell(positions)}, expected {spell((batch, length))}")
+    limit = config.max_position_embeddings
+    if config.position_biased_input and positions is None and length is not None and length > limit:
+        raise ValueError(f"the inputs have {length} tokens, {too_long(limit)}")
+    return batch, length
+
+
+def _check_mask(mask: Shape | None, batch: int | None, length: int | None) -> None:
+    allowed = ((batch, length), (batch, 1, 1, length), (batch, length, length), (batch, 1, length, length))
+    if mask is not None and not any(fits(mask, shape) for shape in allowed):
+        raise ValueError(f"attention_mask has shape {spell(mask)}, expected {' or '.join(spell(s) for s in allowed)}")
+
+
+def too_long(limit: int) -> str:
+    """Why a model with absolute positions takes no more tokens."""
+    return (
+        f"but the table of absolute positions has {limit} rows (max_position_embeddings); truncate the text, or use a "
+        "model without position_biased_input"
+    )
+
+
+def out_of_range(name: str, table: str, rows: int) -> str:
+    """An id beyond its table."""
+    return f"{name} holds an id outside 0..{rows - 1}; {table} has {rows} rows: does the tokenizer belong to this model?"
+
+
+NEGATIVE_MASK = (
+    "attention_mask holds a negative value; expected non-zero for visible and 0 for hidden. "
+    "For an additive mask (0 and -inf) pass attention_mask=(mask == 0)"
+)
+
+
+def check_labels(name: str, shape: Shape, expected: Shape, *, is_integer: bool | None, wants_integer: bool | None) -> None:
+    """Check labels before the loss.
+
+    Args:
+        name: what the caller calls them.
+        shape: their shape.
+        expected: the shape that fits the logits.
+        is_integer: whether their dtype is an integer (or bool) one.
+        wants_integer: whether it must be; ``None``: either.
+
+    Raises:
+        ValueError: if shape or dtype does not fit.
+    """
+    if not fits(shape, expected):
+        raise ValueError(f"{name} has shape {spell(shape)}, expected {spell(expected)}")
+    if wants_integer and not is_integer:
+        raise ValueError(f"{name} holds floats, expected integers; for soft labels pass floats of shape [batch, labels]")
+
+
+def label_out_of_range(name: str, classes: int, *, ignored: str = "-100") -> str:
+    """A label beyond the classes."""
+    return f"{name} holds a value outside 0..{classes - 1} (and not {ignored}, which is ignored); does num_labels fit?"
+
+
+def check_answer(starts: object, ends: object) -> None:
+    """Refuse one end of an answer without the other.
+
+    Raises:
+        ValueError: if one is ``None`` and the other is not.
+    """
+    if (starts is None) != (ends is None):
+        given, lacking = ("end", "start") if starts is None else ("start", "end")
+        raise ValueError(f"got {given}_positions without {lacking}_positions, expected both or neither")
+
+
+def check_choices(shape: Shape, name: str, rank: int) -> None:
+    """Refuse inputs without an axis of choices.
+
+    Raises:
+        ValueError: if ``shape`` is not of ``rank`` axes.
+    """
+    if len(shape) != rank:
+        raise ValueError(f"{name} has shape {spell(shape)}, expected [batch, choices, length{', width' * (rank == 4)}]")

@@ -1,0 +1,146 @@
+"""Which tensor of a file goes where: shared by loading in both trees and by conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deberta_core.config import BaseConfig
+from deberta_core.weight_names import Weight, canonical, flip_axes, is_kernel, to_pt
+
+# Tensors that a tied model does not hold under this name: the key that holds them.
+ALIASES = {
+    "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+    "lm_predictions.lm_head.decoder.weight": "deberta.embeddings.word_embeddings.weight",
+    "lm_predictions.lm_head.decoder.bias": "lm_predictions.lm_head.bias",
+}
+
+
+@dataclass
+class LoadReport:
+    """What a load found.
+
+    Attributes:
+        sources: name in the file by key of the model.
+        missing_keys: keys of the model that the file lacks.
+        unexpected_keys: names in the file that the model has no use for.
+        mismatched_keys: key, shape in the file, shape in the model.
+        renamed_keys: name in the file and key of the model, where they differ.
+    """
+
+    sources: dict[str, str] = field(default_factory=dict)
+    missing_keys: list[str] = field(default_factory=list)
+    unexpected_keys: list[str] = field(default_factory=list)
+    mismatched_keys: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    renamed_keys: list[tuple[str, str]] = field(default_factory=list)
+
+
+def published_key(name: str, *, naming: str, family: str) -> str | None:
+    """The published PyTorch key of a name in a file, ``None`` if it is nothing a model holds.
+
+    Args:
+        name: as stored.
+        naming: ``pt`` or ``tf``.
+        family: ``model_type`` of the config.
+    """
+    return canonical(to_pt(name, family=family) if naming == "tf" else name)
+
+
+def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = "pt", family: str = "") -> LoadReport:
+    """Find each wanted key among the names of a file.
+
+    Args:
+        names: names as stored.
+        wanted: full keys of the model (``deberta.`` included).
+        naming: ``pt`` or ``tf``.
+        family: ``model_type`` of the config.
+    """
+    report = LoadReport()
+    by_key: dict[str, str] = {}
+    for name in names:
+        key = published_key(name, naming=naming, family=family)
+        if key is not None and (key not in by_key or name == key):
+            by_key[key] = name
+    for alias, key in ALIASES.items():  # absorb what tying makes a second name of
+        if alias in by_key and alias not in wanted:
+            name = by_key.pop(alias)
+            if key in wanted:
+                by_key.setdefault(key, name)
+    for key, name in by_key.items():
+        if key in wanted:
+            report.sources[key] = name
+            if name not in (key, key.removeprefix("deberta.")):
+                report.renamed_keys.append((name, key))
+        else:
+            report.unexpected_keys.append(name)
+    report.missing_keys = [key for key in wanted if key not in report.sources]
+    return report
+
+
+def check_shapes(report: LoadReport, shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Weight], naming: str) -> None:
+    """List in ``report.mismatched_keys`` the tensors whose stored shape does not fit.
+
+    Args:
+        report: of ``match_names``.
+        shapes: shape by name in the file.
+        wanted: weights of the model by key.
+        naming: ``pt`` or ``tf``.
+    """
+    for key, name in report.sources.items():
+        stored = shapes[name]
+        if naming == "tf" and is_kernel(name):
+            stored = stored[::-1]
+        if stored != wanted[key].shape:
+            report.mismatched_keys.append((key, stored, wanted[key].shape))
+
+
+def in_pytorch_axes(array: NDArray[np.generic], name: str, naming: str) -> NDArray[np.generic]:
+    """A stored tensor with the axes of its PyTorch key."""
+    return flip_axes(array) if naming == "tf" and is_kernel(name) else array
+
+
+def refuse_incomplete(report: LoadReport, where: str, config: BaseConfig, *, ignore_mismatched: bool) -> list[str]:
+    """Decide what a load may do with what it did not find.
+
+    Args:
+        report: with ``mismatched_keys`` filled in.
+        where: the file, for the message.
+        config: the model's config.
+        ignore_mismatched: start heads afresh where the shape differs, instead of an error.
+
+    Returns:
+        Keys that start afresh.
+
+    Raises:
+        ValueError: if the body lacks a weight, or a shape differs; the text names them.
+    """
+    body = [key for key in report.missing_keys if key.startswith("deberta.")]
+    if body:
+        hint = ""
+        if any(name.endswith("._weight") for name in report.unexpected_keys):
+            hint = "; it holds a difference to a generator's table (._weight), which is not a table: merge it with the generator first"
+        raise ValueError(
+            f"{where} lacks {len(body)} weights of the encoder that the config asks for: {_some(body)}{hint}. "
+            "Does config.json belong to it?"
+        )
+    wrong = [m for m in report.mismatched_keys if m[0].startswith("deberta.") or not ignore_mismatched]
+    if wrong:
+        rows = "; ".join(f"{key} is {list(stored)}, the config asks for {list(shape)}" for key, stored, shape in wrong[:4])
+        head = all(not key.startswith("deberta.") for key, _, _ in wrong)
+        advice = "Pass num_labels of the file, or ignore_mismatched_sizes=True to start a new head" if head else "Does config.json belong to it?"
+        raise ValueError(f"{where} does not fit (num_labels is {config.num_labels}): {rows}. {advice}")
+    return report.missing_keys + [key for key, _, _ in report.mismatched_keys]
+
+
+def fresh_head_warning(cls_name: str, where: str, fresh: Collection[str]) -> str:
+    """What to tell the user of weights that start afresh."""
+    return f"{cls_name}: {_some(fresh)} not found in {where} and newly initialised; train the model before using it"
+
+
+def _some(keys: Collection[str], most: int = 8) -> str:
+    first = ", ".join(list(keys)[:most])
+    return first + (f" and {len(keys) - most} more" if len(keys) > most else "")

@@ -1,0 +1,285 @@
+"""Disentangled self-attention: content scores plus the two terms that know the distance of query and key.
+
+Shapes: ``B`` batch, ``Q`` queries, ``K`` keys, ``H`` hidden size, ``N`` heads, ``D`` head size, ``R`` rows of the relative table
+that these lengths need. Scores depend on position through ``i - j`` alone, so states meet rows, not pairs of tokens:
+a product ``[B, N, Q, R]`` is widened to one column per distance and skewed into ``[B, N, Q, K]``.
+
+Source: He et al. 2021 (arXiv 2006.03654), section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deberta_core.config import BaseConfig
+
+
+class Relative(NamedTuple):
+    """What the attention reads of relative positions, made once per forward.
+
+    Attributes:
+        rows: relative embeddings, ``[R, H]``.
+        columns: row for each distance from ``Q-1`` down to ``1-K``, int64 ``[Q+K-1]``.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+
+class Heads(NamedTuple):
+    """Projected states of one layer, split into heads; ``query`` and ``pos_query`` are already scaled.
+
+    Attributes:
+        query: ``[B, N, Q, D]``.
+        key: ``[B, N, K, D]``.
+        value: ``[B, N, K, D]``.
+        pos_key: relative keys for the content-to-position term, ``[R, N, D]``, or ``None``.
+        pos_query: relative queries for the position-to-content term, ``[R, N, D]``, or ``None``.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    pos_key: Tensor | None
+    pos_query: Tensor | None
+
+
+def skew(wide: Tensor, width: int) -> Tensor:
+    """Shift row ``i`` of ``[..., M, M+width-1]`` left by ``M-1-i`` and keep ``width`` columns, without copying."""
+    rows, columns = wide.shape[-2:]
+    flat = wide.flatten(-2)[..., rows - 1 : rows - 1 + rows * (columns - 1)]
+    return flat.unflatten(-1, (rows, columns - 1))[..., :width]  # [..., M, width]
+
+
+def products_by_distance(states: Tensor, positions: Tensor, columns: Tensor) -> Tensor:
+    """Product of each state with the row of each distance, rows multiplied once however many distances share them.
+
+    Args:
+        states: ``[B, N, M, D]``.
+        positions: ``[R, N, D]``.
+        columns: row of ``positions`` for each distance, int64 ``[W]``.
+
+    Returns:
+        ``[B, N, M, W]``.
+    """
+    compiling = torch.compiler.is_compiling()  # one graph for all lengths; the compiler fuses the copy away
+    if not compiling and columns.shape[0] <= 2 * positions.shape[0]:  # short: picking rows first costs less
+        return torch.einsum("bnmd,wnd->bnmw", states, positions.index_select(0, columns))
+    return torch.einsum("bnmd,rnd->bnmr", states, positions).index_select(-1, columns)
+
+
+def position_scores(heads: Heads, columns: Tensor | None) -> Tensor | None:
+    """The content-to-position and position-to-content terms, ``[B, N, Q, K]``; ``None`` if the model has neither."""
+    scores = None
+    queries, keys = heads.query.shape[2], heads.key.shape[2]
+    if heads.pos_key is not None and columns is not None:
+        scores = skew(products_by_distance(heads.query, heads.pos_key, columns), keys)  # [B, N, Q, K]
+    if heads.pos_query is not None and columns is not None:
+        p2c = skew(products_by_distance(heads.key, heads.pos_query, columns.flip(0)), queries)  # [B, N, K, Q]
+        scores = p2c.transpose(-1, -2) if scores is None else scores + p2c.transpose(-1, -2)
+    return scores
+
+
+class DisentangledSelfAttention(nn.Module):
+    """Everything but the projections, which differ between the families.
+
+    Args:
+        config: the model's config.
+    """
+
+    def __init__(self, config: BaseConfig, layer: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
+        self.head_size = config.head_size
+        self.width = self.num_heads * self.head_size
+        self.scale = (self.head_size * config.score_terms) ** -0.5
+        self.pos_dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+
+    def project(self, hidden: Tensor, query_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
+        raise NotImplementedError("a family's projections")
+
+    def project_positions(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
+        raise NotImplementedError("a family's projections")
+
+    def split_heads(self, states: Tensor) -> Tensor:
+        """``[B, L, N*D]`` -> ``[B, N, L, D]``."""
+        return states.unflatten(-1, (self.num_heads, self.head_size)).transpose(1, 2)
+
+    def heads(self, hidden: Tensor, query_states: Tensor, relative: Relative | None) -> Heads:
+        """Project and split; the scale is in the queries, so that no product leaves the range of half precision."""
+        query, key, value = map(self.split_heads, self.project(hidden, query_states))
+        if relative is None:
+            return Heads(query * self.scale, key, value, None, None)
+        pos_key, pos_query = self.project_positions(self.pos_dropout(relative.rows))
+        split = (self.num_heads, self.head_size)
+        return Heads(
+            query * self.scale,
+            key,
+            value,
+            None if pos_key is None else pos_key.unflatten(-1, split),
+            None if pos_query is None else pos_query.unflatten(-1, split) * self.scale,
+        )
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        relative: Relative | None,
+        query_states: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Mix values by attention.
+
+        Args:
+            hidden: states that keys and values are made of, ``[B, K, H]``.
+            mask: bool ``[B, 1, 1 or Q, K]``, true where a query sees a key; ``None``: everything.
+            relative: relative positions, or ``None`` for a model without.
+            query_states: states that queries are made of, ``[B, Q, H]``; default ``hidden``.
+            output_attentions: also return the probabilities.
+
+        Returns:
+            Context ``[B, Q, N*D]``, zero for a query that sees nothing (unless ``config.masked_rows`` is ``uniform``),
+            and probabilities ``[B, N, Q, K]`` or ``None``.
+        """
+        heads = self.heads(hidden, hidden if query_states is None else query_states, relative)
+        attend = ATTENTIONS[self.choose(output_attentions)]
+        context, probs = attend(self, heads, None if relative is None else relative.columns, mask)
+        context = context.transpose(1, 2).flatten(-2)  # [B, Q, N*D]
+        return context, probs if output_attentions else None
+
+    def choose(self, output_attentions: bool) -> str:
+        """The implementation for this call: the one asked for, or the one that can give what was asked."""
+        wanted = self.config.attn_implementation
+        if output_attentions or getattr(self.config, "talking_head", False):
+            return "eager"  # the only one that holds the probabilities
+        return "sdpa" if wanted == "auto" else wanted
+
+    def mix_logits(self, scores: Tensor) -> Tensor:
+        """Mix scores ``[B, N, Q, K]`` over heads; here not at all."""
+        return scores
+
+    def mix_probs(self, probs: Tensor) -> Tensor:
+        """Mix probabilities ``[B, N, Q, K]`` over heads; here not at all."""
+        return probs
+
+
+class FusedSelfAttention(DisentangledSelfAttention):
+    """Projections of v1: one matrix whose rows are query, key and value of the first head, then of the next."""
+
+    def __init__(self, config: BaseConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.in_proj = nn.Linear(config.hidden_size, 3 * self.width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(self.width))
+        self.v_bias = nn.Parameter(torch.zeros(self.width))
+        if getattr(config, "talking_head", False):
+            self.head_logits_proj = nn.Linear(self.num_heads, self.num_heads, bias=False)
+            self.head_weights_proj = nn.Linear(self.num_heads, self.num_heads, bias=False)
+        if config.c2p:
+            self.pos_proj = nn.Linear(config.hidden_size, self.width, bias=False)
+        if config.p2c:
+            self.pos_q_proj = nn.Linear(config.hidden_size, self.width)
+
+    def project(self, hidden: Tensor, query_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
+        query, key, value = self.in_proj(hidden).unflatten(-1, (self.num_heads, 3, self.head_size)).unbind(-2)
+        if query_states is not hidden:
+            query = self.in_proj(query_states).unflatten(-1, (self.num_heads, 3, self.head_size))[..., 0, :]
+        query, key, value = query.flatten(-2), key.flatten(-2), value.flatten(-2)
+        return query + self.q_bias.to(query.dtype), key, value + self.v_bias.to(value.dtype)  # autocast: biases are float32
+
+    def project_positions(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
+        pos_key = self.pos_proj(rows) if self.config.c2p else None
+        pos_query = self.pos_q_proj(rows) if self.config.p2c else None
+        return pos_key, pos_query
+
+    def mix_logits(self, scores: Tensor) -> Tensor:
+        """Talking heads before the softmax."""
+        if not hasattr(self, "head_logits_proj"):
+            return scores
+        return torch.einsum("bnqk,mn->bmqk", scores, self.head_logits_proj.weight)
+
+    def mix_probs(self, probs: Tensor) -> Tensor:
+        """Talking heads after the softmax."""
+        if not hasattr(self, "head_weights_proj"):
+            return probs
+        return torch.einsum("bnqk,mn->bmqk", probs, self.head_weights_proj.weight)
+
+
+class SeparateSelfAttention(DisentangledSelfAttention):
+    """Projections of v2 and v3: one each for query, key and value, shared with the positions or not."""
+
+    def __init__(self, config: BaseConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.query_proj = nn.Linear(config.hidden_size, self.width)
+        self.key_proj = nn.Linear(config.hidden_size, self.width)
+        self.value_proj = nn.Linear(config.hidden_size, self.width)
+        self.shared = bool(getattr(config, "share_att_key", False))
+        if config.c2p and not self.shared:
+            self.pos_key_proj = nn.Linear(config.hidden_size, self.width)
+        if config.p2c and not self.shared:
+            self.pos_query_proj = nn.Linear(config.hidden_size, self.width)
+
+    def project(self, hidden: Tensor, query_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
+        return self.query_proj(query_states), self.key_proj(hidden), self.value_proj(hidden)
+
+    def project_positions(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
+        pos_key = pos_query = None
+        if self.config.c2p:
+            pos_key = self.key_proj(rows) if self.shared else self.pos_key_proj(rows)
+        if self.config.p2c:
+            pos_query = self.query_proj(rows) if self.shared else self.pos_query_proj(rows)
+        return pos_key, pos_query
+
+
+def eager(
+    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The reference: scores, softmax in at least float32, dropout, values."""
+    scores = torch.einsum("bnqd,bnkd->bnqk", heads.query, heads.key)
+    by_position = position_scores(heads, columns)
+    if by_position is not None:
+        scores = scores + by_position
+    scores = module.mix_logits(scores)
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    if mask is None:
+        probs = scores.to(wide).softmax(-1)
+    else:
+        probs = scores.to(wide).masked_fill(~mask, torch.finfo(wide).min).softmax(-1)
+        if module.config.masked_rows == "zero":
+            probs = probs.masked_fill(~mask, 0.0)
+    probs = module.mix_probs(module.dropout(probs.to(heads.value.dtype)))
+    return torch.einsum("bnqk,bnkd->bnqd", probs, heads.value), probs
+
+
+def sdpa(
+    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """PyTorch's fused attention, the position terms as its bias."""
+    bias = position_scores(heads, columns)
+    if mask is not None:
+        nothing = heads.query.new_zeros(()) if bias is None else bias
+        bias = nothing.masked_fill(~mask, torch.finfo(nothing.dtype).min)
+    context = F.scaled_dot_product_attention(
+        heads.query, heads.key, heads.value, bias, module.dropout.p if module.training else 0.0, scale=1.0
+    )
+    if mask is not None and module.config.masked_rows == "zero":
+        context = context * mask.any(-1, keepdim=True).to(context.dtype)
+    return context, None
+
+
+Attend = Callable[
+    [DisentangledSelfAttention, Heads, Tensor | None, Tensor | None], tuple[Tensor, Tensor | None]
+]
+ATTENTIONS: dict[str, Attend] = {"eager": eager, "sdpa": sdpa}

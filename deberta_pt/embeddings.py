@@ -1,0 +1,61 @@
+"""Token, position and type embeddings. Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from deberta_core.config import BaseConfig
+
+
+class Embeddings(nn.Module):
+    """Sum of the embedding tables, widened, normalised, and zero where nothing is visible."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        width, hidden = config.embedding_width, config.hidden_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        if config.position_biased_input:
+            self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        if config.type_vocab_size > 0:
+            self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        if width != hidden:
+            self.embed_proj = nn.Linear(width, hidden, bias=False)
+        self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.config = config
+
+    def forward(
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        token_mask: Tensor | None,
+    ) -> Tensor:
+        """First token states.
+
+        Args:
+            input_ids: int ``[B, L]``, or ``None`` with ``inputs_embeds``.
+            inputs_embeds: rows of the word table, ``[B, L, E]``.
+            token_type_ids: int ``[B, L]``; ignored without a table of types.
+            position_ids: int ``[B, L]``, default 0..L-1; ignored without a table of positions.
+            token_mask: bool ``[B, L]``, true where a token is visible.
+
+        Returns:
+            ``[B, L, H]``, zero where ``token_mask`` is false.
+        """
+        embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # [B, L, E]
+        if self.config.position_biased_input:
+            if position_ids is None:
+                position_ids = torch.arange(embeds.shape[1], device=embeds.device)[None]  # [1, L]
+            embeds = embeds + self.position_embeddings(position_ids)
+        if self.config.type_vocab_size > 0:
+            if token_type_ids is None:
+                token_type_ids = torch.zeros(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+            embeds = embeds + self.token_type_embeddings(token_type_ids)
+        hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
+        hidden = self.LayerNorm(hidden)
+        if token_mask is not None:
+            hidden = hidden * token_mask[..., None].to(hidden.dtype)
+        return self.dropout(hidden)  # type: ignore[no-any-return]

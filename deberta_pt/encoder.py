@@ -1,0 +1,258 @@
+"""The stack of layers over one relative table, and the convolution of v2.
+
+Shapes: ``B`` batch, ``L`` tokens (``Q`` queries, ``K`` keys), ``H`` hidden size, ``R`` rows of the relative table in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from deberta_core.config import BaseConfig
+from deberta_core.relative_position import distance_rows, needed_rows
+from deberta_pt.activations import activation
+from deberta_pt.attention import FusedSelfAttention, Relative, SeparateSelfAttention
+
+
+class Output(nn.Module):
+    """Projection, dropout, residual and layer norm: the end of both halves of a layer."""
+
+    def __init__(self, config: BaseConfig, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, states: Tensor, residual: Tensor) -> Tensor:
+        """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``."""
+        return self.LayerNorm(self.dropout(self.dense(states)) + residual)  # type: ignore[no-any-return]
+
+
+class Attention(nn.Module):
+    """Self-attention and its output projection."""
+
+    def __init__(self, config: BaseConfig, layer: int) -> None:
+        super().__init__()
+        cls = FusedSelfAttention if config.model_type == "deberta" else SeparateSelfAttention
+        self.self = cls(config, layer)
+        self.output = Output(config, self.self.width)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        relative: Relative | None,
+        query_states: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As ``DisentangledSelfAttention``, with the residual of the queries: ``[B, Q, H]`` and probabilities."""
+        context, probs = self.self(hidden, mask, relative, query_states, output_attentions)
+        return self.output(context, hidden if query_states is None else query_states), probs
+
+
+class Intermediate(nn.Module):
+    """First half of the feed-forward part."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """``[B, L, H]`` -> ``[B, L, I]``."""
+        return self.activation(self.dense(hidden))
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward part, each with residual and layer norm after it."""
+
+    def __init__(self, config: BaseConfig, layer: int) -> None:
+        super().__init__()
+        self.attention = Attention(config, layer)
+        self.intermediate = Intermediate(config)
+        self.output = Output(config, config.intermediate_size)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        relative: Relative | None,
+        query_states: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Token states ``[B, Q, H]`` and attention probabilities ``[B, N, Q, K]`` or ``None``."""
+        attended, probs = self.attention(hidden, mask, relative, query_states, output_attentions)
+        return self.output(self.intermediate(attended), attended), probs
+
+
+class Convolution(nn.Module):
+    """What v2 adds to the first layer's output: a convolution over the layer's input."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        hidden, width = config.hidden_size, config.conv_kernel_size
+        self.conv = nn.Conv1d(hidden, hidden, width, padding=width // 2, groups=config.conv_groups)
+        self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.activation = activation(config.conv_act)
+
+    def forward(self, hidden: Tensor, layer_output: Tensor, token_mask: Tensor | None, pair_mask: Tensor | None) -> Tensor:
+        """Add the convolution of ``hidden`` to ``layer_output`` and normalise.
+
+        Args:
+            hidden: input of the first layer, ``[B, L, H]``, zero where nothing is visible.
+            layer_output: output of the first layer, ``[B, L, H]``.
+            token_mask: bool ``[B, L]``.
+            pair_mask: bool ``[B, L, L]``: position i reads position j only where it is true; ``None``: everywhere.
+
+        Returns:
+            ``[B, L, H]``, zero where ``token_mask`` is false.
+        """
+        mixed = self.convolve(hidden) if pair_mask is None else self.convolve_pairs(hidden, pair_mask)
+        if token_mask is None:
+            return self.LayerNorm(layer_output + self.activation(self.dropout(mixed)))  # type: ignore[no-any-return]
+        kept = token_mask[..., None]  # [B, L, 1]
+        mixed = self.activation(self.dropout(mixed.masked_fill(~kept, 0.0)))
+        return self.LayerNorm(layer_output + mixed) * kept.to(mixed.dtype)  # type: ignore[no-any-return]
+
+    def convolve(self, hidden: Tensor) -> Tensor:
+        """``[B, L, H]`` -> ``[B, L, H]``."""
+        return self.conv(hidden.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+
+    def convolve_pairs(self, hidden: Tensor, pair_mask: Tensor) -> Tensor:
+        """As ``convolve``, each tap counting only where ``pair_mask`` ``[B, L, L]`` lets it."""
+        width = self.conv.kernel_size[0]
+        batch, length, size = hidden.shape
+        taps = F.pad(hidden, (0, 0, width // 2, width // 2)).unfold(1, width, 1)  # [B, L, H, width]
+        seen = F.pad(pair_mask, (width // 2, width // 2))  # [B, L, L+width-1]
+        near = torch.stack([seen.diagonal(s, 1, 2)[:, :length] for s in range(width)], -1)  # [B, L, width]
+        taps = (taps * near[:, :, None].to(taps.dtype)).reshape(batch * length, size, width)
+        mixed = F.conv1d(taps, self.conv.weight, self.conv.bias, groups=self.conv.groups)  # [B*L, H, 1]
+        return mixed.reshape(batch, length, size)
+
+
+class Encoder(nn.Module):
+    """All layers. ``rel_embeddings`` is one table for all of them."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList([Layer(config, i) for i in range(config.num_hidden_layers)])
+        if config.relative_attention:
+            self.rel_embeddings = nn.Embedding(2 * config.span, config.hidden_size)
+        if getattr(config, "normalise_relative", False):
+            self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        if getattr(config, "conv_kernel_size", 0) > 0:
+            self.conv = Convolution(config)
+        self.config = config
+        self.distance_rows = np.array(distance_rows(config))  # not a buffer: survives a model built without memory
+        self.compresses = bool((abs(self.distance_rows - config.span) <= abs(self.distances(self.distance_rows))).all())
+        self.checkpointing: Callable[..., Any] | None = None
+
+    @staticmethod
+    def distances(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The distance of each entry of a table of rows by distance."""
+        return np.arange(len(rows)) - len(rows) // 2
+
+    def relative(self, queries: int, keys: int, device: torch.device) -> Relative | None:
+        """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""
+        if not (self.config.c2p or self.config.p2c):
+            return None
+        span, reach = self.config.span, len(self.distance_rows) // 2
+        first, last = 0, 2 * span - 1
+        if not torch.compiler.is_compiling():
+            first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)
+        elif self.compresses:  # lengths may be symbols, which a table cannot be asked about
+            first, last = span - torch.sym_min(keys - 1, span), span + torch.sym_min(queries - 1, span - 1)
+        distance = torch.arange(queries - 1, -keys, -1, device=device)  # [Q+K-1]
+        row_of = torch.as_tensor(self.distance_rows, device=device)
+        columns = row_of[distance.clamp(-reach, reach) + reach] - first
+        rows = self.rel_embeddings.weight[first : last + 1]  # [R, H]
+        return Relative(self.LayerNorm(rows) if hasattr(self, "LayerNorm") else rows, columns)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        token_mask: Tensor | None,
+        pair_mask: Tensor | None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        """Run all layers.
+
+        Args:
+            hidden: embeddings, ``[B, L, H]``.
+            mask: bool ``[B, 1, 1 or L, L]``, true where a query sees a key.
+            token_mask: bool ``[B, L]``, true where a token is visible.
+            pair_mask: bool ``[B, L, L]`` when the caller gave a mask of pairs.
+            output_hidden_states: also return all states.
+            output_attentions: also return all probabilities.
+
+        Returns:
+            Last states ``[B, L, H]``; embeddings and each layer's states, or ``None``; each layer's probabilities
+            ``[B, N, L, L]``, or ``None``.
+        """
+        relative = self.relative(hidden.shape[1], hidden.shape[1], hidden.device)
+        states, attentions = [hidden], []
+        for i, layer in enumerate(self.layer):
+            output, probs = self.run_layer(layer, hidden, mask, relative, None, output_attentions)
+            if i == 0 and hasattr(self, "conv"):
+                output = self.conv(hidden, output, token_mask, pair_mask)
+            hidden = output
+            if output_hidden_states:
+                states.append(hidden)
+            attentions.append(probs)
+        return hidden, tuple(states) if output_hidden_states else None, tuple(attentions) if output_attentions else None
+
+    def run_layer(
+        self,
+        layer: nn.Module,
+        hidden: Tensor,
+        mask: Tensor | None,
+        relative: Relative | None,
+        query_states: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """One layer, recomputed in the backward pass if gradient checkpointing is on."""
+        if self.checkpointing is None or not self.training:
+            return layer(hidden, mask, relative, query_states, output_attentions)  # type: ignore[no-any-return]
+
+        def run(hidden: Tensor, rows: Tensor | None, query_states: Tensor | None) -> tuple[Tensor, Tensor | None]:
+            again = None if relative is None or rows is None else Relative(rows, relative.columns)
+            return layer(hidden, mask, again, query_states, output_attentions)  # type: ignore[no-any-return]
+
+        # The rows are an argument of their own: re-entrant checkpointing differentiates arguments only.
+        return self.checkpointing(run, hidden, None if relative is None else relative.rows, query_states)  # type: ignore[no-any-return]
+
+    def set_checkpointing(self, enabled: bool, **options: Any) -> None:
+        """Turn gradient checkpointing on or off; options are those of ``torch.utils.checkpoint.checkpoint``."""
+        self.checkpointing = partial(checkpoint, **{"use_reentrant": False, **options}) if enabled else None
+
+
+def read_mask(attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The three masks that a forward needs, from any of the shapes a caller may give.
+
+    Args:
+        attention_mask: ``[B, L]``, ``[B, 1, 1, L]``, ``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible. A hidden
+            token of a ``[B, L]`` mask also sees nothing itself.
+
+    Returns:
+        Bool masks: of queries and keys ``[B, 1, 1 or L, L]``, of tokens ``[B, L]``, and of pairs ``[B, L, L]`` if given so.
+    """
+    if attention_mask is None:
+        return None, None, None
+    visible = attention_mask != 0
+    if visible.ndim == 2:
+        return visible[:, None, :, None] & visible[:, None, None, :], visible, None
+    if visible.ndim == 4:
+        visible = visible[:, 0]  # [B, 1 or L, L]
+    tokens = visible.any(-2)
+    given_as_keys = attention_mask.ndim == 4 and attention_mask.shape[-2] == 1
+    return visible[:, None], tokens, None if given_as_keys else visible

@@ -1,0 +1,260 @@
+"""The models: the encoder, and one class per head over it, for any family.
+
+Shapes: ``B`` batch, ``L`` tokens, ``H`` hidden size, ``E`` embedding size, ``V`` vocabulary, ``Y`` labels, ``C`` choices.
+
+All take ``input_ids`` int ``[B, L]`` (or ``inputs_embeds`` ``[B, L, E]``), ``attention_mask`` (``[B, L]``, ``[B, 1, 1, L]``,
+``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible), ``token_type_ids`` and ``position_ids`` int ``[B, L]``, and return an
+output object, or a tuple with ``return_dict=False``. Multiple choice has an axis of choices after the batch. Ids,
+labels and masks out of range are refused in eager mode; under ``torch.compile`` and export these checks vanish.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deberta_core.checks import NEGATIVE_MASK, check_answer, check_choices, check_inputs, out_of_range
+from deberta_core.config import BaseConfig
+from deberta_core.outputs import BaseModelOutput
+from deberta_pt.activations import activation
+from deberta_pt.embeddings import Embeddings
+from deberta_pt.encoder import Encoder, read_mask
+from deberta_pt.losses import cross_entropy, question_answering_loss, sequence_classification_loss
+from deberta_pt.pretrained import PreTrainedModel
+
+
+def check_values(config: BaseConfig, ids: Tensor | None, mask: Tensor | None, types: Tensor | None) -> None:
+    """Refuse ids beyond their table and additive masks, in eager mode.
+
+    Raises:
+        ValueError: for the first input that does not fit.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+        return
+    if ids is not None and ((ids < 0) | (ids >= config.vocab_size)).any():
+        raise ValueError(out_of_range("input_ids", "the word table", config.vocab_size))
+    if types is not None and config.type_vocab_size > 0 and ((types < 0) | (types >= config.type_vocab_size)).any():
+        raise ValueError(out_of_range("token_type_ids", "the table of token types", config.type_vocab_size))
+    if mask is not None and mask.is_floating_point() and (mask < 0).any():
+        raise ValueError(NEGATIVE_MASK)
+
+
+class Model(PreTrainedModel):
+    """The encoder: token states, no head."""
+
+    head = "Model"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.embeddings = Embeddings(config)
+        self.encoder = Encoder(config)
+        self.initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """``last_hidden_state`` ``[B, L, H]``; on request ``hidden_states`` and ``attentions``."""
+        given = {
+            "input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids, "position_ids": position_ids,
+        }  # fmt: skip
+        check_inputs(self.config, {name: None if x is None else x.shape for name, x in given.items()})
+        check_values(self.config, input_ids, attention_mask, token_type_ids)
+        mask, token_mask, pair_mask = read_mask(attention_mask)
+        embedded = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, token_mask)
+        last, states, attentions = self.encoder(
+            embedded,
+            mask,
+            token_mask,
+            pair_mask,
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            self.config.output_attentions if output_attentions is None else output_attentions,
+        )
+        body = BaseModelOutput(hidden_states=states, attentions=attentions)
+        return self.finish(body, return_dict, last_hidden_state=last)
+
+
+class Pooler(nn.Module):
+    """First token's state, through dropout, a dense layer and an activation."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.pooler_dropout)
+        self.activation = activation(config.pooler_hidden_act)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """``[B, L, H]`` -> ``[B, H]``."""
+        return self.activation(self.dense(self.dropout(hidden[:, 0])))
+
+
+def classifier_dropout(config: BaseConfig) -> float:
+    """Probability of the dropout before a pooled classifier."""
+    return config.hidden_dropout_prob if config.cls_dropout is None else config.cls_dropout
+
+
+class LegacyTransform(nn.Module):
+    """Dense layer to the embedding width, activation and layer norm."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.embedding_width)
+        self.LayerNorm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """``[B, L, H]`` -> ``[B, L, E]``."""
+        return self.LayerNorm(self.activation(self.dense(hidden)))  # type: ignore[no-any-return]
+
+
+class SequenceClassification(PreTrainedModel):
+    """A label, several labels or a number for each text. ``labels``: as in ``losses.sequence_classification_loss``."""
+
+    head = "ForSequenceClassification"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = Model(config)
+        self.pooler = Pooler(config)
+        self.dropout = nn.Dropout(classifier_dropout(config))
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """``logits`` ``[B, Y]`` and, with labels, a scalar ``loss``."""
+        body = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True
+        )
+        logits = self.classifier(self.dropout(self.pooler(body["last_hidden_state"])))  # [B, Y]
+        loss = None if labels is None else sequence_classification_loss(logits, labels, self.config.problem_type)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
+class TokenClassification(PreTrainedModel):
+    """A label for each token. ``labels`` int ``[B, L]``; -100 is ignored."""
+
+    head = "ForTokenClassification"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = Model(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """``logits`` ``[B, L, Y]`` and, with labels, a scalar ``loss``."""
+        body = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True
+        )
+        logits = self.classifier(self.dropout(body["last_hidden_state"]))  # [B, L, Y]
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
+class QuestionAnswering(PreTrainedModel):
+    """First and last token of the answer. ``start_positions`` and ``end_positions`` int ``[B]``."""
+
+    head = "ForQuestionAnswering"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = Model(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """``start_logits`` and ``end_logits`` ``[B, L]`` and, with positions, a scalar ``loss``."""
+        check_answer(start_positions, end_positions)
+        body = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True
+        )
+        starts, ends = self.qa_outputs(body["last_hidden_state"]).unbind(-1)  # [B, L] each
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = question_answering_loss(starts, ends, start_positions, end_positions)
+        return self.finish(body, return_dict, loss=loss, start_logits=starts, end_logits=ends)
+
+
+class MultipleChoice(PreTrainedModel):
+    """One of several texts. Inputs have an axis of choices after the batch; ``labels`` int ``[B]``."""
+
+    head = "ForMultipleChoice"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = Model(config)
+        self.pooler = Pooler(config)
+        self.dropout = nn.Dropout(classifier_dropout(config))
+        self.classifier = nn.Linear(config.hidden_size, 1)
+        self.initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """``logits`` ``[B, C]`` and, with labels, a scalar ``loss``."""
+        if input_ids is not None:
+            check_choices(input_ids.shape, "input_ids", 3)
+            choices = input_ids.shape[1]
+        elif inputs_embeds is not None:
+            check_choices(inputs_embeds.shape, "inputs_embeds", 4)
+            choices = inputs_embeds.shape[1]
+        given = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        flat = [None if x is None else x.flatten(0, 1) for x in given]  # [B*C, ...]
+        body = self.deberta(*flat, output_attentions, output_hidden_states, True)
+        logits = self.classifier(self.dropout(self.pooler(body["last_hidden_state"]))).reshape(-1, choices)  # [B, C]
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return self.finish(body, return_dict, loss=loss, logits=logits)

@@ -1,0 +1,295 @@
+"""What all models share: starting, loading and saving weights, outputs."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deberta_core.checkpoint import TensorFile, TensorInfo, find_weights, open_weights, write_weights
+from deberta_core.config import BaseConfig
+from deberta_core.heads import HEADS, weights
+from deberta_core.loading import (
+    LoadReport,
+    check_shapes,
+    fresh_head_warning,
+    in_pytorch_axes,
+    match_names,
+    refuse_incomplete,
+)
+from deberta_core.outputs import ModelOutput
+from deberta_core.weight_names import HEAD_MODULES, Weight
+
+FORMATS = ("safetensors", "bin", "h5")
+
+
+class PreTrainedModel(nn.Module):
+    """Base of all models; use ``DebertaPreTrainedModel`` or ``DebertaV2PreTrainedModel`` to ask for a family."""
+
+    config_class: ClassVar[type[BaseConfig]] = BaseConfig
+    head: ClassVar[str] = ""
+    base_model_prefix: ClassVar[str] = "deberta"
+    main_input_name: ClassVar[str] = "input_ids"
+    supports_gradient_checkpointing: ClassVar[bool] = True
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        if not isinstance(config, self.config_class):
+            raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(config).__name__}")
+        self.config = config
+        self.register_load_state_dict_pre_hook(_read_published_names)
+
+    # Outputs.
+
+    def finish(self, body: ModelOutput, return_dict: bool | None, **results: Any) -> Any:
+        """The head's output object, or a tuple of what is there.
+
+        Args:
+            body: output of the encoder, whose states and attentions are passed on.
+            return_dict: default ``config.return_dict``.
+            **results: the head's own entries; ``None`` is left out.
+        """
+        extra = {"hidden_states": body.get("hidden_states"), "attentions": body.get("attentions")}
+        output = HEADS[self.head].output({**results, **extra})
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+    # Starting weights.
+
+    def initialise(self) -> None:
+        """Give every weight its starting value; the encoder inside a head has done so for its own."""
+        for name, module in self.named_modules():
+            if not (name.startswith("deberta.") or name == "deberta"):
+                initialise_module(module, self.config)
+
+    # Parts.
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The encoder without head."""
+        return getattr(self, "deberta", self)  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the first weight."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the first weight."""
+        return next(self.parameters()).dtype
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The word table."""
+        return self.base_model.embeddings.word_embeddings  # type: ignore[union-attr,no-any-return,return-value]
+
+    def set_input_embeddings(self, table: nn.Embedding) -> None:
+        """Replace the word table."""
+        self.base_model.embeddings.word_embeddings = table  # type: ignore[union-attr]
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """Number of scalars in the weights."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    # Loading and saving.
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        config: BaseConfig | None = None,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        subfolder: str = "",
+        from_tf: bool = False,
+        use_safetensors: bool | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        **overrides: Any,
+    ) -> Any:
+        """A model with the weights of a checkpoint, in evaluation mode.
+
+        Args:
+            path: folder with ``config.json`` and weights of any format: safetensors, bin or h5, sharded or not.
+            config: instead of the folder's.
+            dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
+            torch_dtype: older name of ``dtype``.
+            subfolder: folder below ``path``.
+            from_tf: take ``tf_model.h5`` even if there are others.
+            use_safetensors: take only (``True``) or never (``False``) safetensors.
+            ignore_mismatched_sizes: start a head afresh where its shape differs from the file's.
+            output_loading_info: also return what was missing, unexpected, mismatched and renamed, as a dict of lists.
+            **overrides: config fields to change.
+
+        Returns:
+            The model, or the model and the loading info.
+
+        Raises:
+            FileNotFoundError: if config or weights are not there.
+            TypeError: for an unknown keyword.
+            ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
+        """
+        if config is None:
+            config = cls.config_class.from_pretrained(path, subfolder=subfolder, **overrides)
+        elif overrides:
+            config = config.copy(**overrides)
+        prefer = ("h5",) if from_tf else FORMATS
+        if use_safetensors is not None:
+            prefer = tuple(f for f in prefer if (f == "safetensors") == use_safetensors)
+        where = find_weights(path, subfolder=subfolder, prefer=prefer)
+        with open_weights(where) as file:
+            with torch.device("meta"):
+                model = cls(config)
+            report = model.load_file(file, dtype if dtype is not None else torch_dtype, ignore_mismatched_sizes)
+        model.eval()
+        return (model, _loading_info(report)) if output_loading_info else model
+
+    def load_file(self, file: TensorFile, dtype: torch.dtype | str | None, ignore_mismatched: bool) -> LoadReport:
+        """Fill a model built without memory from an open checkpoint, one tensor at a time."""
+        wanted, family = weights(self.config, self.head), self.config.model_type
+        report = match_names(file.tensors, wanted, naming=file.naming, family=family)
+        check_shapes(report, {n: t.shape for n, t in file.tensors.items()}, wanted, file.naming)
+        where = " + ".join(str(p) for p in file.paths[:2])
+        fresh = refuse_incomplete(report, where, self.config, ignore_mismatched=ignore_mismatched)
+        target = read_dtype(dtype, {file.tensors[n].dtype for n in report.sources.values()})
+        self._start(fresh, wanted, target)
+        for key, name in report.sources.items():
+            if key not in fresh:
+                array = np.array(in_pytorch_axes(file.read(name), name, file.naming), order="C")
+                self._put(key, torch.from_numpy(array).to(target))
+        if fresh:
+            warnings.warn(fresh_head_warning(type(self).__name__, where, fresh), stacklevel=4)
+        return report
+
+    def _start(self, fresh: list[str], wanted: Mapping[str, Weight], dtype: torch.dtype) -> None:
+        """Give memory and starting values to the weights that a file does not fill."""
+        for key in fresh:
+            self._put(key, torch.zeros(wanted[key].shape, dtype=dtype))
+        if fresh:
+            for module in self.modules():
+                initialise_module(module, self.config)  # has no effect on what is still without memory
+
+    def _put(self, key: str, value: Tensor) -> None:
+        path, _, leaf = self.own_key(key).rpartition(".")
+        module = self.get_submodule(path)
+        trainable = module._parameters[leaf].requires_grad  # type: ignore[union-attr]
+        module._parameters[leaf] = nn.Parameter(value, requires_grad=trainable)
+
+    def own_key(self, key: str) -> str:
+        """A full published key as this model's ``state_dict`` spells it: the encoder alone has no prefix."""
+        return key.removeprefix("deberta.") if self.head == "Model" else key
+
+    def save_pretrained(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        safe_serialization: bool = True,
+        max_shard_size: int | str = "5GB",
+        state_dict: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write ``config.json`` and the weights; a reader meets the old state or the new one.
+
+        Args:
+            path: folder, made if needed.
+            safe_serialization: ``model.safetensors`` (default) or ``pytorch_model.bin``.
+            max_shard_size: bytes, or ``"500MB"``: larger models are written in several files.
+            state_dict: weights to write instead of the model's own.
+
+        Raises:
+            OSError: if the folder cannot be written.
+        """
+        values = dict(self.state_dict() if state_dict is None else state_dict)
+        tensors = [
+            (TensorInfo(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")), _reader(v)) for k, v in sorted(values.items())
+        ]
+        write_weights(
+            Path(path), tensors, format="safetensors" if safe_serialization else "bin", naming="pt",
+            metadata={"format": "pt"}, max_shard_size=max_shard_size,
+        )  # fmt: skip
+        self.saved_config().save_pretrained(path)
+
+    def saved_config(self) -> BaseConfig:
+        """The config as written beside the weights: with class name and dtype."""
+        config = self.config.copy()
+        config.extra.update(architectures=[type(self).__name__], dtype=str(self.dtype).removeprefix("torch."))
+        config.extra.pop("torch_dtype", None)
+        return config
+
+
+def initialise_module(module: nn.Module, config: BaseConfig) -> None:
+    """Starting values of a module's own weights: normal matrices, zero biases and pad row, unit norms.
+
+    A convolution keeps PyTorch's default, as in the reference.
+    """
+    with torch.no_grad():
+        if isinstance(module, nn.Linear):
+            module.weight.normal_(0.0, config.initializer_range)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.Embedding):
+            module.weight.normal_(0.0, config.initializer_range)
+            if module.padding_idx is not None:
+                module.weight[module.padding_idx].zero_()
+        elif isinstance(module, nn.LayerNorm):
+            module.weight.fill_(1.0)
+            module.bias.zero_()
+        elif not isinstance(module, nn.Conv1d):
+            for parameter in module.parameters(recurse=False):
+                parameter.zero_()
+
+
+def read_dtype(dtype: torch.dtype | str | None, stored: set[str]) -> torch.dtype:
+    """The dtype of loaded weights: the one asked for, float32 by default, for ``"auto"`` the file's if it has one.
+
+    Raises:
+        ValueError: for a name that is no floating-point dtype.
+    """
+    if dtype == "auto":
+        dtype = stored.pop() if len(stored) == 1 else None
+    if dtype is None:
+        return torch.float32
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype is {dtype!r}, expected 'auto' or a floating-point dtype such as torch.bfloat16")
+    return found
+
+
+def _reader(value: Tensor) -> Any:
+    """The tensor as NumPy, when it is written: bfloat16 as its bits."""
+
+    def read() -> np.ndarray[Any, Any]:
+        tensor = value.detach().cpu().contiguous()
+        return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+    return read
+
+
+def _loading_info(report: LoadReport) -> dict[str, list[Any]]:
+    return {
+        "missing_keys": report.missing_keys,
+        "unexpected_keys": report.unexpected_keys,
+        "mismatched_keys": report.mismatched_keys,
+        "renamed_keys": report.renamed_keys,
+        "error_msgs": [],
+    }
+
+
+def _read_published_names(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let ``load_state_dict`` take any published file: prefixes, old names, tied doubles and other models' heads."""
+    if prefix or not isinstance(model, PreTrainedModel):
+        return
+    wanted = weights(model.config, model.head)
+    report = match_names(list(state_dict), wanted)
+    own = {model.own_key(key): state_dict[name] for key, name in report.sources.items()}
+    foreign = {k: state_dict[k] for k in report.unexpected_keys if k.split(".")[0] not in HEAD_MODULES}
+    state_dict.clear()
+    state_dict.update({**own, **foreign})
+
+
