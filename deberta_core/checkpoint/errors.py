@@ -1,0 +1,15 @@
+"""The one error that reading or writing a checkpoint raises for what is wrong with a file."""
+
+from __future__ import annotations
+
+import os
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or written as asked; the text names the file, the fault and the remedy."""
+
+    def __init__(self, path: str | os.PathLike[str], problem: str, remedy: str = "") -> None:
+        self.path = os.fspath(path)
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{self.path}: {problem}" + (f"; {remedy}" if remedy else ""))

@@ -1,0 +1,91 @@
+"""Names in TensorFlow's h5 files: which part of a path is the class, and attributes that hold lists of names.
+
+Source: Keras 2, ``keras/saving/legacy/hdf5_format.py``, for the layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_MAX_NAMES = 1 << 20
+_ENCODER = "deberta"
+
+
+def read_names(attributes: Any, key: str) -> list[str] | None:
+    """A list of names kept in an attribute, or in ``key0``, ``key1``, ... where it was too long for one.
+
+    Args:
+        attributes: attributes of an h5py group.
+        key: name of the attribute.
+
+    Returns:
+        The names, or None where there is no such attribute.
+
+    Raises:
+        ValueError: the attribute is not a list of names.
+    """
+    if key in attributes:
+        return _read_list(attributes, key)
+    if f"{key}0" not in attributes:
+        return None
+    names: list[str] = []
+    part = 0
+    while f"{key}{part}" in attributes:
+        names += _read_list(attributes, f"{key}{part}")
+        part += 1
+    return names
+
+
+def _read_list(attributes: Any, key: str) -> list[str]:
+    kind = attributes.get_id(key)
+    if len(kind.shape) == 1 and kind.shape[0] == 0:  # the library has no storage size for these
+        return []
+    if len(kind.shape) != 1 or kind.shape[0] > _MAX_NAMES or kind.get_storage_size() > _MAX_NAMES * 64:
+        raise ValueError(f"attribute {key!r} of shape {kind.shape} is not a list of names")
+    return [_text(value, key) for value in attributes[key]]
+
+
+def _text(value: Any, key: str) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"attribute {key!r} holds {type(value).__name__} where names are expected")
+
+
+def class_prefixes(names: Iterable[str], layers: Sequence[str]) -> frozenset[str]:
+    """First components that are a model's class name, and so no part of a weight's name.
+
+    That is what stands before ``deberta/``; and any other first component, unless it is the name of a layer.
+
+    Args:
+        names: full weight names of a file.
+        layers: its top-level layers.
+    """
+    parts = [name.split("/") for name in names]
+    before = {path[0] for path in parts if len(path) > 2 and path[1] == _ENCODER}
+    others = {path[0] for path in parts if len(path) > 1 and path[0] not in layers}
+    return frozenset((before | others) - {_ENCODER})
+
+
+def strip_class(name: str, prefixes: frozenset[str]) -> str:
+    """A weight's name without the leading class name."""
+    first, _, rest = name.partition("/")
+    return rest if rest and first in prefixes else name
+
+
+def from_shard(name: str, expected: Iterable[str] | None) -> str:
+    """Name of a weight that a shard keeps at a path of its own.
+
+    Args:
+        name: path of the dataset.
+        expected: names that the index gives to this shard, where there is an index.
+
+    Shards of base models leave the leading ``deberta/`` out.
+    """
+    full = f"{_ENCODER}/{name}"
+    if expected is not None:
+        known = set(expected)
+        return full if full in known and name not in known else name
+    return full if name.split("/")[0] in ("embeddings", "encoder") else name

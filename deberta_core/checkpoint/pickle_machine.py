@@ -1,0 +1,236 @@
+"""A pickle interpreter that cannot run code.
+
+It knows the opcodes that build plain containers, and calls only functions that its owner looked up by name in a table
+of its own. Python's unpickler is not used even in restricted form: its memo takes gigabytes on the word of one opcode,
+and a dict key of nested tuples keeps it busy for ever.
+
+Source: the opcode list of the standard library's ``pickletools``.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any, Protocol, cast
+
+# A state dict takes some 45 operations and 150 bytes per tensor; these limits leave room for 40,000 tensors.
+MAX_PICKLE_BYTES = 1 << 24
+MAX_OPERATIONS = 2_000_000
+
+
+class PickleError(Exception):
+    """A pickle that is damaged or that asks for more than plain data."""
+
+
+class ForbiddenGlobal(PickleError):
+    """A pickle that names a function or class which may not be used.
+
+    Args:
+        name: dotted name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"names {name}")
+
+
+@dataclass(frozen=True, eq=False)
+class Opaque:
+    """A value of no interest, remembered by its kind."""
+
+    kind: str
+
+
+class Stream(Protocol):
+    """What the interpreter reads from; must return short rather than allocate what is not there."""
+
+    def read(self, length: int) -> bytes:
+        """Up to ``length`` bytes."""
+
+    def readline(self) -> bytes:
+        """Bytes to the next newline, included."""
+
+    def tell(self) -> int:
+        """Position."""
+
+
+_LITERALS = frozenset(
+    {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
+    | {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
+    | {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+)
+_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY: dict[str, Callable[[], Any]] = {
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_SET": lambda: Opaque("set"),
+}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_MARK = Opaque("mark")
+
+
+class PickleMachine:
+    """Interpreter of one pickle.
+
+    Args:
+        find_global: module and name to one of the caller's own objects; a function among them may be called by the
+            pickle with any arguments. Raises ForbiddenGlobal for what is not allowed.
+        load_persistent: what the container keeps outside the pickle, by its id.
+    """
+
+    def __init__(self, find_global: Callable[[str, str], Any], load_persistent: Callable[[Any], Any]) -> None:
+        self._find_global = find_global
+        self._load_persistent = load_persistent
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+
+    def run(self, stream: Stream) -> Any:
+        """Interpret up to and including the STOP opcode.
+
+        Raises:
+            PickleError: damaged, too large, or more than plain data.
+        """
+        try:
+            for count, (operation, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
+                if count > MAX_OPERATIONS:
+                    raise PickleError(f"takes more than {MAX_OPERATIONS} steps")
+                if operation.name == "STOP":
+                    return self._pop()
+                self._step(operation.name, argument)
+        except PickleError:
+            raise
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError) as error:
+            raise PickleError(f"is damaged ({error})") from None
+        raise PickleError("has no end")
+
+    def _step(self, name: str, argument: Any) -> None:
+        if name in _LITERALS:
+            self._stack.append(argument)
+        elif name in _CONSTANTS:
+            self._stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            self._stack.append(_EMPTY[name]())
+        elif name in _TUPLES:
+            self._stack.append(self._pop_many(_TUPLES[name]))
+        elif name not in ("PROTO", "FRAME"):
+            handler = getattr(self, f"_op_{name.lower()}", None)
+            if handler is None:
+                raise PickleError(f"uses the opcode {name}, which builds more than plain data")
+            handler(argument)
+
+    def _pop(self) -> Any:
+        if not self._stack or self._stack[-1] is _MARK:
+            raise PickleError("is damaged (it takes a value that it never made)")
+        return self._stack.pop()
+
+    def _pop_many(self, count: int) -> tuple[Any, ...]:
+        return tuple(reversed([self._pop() for _ in range(count)]))
+
+    def _pop_to_mark(self) -> list[Any]:
+        items = []
+        while self._stack and self._stack[-1] is not _MARK:
+            items.append(self._stack.pop())
+        if not self._stack:
+            raise PickleError("is damaged (a mark is missing)")
+        self._stack.pop()
+        items.reverse()
+        return items
+
+    def _top(self) -> Any:
+        value = self._pop()
+        self._stack.append(value)
+        return value
+
+    def _op_mark(self, _: None) -> None:
+        self._stack.append(_MARK)
+
+    def _op_pop(self, _: None) -> None:
+        self._pop()
+
+    def _op_tuple(self, _: None) -> None:
+        self._stack.append(tuple(self._pop_to_mark()))
+
+    def _op_list(self, _: None) -> None:
+        self._stack.append(self._pop_to_mark())
+
+    def _op_dict(self, _: None) -> None:
+        items = self._pop_to_mark()
+        self._stack.append({})
+        self._set_items(items)
+
+    def _op_frozenset(self, _: None) -> None:
+        self._pop_to_mark()
+        self._stack.append(Opaque("frozenset"))
+
+    def _op_append(self, _: None) -> None:
+        value = self._pop()
+        self._extend([value])
+
+    def _op_appends(self, _: None) -> None:
+        self._extend(self._pop_to_mark())
+
+    def _extend(self, values: list[Any]) -> None:
+        target = self._top()
+        if isinstance(target, list):
+            target.extend(values)
+        elif not isinstance(target, Opaque):
+            raise PickleError("is damaged (it appends to what is no list)")
+
+    def _op_additems(self, _: None) -> None:
+        self._pop_to_mark()
+        self._top()
+
+    def _op_setitem(self, _: None) -> None:
+        self._set_items(list(self._pop_many(2)))
+
+    def _op_setitems(self, _: None) -> None:
+        self._set_items(self._pop_to_mark())
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self._top()
+        if not isinstance(target, dict) or len(items) % 2:
+            raise PickleError("is damaged (it sets items of what is no dict)")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Hashing nested tuples takes exponential time; such keys matter to nobody here.
+            plain = key is None or isinstance(key, str | int | float | bytes | Opaque)
+            target[key if plain else Opaque(type(key).__name__)] = value
+
+    def _op_put(self, index: int) -> None:
+        self._memo[int(index)] = self._top()
+
+    _op_binput = _op_long_binput = _op_put
+
+    def _op_memoize(self, _: None) -> None:
+        self._memo[len(self._memo)] = self._top()
+
+    def _op_get(self, index: int) -> None:
+        self._stack.append(self._memo[int(index)])
+
+    _op_binget = _op_long_binget = _op_get
+
+    def _op_global(self, argument: str) -> None:
+        module, _, name = argument.partition(" ")
+        self._stack.append(self._find_global(module, name))
+
+    def _op_stack_global(self, _: None) -> None:
+        module, name = self._pop_many(2)
+        self._stack.append(self._find_global(str(module), str(name)))
+
+    def _op_reduce(self, _: None) -> None:
+        function, arguments = self._pop_many(2)
+        if not callable(function) or not isinstance(arguments, tuple):
+            raise PickleError("is damaged (it calls what is no function)")
+        self._stack.append(function(*arguments))
+
+    def _op_newobj(self, argument: None) -> None:
+        self._op_reduce(argument)
+
+    def _op_build(self, _: None) -> None:
+        # The state of an ordered dict (`_metadata` of a state dict) or of a parameter: attributes, never tensors.
+        self._pop()
+        self._top()
+
+    def _op_binpersid(self, _: None) -> None:
+        self._stack.append(self._load_persistent(self._pop()))
