@@ -54,10 +54,10 @@ def _text(value: Any, key: str) -> str:
     raise ValueError(f"attribute {key!r} holds {type(value).__name__} where names are expected")
 
 
-def class_prefixes(names: Iterable[str], layers: Sequence[str]) -> frozenset[str]:
+def class_prefixes(names: Iterable[str], layers: Sequence[str] | None = None) -> frozenset[str]:
     """First components that are a model's class name, and so no part of a weight's name.
 
-    That is what stands before ``deberta/``; and any other first component, unless it is the name of a layer.
+    That is what stands before ``deberta/``; and, where the layers are known, any other first component that is none.
 
     Args:
         names: full weight names of a file.
@@ -65,7 +65,7 @@ def class_prefixes(names: Iterable[str], layers: Sequence[str]) -> frozenset[str
     """
     parts = [name.split("/") for name in names]
     before = {path[0] for path in parts if len(path) > 2 and path[1] == _ENCODER}
-    others = {path[0] for path in parts if len(path) > 1 and path[0] not in layers}
+    others = {path[0] for path in parts if len(path) > 1 and layers is not None and path[0] not in layers}
     return frozenset((before | others) - {_ENCODER})
 
 
@@ -75,17 +75,22 @@ def strip_class(name: str, prefixes: frozenset[str]) -> str:
     return rest if rest and first in prefixes else name
 
 
-def from_shard(name: str, expected: Iterable[str] | None) -> str:
+def strip_classes(names: Sequence[str]) -> list[str]:
+    """Weight names of an index, each without the leading class name where they have one."""
+    prefixes = class_prefixes(names)
+    return [strip_class(name, prefixes) for name in names]
+
+
+def from_shard(name: str, expected: frozenset[str] | None) -> str:
     """Name of a weight that a shard keeps at a path of its own.
+
+    Shards of base models may leave the leading ``deberta/`` out.
 
     Args:
         name: path of the dataset.
         expected: names that the index gives to this shard, where there is an index.
-
-    Shards of base models leave the leading ``deberta/`` out.
     """
     full = f"{_ENCODER}/{name}"
     if expected is not None:
-        known = set(expected)
-        return full if full in known and name not in known else name
+        return full if full in expected and name not in expected else name
     return full if name.split("/")[0] in ("embeddings", "encoder") else name

@@ -17,7 +17,7 @@ import numpy as np
 
 from deberta_core.checkpoint.dtypes import DTYPES, byte_count, dtype_name
 from deberta_core.checkpoint.errors import CheckpointError
-from deberta_core.checkpoint.h5_names import class_prefixes, from_shard, read_names, strip_class
+from deberta_core.checkpoint.h5_names import class_prefixes, from_shard, read_names, strip_class, strip_classes
 from deberta_core.checkpoint.mapped_file import MappedFile, as_array
 from deberta_core.checkpoint.tensor_file import TensorFile, TensorInfo
 
@@ -54,7 +54,7 @@ class H5File(TensorFile):
         self.tensors = self._infos
         try:
             self._file = h5py.File(path, "r", locking=False)  # locks fail on some network file systems
-            self._index(None if expected is None else list(expected))
+            self._index(None if expected is None else frozenset(expected))
         except CheckpointError:
             self.close()
             raise
@@ -67,7 +67,7 @@ class H5File(TensorFile):
             self.close()
             raise
 
-    def _index(self, expected: list[str] | None) -> None:
+    def _index(self, expected: frozenset[str] | None) -> None:
         root = self._file
         if "layer_names" not in root.attrs and "layer_names0" not in root.attrs and "model_weights" in root:
             root = self._child(root, "model_weights", "model_weights")
@@ -85,9 +85,10 @@ class H5File(TensorFile):
         else:
             self._index_layers(root, links)
 
-    def _index_shard(self, links: list[tuple[str, Any]], expected: list[str] | None) -> None:
-        for path, item in links:
-            self._add(from_shard(path, expected), item, path)
+    def _index_shard(self, links: list[tuple[str, Any]], expected: frozenset[str] | None) -> None:
+        names = strip_classes([path for path, _ in links])
+        for name, (path, item) in zip(names, links, strict=True):
+            self._add(from_shard(name, expected), item, path)
 
     def _index_layers(self, root: Any, links: list[tuple[str, Any]]) -> None:
         if _TOP_LEVEL in root and _TOP_LEVEL not in dict(links):

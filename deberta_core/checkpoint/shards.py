@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from deberta_core.checkpoint.errors import CheckpointError
+from deberta_core.checkpoint.h5_names import strip_classes
 from deberta_core.checkpoint.mapped_file import MappedFile
 from deberta_core.checkpoint.tensor_file import TensorFile, TensorInfo
 
@@ -65,7 +66,8 @@ class ShardedFile(TensorFile):
         self._shards: list[TensorFile] = []
         weight_map, self.metadata = read_index(path)
         names: dict[str, list[str]] = {}
-        for name, file_name in weight_map.items():
+        # TensorFlow's indexes come with and without the class name of the model.
+        for name, file_name in zip(strip_classes(list(weight_map)), weight_map.values(), strict=True):
             names.setdefault(file_name, []).append(name)
         paths = self._check_paths(sorted(names))
         try:

@@ -1,0 +1,54 @@
+"""Turning tensors into bytes block by block, so that no second copy of a large one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from deberta_core.checkpoint.dtypes import DTYPES, element_count
+from deberta_core.checkpoint.tensor_file import TensorInfo
+
+Source = np.ndarray | Callable[[], np.ndarray]
+
+_BLOCK = 1 << 24  # bytes
+
+
+def fetch(info: TensorInfo, source: Source) -> np.ndarray:
+    """The data of a tensor that is about to be written, checked against what was announced.
+
+    Args:
+        info: what was announced.
+        source: the array, or a function that makes it; bfloat16 as uint16 bit patterns.
+
+    Raises:
+        ValueError: another shape or type.
+    """
+    array = source() if callable(source) else source
+    expected = DTYPES[info.dtype].raw
+    if tuple(array.shape) != info.shape or array.dtype.newbyteorder("<") != expected:
+        raise ValueError(
+            f"tensor {info.name!r} was announced as {info.dtype} {info.shape} (NumPy {expected.name}) but came as "
+            f"{array.dtype} {tuple(array.shape)}"
+        )
+    return array
+
+
+def blocks(array: np.ndarray) -> Iterator[memoryview]:
+    """Bytes of an array in row-major, little-endian order, in runs of some 16 MiB.
+
+    Args:
+        array: any strides and byte order.
+    """
+    little: np.dtype[Any] = array.dtype.newbyteorder("<")
+    if array.flags.c_contiguous and array.dtype == little:
+        flat = array.reshape(-1).view(np.uint8)
+        for start in range(0, flat.size, _BLOCK):
+            yield flat[start : start + _BLOCK].data
+        return
+    row = max(1, element_count(array.shape[1:]) * array.dtype.itemsize)
+    step = max(1, _BLOCK // row)
+    for start in range(0, array.shape[0] if array.ndim else 1, step):
+        part = array[start : start + step] if array.ndim else array
+        yield np.ascontiguousarray(part, little).reshape(-1).view(np.uint8).data
