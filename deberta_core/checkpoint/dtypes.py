@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+_RUN = 1 << 20  # elements
+
 
 @dataclass(frozen=True)
 class DType:
@@ -100,7 +102,12 @@ def float32_to_bfloat16(array: np.ndarray) -> np.ndarray:
     Returns:
         uint16 bit patterns of the same shape.
     """
-    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32).reshape(array.shape)
-    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    # Rounding could carry a NaN's payload over into infinity or zero: set its quiet bit instead.
-    return np.where(np.isnan(array), (bits >> 16) | 0x40, rounded).astype(np.uint16)
+    flat = np.ascontiguousarray(array, dtype=np.float32).reshape(-1)
+    result = np.empty(flat.shape, np.uint16)
+    for start in range(0, flat.size, _RUN):  # the steps below need several copies
+        part = flat[start : start + _RUN]
+        bits = part.view(np.uint32)
+        rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+        # Rounding could carry a NaN's payload over into infinity or zero: set its quiet bit instead.
+        result[start : start + _RUN] = np.where(np.isnan(part), (bits >> 16) | 0x40, rounded)
+    return result.reshape(array.shape)

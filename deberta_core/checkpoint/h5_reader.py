@@ -99,6 +99,7 @@ class H5File(TensorFile):
                 self._fail(f"has layer {layer!r} without weight_names", "it is damaged; download or save it again")
         every = [name for names in listed.values() for name in names or ()]
         prefixes = class_prefixes(every, list(listed))
+        self.metadata = {**self.metadata, "model_name": ",".join(sorted(prefixes)), "layer_names": ",".join(listed)}
         for layer, group in links:
             for name in listed[layer] or ():
                 self._add(strip_class(name, prefixes), self._child(group, name, f"{layer}/{name}"), f"{layer}/{name}")

@@ -38,18 +38,27 @@ def open_weights(path: str | os.PathLike[str], *, prefer: Sequence[str] = FORMAT
 def _open_file(path: Path, expected: list[str] | None = None) -> TensorFile:
     file = MappedFile(path)
     try:
-        head = file.read(0, min(16, file.size))
-        h5 = is_h5(file)
-        # A pickle begins with 0x80 and its protocol; a safetensors file with the length of a header that begins "{".
-        torch = head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:9] != b"{") or path.suffix in (".bin", ".pt")
+        kind = _recognise(file)
     except BaseException:
         file.close()
         raise
-    if torch and not h5 and head[8:9] != b"{":
+    if kind == "bin":
         return open_torch(file)
     file.close()
-    if h5:
-        return H5File(path, expected)
-    if path.suffix in (".h5", ".hdf5"):
-        raise CheckpointError(path, "is not an HDF5 file", "it is cut short or of another kind; download it again")
-    return SafetensorsFile(path)
+    return H5File(path, expected) if kind == "h5" else SafetensorsFile(path)
+
+
+def _recognise(file: MappedFile) -> str:
+    """Format of a file by its first bytes; by its name where they say nothing, for the sake of the error."""
+    head = file.read(0, min(16, file.size))
+    if is_h5(file):
+        return "h5"
+    if head[8:9] == b"{":  # after the length of the header, whatever bytes that has
+        return "safetensors"
+    if head[:2] == b"PK" or head[:1] == b"\x80" or file.path.suffix in (".bin", ".pt", ".pth"):
+        return "bin"
+    if file.path.suffix in (".h5", ".hdf5"):
+        raise CheckpointError(
+            file.path, "is not an HDF5 file", "it is cut short or of another kind; download or save it again"
+        )
+    return "safetensors"

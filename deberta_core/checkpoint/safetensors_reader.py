@@ -18,7 +18,7 @@ import numpy as np
 from deberta_core.checkpoint.dtypes import BY_SAFETENSORS, DTYPES, byte_count
 from deberta_core.checkpoint.errors import CheckpointError
 from deberta_core.checkpoint.mapped_file import MappedFile, as_array
-from deberta_core.checkpoint.tensor_file import TensorFile, TensorInfo, recognise_naming
+from deberta_core.checkpoint.tensor_file import TensorFile, TensorInfo, is_text, recognise_naming
 
 _MAX_HEADER = 100_000_000  # bytes; the limit of the format
 _MAX_RANK = 32
@@ -113,6 +113,8 @@ class SafetensorsFile(TensorFile):
         return infos
 
     def _check_entry(self, name: str, entry: Any) -> TensorInfo:
+        if not is_text(name):
+            self._fail(f"lists a tensor whose name {name!r} is not text")
         if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
             self._fail(f"describes tensor {name!r} without dtype, shape and data_offsets")
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

@@ -110,3 +110,8 @@ class TensorFile(ABC):
 def recognise_naming(names: Iterable[str]) -> str:
     """Whose names these are: ``"tf"`` for paths such as ``deberta/embeddings/LayerNorm/gamma:0``, else ``"pt"``."""
     return "tf" if any("/" in name and name.endswith(":0") for name in names) else "pt"
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written to a file: JSON and pickles can spell halves of characters, which cannot."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)

@@ -120,8 +120,10 @@ def _window(storage: Storage, dtype: str, length: int, offset: Any, shape: Any, 
     if not _is_size(offset) or not _are_sizes(shape) or not _are_sizes(strides) or len(shape) != len(strides):
         raise PickleError("is damaged (a tensor without offset, sizes and strides)")
     count = element_count(shape)
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) if count else 0
-    if count and last >= length:
+    if count == 0:  # whatever its offset and strides, it looks at nothing
+        return StoredTensor(storage, dtype, 0, tuple(shape), (1,) * len(shape))
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if last >= length:
         raise PickleError(f"is damaged (a tensor reaches element {last} of a storage of {length})")
     if count > length:
         raise PickleError(f"has a tensor of shape {tuple(shape)} that repeats the {length} elements of its storage")

@@ -21,7 +21,7 @@ from deberta_core.checkpoint.pickle_machine import (
     PickleError,
     Stream,
 )
-from deberta_core.checkpoint.tensor_file import TensorFile, TensorInfo, recognise_naming
+from deberta_core.checkpoint.tensor_file import TensorFile, TensorInfo, is_text, recognise_naming
 from deberta_core.checkpoint.torch_pickle import StateReader, StoredTensor
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "module", "net")
@@ -106,6 +106,8 @@ class TorchFile(TensorFile):
     def _open(self) -> dict[str, StoredTensor]:
         entries = self._descend(self._read_root())
         stored = {name: value for name, value in entries.items() if isinstance(value, StoredTensor)}
+        if bad := next((name for name in stored if not is_text(name)), None):
+            self._fail(f"holds a tensor whose name {bad!r} is not text")
         self.tensors = {name: TensorInfo(name, value.shape, value.dtype) for name, value in stored.items()}
         self.skipped = {name: _kind(value) for name, value in entries.items() if name not in stored}
         first: dict[Any, str] = {}
@@ -172,6 +174,8 @@ class TorchFile(TensorFile):
 
 def _is_dense(tensor: StoredTensor) -> bool:
     expected = 1
+    if 0 in tensor.shape:
+        return True
     for size, stride in zip(reversed(tensor.shape), reversed(tensor.strides), strict=True):
         if size != 1 and stride != expected:
             return False
