@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deberta_core import outputs
+from deberta_core.checkpoint.h5_writer import H5Layout
 from deberta_core.config import BaseConfig
 from deberta_core.weight_names import (
     CHOICE_CLASSIFIER,
@@ -35,14 +36,14 @@ class Head:
         output: class of its outputs.
         rows: weights beside the encoder's, given the config.
         tf_layers: top-level layers of its ``tf_model.h5``, in order, weightless ones included.
-        labels: shape of the labels, in letters.
+        labels: names of its labels among the inputs.
     """
 
     name: str
     output: type[outputs.ModelOutput]
     rows: Callable[[BaseConfig], tuple[Row, ...]]
     tf_layers: tuple[str, ...]
-    labels: str = ""
+    labels: tuple[str, ...] = ("labels",)
 
 
 def mlm_rows(config: BaseConfig) -> tuple[Row, ...]:
@@ -60,24 +61,27 @@ def uses_legacy_mlm(config: BaseConfig) -> bool:
 HEADS: dict[str, Head] = {
     head.name: head
     for head in (
-        Head("Model", outputs.BaseModelOutput, lambda c: (), ("deberta",)),
-        Head("ForMaskedLM", outputs.MaskedLMOutput, mlm_rows, ("deberta", "cls"), "B L"),
+        Head("Model", outputs.BaseModelOutput, lambda c: (), ("deberta",), ()),
+        Head("ForMaskedLM", outputs.MaskedLMOutput, mlm_rows, ("deberta", "cls")),
         Head(
             "ForSequenceClassification", outputs.SequenceClassifierOutput, lambda c: (POOLER, CLASSIFIER),
-            ("deberta", "pooler", "cls_dropout", "classifier"), "B",
+            ("deberta", "pooler", "cls_dropout", "classifier"),
         ),
         Head(
             "ForTokenClassification", outputs.TokenClassifierOutput, lambda c: (CLASSIFIER,),
-            ("deberta", "dropout", "classifier"), "B L",
+            ("deberta", "dropout", "classifier"),
         ),
-        Head("ForQuestionAnswering", outputs.QuestionAnsweringModelOutput, lambda c: (QA_OUTPUTS,), ("deberta", "qa_outputs"), "B"),
+        Head(
+            "ForQuestionAnswering", outputs.QuestionAnsweringModelOutput, lambda c: (QA_OUTPUTS,), ("deberta", "qa_outputs"),
+            ("start_positions", "end_positions"),
+        ),
         Head(
             "ForMultipleChoice", outputs.MultipleChoiceModelOutput, lambda c: (POOLER, CHOICE_CLASSIFIER),
-            ("deberta", "dropout", "pooler", "classifier"), "B",
+            ("deberta", "dropout", "pooler", "classifier"),
         ),
         Head(
             "ForReplacedTokenDetection", outputs.ReplacedTokenOutput, lambda c: REPLACED_TOKEN,
-            ("deberta", "mask_predictions"), "B L",
+            ("deberta", "mask_predictions"),
         ),
     )
 }  # fmt: skip
@@ -102,3 +106,13 @@ def parameter_count(config: BaseConfig, head: str = "Model") -> int:
             size *= axis
         total += size
     return total
+
+
+def h5_layout(config: BaseConfig, head: str) -> H5Layout:
+    """The layers of a model's ``tf_model.h5``, named as TF classes of the public documentation name them."""
+    family = "tf_deberta" if config.model_type == "deberta" else "tf_deberta_v2"
+    snake = "".join("_" + c.lower() if c.isupper() else c for c in head).replace("_l_m", "_lm")
+    repeats: dict[str, list[str]] = {}
+    if "cls" in HEADS[head].tf_layers:  # the tied head holds the embedding layer once more
+        repeats["cls"] = [w.tf_name for w in body_weights(config).values() if w.key.startswith("deberta.embeddings.")]
+    return H5Layout(model_name=family + snake, layer_names=HEADS[head].tf_layers, repeats=repeats)

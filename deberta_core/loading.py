@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,3 +145,14 @@ def fresh_head_warning(cls_name: str, where: str, fresh: Collection[str]) -> str
 def _some(keys: Collection[str], most: int = 8) -> str:
     first = ", ".join(list(keys)[:most])
     return first + (f" and {len(keys) - most} more" if len(keys) > most else "")
+
+
+def loading_info(report: LoadReport) -> dict[str, list[Any]]:
+    """A report as the dict of lists that ``output_loading_info=True`` returns."""
+    return {
+        "missing_keys": report.missing_keys,
+        "unexpected_keys": report.unexpected_keys,
+        "mismatched_keys": report.mismatched_keys,
+        "renamed_keys": report.renamed_keys,
+        "error_msgs": [],
+    }

@@ -181,6 +181,7 @@ def _weights(row: Row, sizes: Mapping[str, int], layer: int | None) -> list[Weig
             key = f"{path}.{leaf.pt}" if leaf.pt else path
             tf_name = f"{tf_path}/{name}:0" if name else f"{tf_path}:0"
             attribute = f"{path}.{leaf.tf}" if leaf.tf else path
+        attribute = attribute.replace(".output.", ".output_layer.")  # Keras layers have an ``output`` of their own
         found.append(Weight(key, shape[: leaf.letters], tf_name, attribute))
     return found
 

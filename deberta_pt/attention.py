@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from deberta_core.config import BaseConfig
 
@@ -263,23 +262,5 @@ def eager(
     return torch.einsum("bnqk,bnkd->bnqd", probs, heads.value), probs
 
 
-def sdpa(
-    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """PyTorch's fused attention, the position terms as its bias."""
-    bias = position_scores(heads, columns)
-    if mask is not None:
-        nothing = heads.query.new_zeros(()) if bias is None else bias
-        bias = nothing.masked_fill(~mask, torch.finfo(nothing.dtype).min)
-    context = F.scaled_dot_product_attention(
-        heads.query, heads.key, heads.value, bias, module.dropout.p if module.training else 0.0, scale=1.0
-    )
-    if mask is not None and module.config.masked_rows == "zero":
-        context = context * mask.any(-1, keepdim=True).to(context.dtype)
-    return context, None
-
-
-Attend = Callable[
-    [DisentangledSelfAttention, Heads, Tensor | None, Tensor | None], tuple[Tensor, Tensor | None]
-]
-ATTENTIONS: dict[str, Attend] = {"eager": eager, "sdpa": sdpa}
+Attend = Callable[[DisentangledSelfAttention, Heads, Tensor | None, Tensor | None], tuple[Tensor, Tensor | None]]
+ATTENTIONS: dict[str, Attend] = {"eager": eager}  # faster ones add themselves

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import deberta_pt.sdpa  # noqa: F401 - adds itself to the implementations of attention
 from deberta_core.checks import NEGATIVE_MASK, check_answer, check_choices, check_inputs, out_of_range
 from deberta_core.config import BaseConfig
 from deberta_core.outputs import BaseModelOutput
@@ -103,20 +104,6 @@ def classifier_dropout(config: BaseConfig) -> float:
     return config.hidden_dropout_prob if config.cls_dropout is None else config.cls_dropout
 
 
-class LegacyTransform(nn.Module):
-    """Dense layer to the embedding width, activation and layer norm."""
-
-    def __init__(self, config: BaseConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.embedding_width)
-        self.LayerNorm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps)
-        self.activation = activation(config.hidden_act)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """``[B, L, H]`` -> ``[B, L, E]``."""
-        return self.LayerNorm(self.activation(self.dense(hidden)))  # type: ignore[no-any-return]
-
-
 class SequenceClassification(PreTrainedModel):
     """A label, several labels or a number for each text. ``labels``: as in ``losses.sequence_classification_loss``."""
 
@@ -146,7 +133,8 @@ class SequenceClassification(PreTrainedModel):
         body = self.deberta(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True
         )
-        logits = self.classifier(self.dropout(self.pooler(body["last_hidden_state"])))  # [B, Y]
+        pooled = self.pooler(body["last_hidden_state"])
+        logits = self.classifier(self.dropout(pooled))  # [B, Y]
         loss = None if labels is None else sequence_classification_loss(logits, labels, self.config.problem_type)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
@@ -255,6 +243,7 @@ class MultipleChoice(PreTrainedModel):
         given = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         flat = [None if x is None else x.flatten(0, 1) for x in given]  # [B*C, ...]
         body = self.deberta(*flat, output_attentions, output_hidden_states, True)
-        logits = self.classifier(self.dropout(self.pooler(body["last_hidden_state"]))).reshape(-1, choices)  # [B, C]
+        pooled = self.pooler(body["last_hidden_state"])
+        logits = self.classifier(self.dropout(pooled)).reshape(-1, choices)  # [B, C]
         loss = None if labels is None else cross_entropy(logits, labels)
         return self.finish(body, return_dict, loss=loss, logits=logits)

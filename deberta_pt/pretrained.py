@@ -20,6 +20,7 @@ from deberta_core.loading import (
     check_shapes,
     fresh_head_warning,
     in_pytorch_axes,
+    loading_info,
     match_names,
     refuse_incomplete,
 )
@@ -149,7 +150,7 @@ class PreTrainedModel(nn.Module):
                 model = cls(config)
             report = model.load_file(file, dtype if dtype is not None else torch_dtype, ignore_mismatched_sizes)
         model.eval()
-        return (model, _loading_info(report)) if output_loading_info else model
+        return (model, loading_info(report)) if output_loading_info else model
 
     def load_file(self, file: TensorFile, dtype: torch.dtype | str | None, ignore_mismatched: bool) -> LoadReport:
         """Fill a model built without memory from an open checkpoint, one tensor at a time."""
@@ -271,16 +272,6 @@ def _reader(value: Tensor) -> Any:
     return read
 
 
-def _loading_info(report: LoadReport) -> dict[str, list[Any]]:
-    return {
-        "missing_keys": report.missing_keys,
-        "unexpected_keys": report.unexpected_keys,
-        "mismatched_keys": report.mismatched_keys,
-        "renamed_keys": report.renamed_keys,
-        "error_msgs": [],
-    }
-
-
 def _read_published_names(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
     """Let ``load_state_dict`` take any published file: prefixes, old names, tied doubles and other models' heads."""
     if prefix or not isinstance(model, PreTrainedModel):
@@ -291,5 +282,3 @@ def _read_published_names(model: nn.Module, state_dict: dict[str, Any], prefix: 
     foreign = {k: state_dict[k] for k in report.unexpected_keys if k.split(".")[0] not in HEAD_MODULES}
     state_dict.clear()
     state_dict.update({**own, **foreign})
-
-

@@ -1,0 +1,295 @@
+"""Disentangled self-attention: content scores plus the two terms that know the distance of query and key.
+
+Shapes: ``B`` batch, ``Q`` queries, ``K`` keys, ``H`` hidden size, ``N`` heads, ``D`` head size, ``R`` rows of the relative table
+that these lengths need. Scores depend on position through ``i - j`` alone, so states meet rows, not pairs of tokens:
+a product ``[B, N, Q, R]`` is widened to one column per distance and skewed into ``[B, N, Q, K]``.
+
+Source: He et al. 2021 (arXiv 2006.03654), section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+import tf_keras
+
+from deberta_core.config import BaseConfig
+from deberta_tf.layers import Dropout, linear, shape_of
+
+
+class Relative(NamedTuple):
+    """What the attention reads of relative positions, made once per forward.
+
+    Attributes:
+        rows: relative embeddings, ``[R, H]``.
+        columns: row for each distance from ``Q-1`` down to ``1-K``, int ``[Q+K-1]``.
+    """
+
+    rows: tf.Tensor
+    columns: tf.Tensor
+
+
+class Heads(NamedTuple):
+    """Projected states of one layer, split into heads; ``query`` and ``pos_query`` are already scaled.
+
+    Attributes:
+        query: ``[B, N, Q, D]``.
+        key: ``[B, N, K, D]``.
+        value: ``[B, N, K, D]``.
+        pos_key: relative keys for the content-to-position term, ``[R, N, D]``, or ``None``.
+        pos_query: relative queries for the position-to-content term, ``[R, N, D]``, or ``None``.
+    """
+
+    query: tf.Tensor
+    key: tf.Tensor
+    value: tf.Tensor
+    pos_key: tf.Tensor | None
+    pos_query: tf.Tensor | None
+
+
+def skew(wide: tf.Tensor, width: int) -> tf.Tensor:
+    """Shift row ``i`` of ``[..., M, M+width-1]`` left by ``M-1-i`` and keep ``width`` columns."""
+    *batch, rows, columns = shape_of(wide)
+    flat = tf.reshape(wide, [*batch, rows * columns])[..., rows - 1 : rows - 1 + rows * (columns - 1)]
+    return tf.reshape(flat, [*batch, rows, columns - 1])[..., :width]  # [..., M, width]
+
+
+def products_by_distance(states: tf.Tensor, positions: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """Product of each state with the row of each distance, rows multiplied once however many distances share them.
+
+    Args:
+        states: ``[B, N, M, D]``.
+        positions: ``[R, N, D]``.
+        columns: row of ``positions`` for each distance, int ``[W]``.
+
+    Returns:
+        ``[B, N, M, W]``.
+    """
+
+    def rows_first() -> tf.Tensor:  # short: picking rows first costs less than copying products
+        return tf.einsum("bnmd,wnd->bnmw", states, tf.gather(positions, columns))
+
+    def products_first() -> tf.Tensor:
+        return tf.gather(tf.einsum("bnmd,rnd->bnmr", states, positions), columns, axis=-1)
+
+    (distances,), rows = shape_of(columns), shape_of(positions)[0]
+    is_short = distances <= 2 * rows
+    if isinstance(is_short, bool):
+        return rows_first() if is_short else products_first()
+    return tf.cond(is_short, rows_first, products_first)
+
+
+def position_scores(heads: Heads, columns: tf.Tensor | None) -> tf.Tensor | None:
+    """The content-to-position and position-to-content terms, ``[B, N, Q, K]``; ``None`` if the model has neither."""
+    scores = None
+    queries, keys = shape_of(heads.query)[2], shape_of(heads.key)[2]
+    if heads.pos_key is not None and columns is not None:
+        scores = skew(products_by_distance(heads.query, heads.pos_key, columns), keys)  # [B, N, Q, K]
+    if heads.pos_query is not None and columns is not None:
+        p2c = skew(products_by_distance(heads.key, heads.pos_query, columns[::-1]), queries)  # [B, N, K, Q]
+        scores = tf.linalg.matrix_transpose(p2c) if scores is None else scores + tf.linalg.matrix_transpose(p2c)
+    return scores
+
+
+class DisentangledSelfAttention(tf_keras.layers.Layer):
+    """Everything but the projections, which differ between the families.
+
+    Args:
+        config: the model's config.
+    """
+
+    def __init__(self, config: BaseConfig, layer: int, name: str = "self") -> None:
+        super().__init__(name=name)
+        self.config = config
+        self.num_heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
+        self.head_size = config.head_size
+        self.width = self.num_heads * self.head_size
+        self.scale = (self.head_size * config.score_terms) ** -0.5
+        self.pos_dropout = Dropout(config.hidden_dropout_prob, name="pos_dropout")
+        self.dropout = Dropout(config.attention_probs_dropout_prob)
+
+    def project(self, hidden: tf.Tensor, query_states: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
+        raise NotImplementedError("a family's projections")
+
+    def project_positions(self, rows: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
+        raise NotImplementedError("a family's projections")
+
+    def split_heads(self, states: tf.Tensor) -> tf.Tensor:
+        """``[B, L, N*D]`` -> ``[B, N, L, D]``."""
+        split = tf.reshape(states, [*shape_of(states)[:-1], self.num_heads, self.head_size])  # [B, L, N, D]
+        return tf.transpose(split, [0, 2, 1, 3])
+
+    def heads(
+        self, hidden: tf.Tensor, query_states: tf.Tensor, relative: Relative | None, training: bool | None = None
+    ) -> Heads:
+        """Project and split; the scale is in the queries, so that no product leaves the range of half precision."""
+        query, key, value = map(self.split_heads, self.project(hidden, query_states))
+        if relative is None:
+            return Heads(query * self.scale, key, value, None, None)
+        pos_key, pos_query = self.project_positions(self.pos_dropout(relative.rows, training=training))
+        split = [-1, self.num_heads, self.head_size]
+        return Heads(
+            query * self.scale,
+            key,
+            value,
+            None if pos_key is None else tf.reshape(pos_key, split),
+            None if pos_query is None else tf.reshape(pos_query, split) * self.scale,
+        )
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        mask: tf.Tensor | None,
+        relative: Relative | None,
+        query_states: tf.Tensor | None = None,
+        output_attentions: bool = False,
+        training: bool | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Mix values by attention.
+
+        Args:
+            hidden: states that keys and values are made of, ``[B, K, H]``.
+            mask: bool ``[B, 1, 1 or Q, K]``, true where a query sees a key; ``None``: everything.
+            relative: relative positions, or ``None`` for a model without.
+            query_states: states that queries are made of, ``[B, Q, H]``; default ``hidden``.
+            output_attentions: also return the probabilities.
+            training: whether dropout acts.
+
+        Returns:
+            Context ``[B, Q, N*D]``, zero for a query that sees nothing (unless ``config.masked_rows`` is ``uniform``),
+            and probabilities ``[B, N, Q, K]`` or ``None``.
+        """
+        heads = self.heads(hidden, hidden if query_states is None else query_states, relative, training=training)
+        attend = ATTENTIONS[self.choose(output_attentions)]
+        context, probs = attend(self, heads, None if relative is None else relative.columns, mask, training)
+        context = tf.transpose(context, [0, 2, 1, 3])  # [B, Q, N, D]
+        context = tf.reshape(context, [*shape_of(context)[:2], self.width])  # [B, Q, N*D]
+        return context, probs if output_attentions else None
+
+    def choose(self, output_attentions: bool) -> str:
+        """The implementation for this call: the one asked for, or the one that can give what was asked."""
+        return "eager"  # TensorFlow has no fused attention with a bias: "sdpa" is computed by the same steps
+
+    def mix_logits(self, scores: tf.Tensor) -> tf.Tensor:
+        """Mix scores ``[B, N, Q, K]`` over heads; here not at all."""
+        return scores
+
+    def mix_probs(self, probs: tf.Tensor) -> tf.Tensor:
+        """Mix probabilities ``[B, N, Q, K]`` over heads; here not at all."""
+        return probs
+
+
+class FusedSelfAttention(DisentangledSelfAttention):
+    """Projections of v1: one matrix whose rows are query, key and value of the first head, then of the next."""
+
+    def __init__(self, config: BaseConfig, layer: int, name: str = "self") -> None:
+        super().__init__(config, layer, name=name)
+        hidden, deviation = config.hidden_size, config.initializer_range
+        with tf.name_scope(name):
+            self.in_proj = linear(hidden, 3 * self.width, deviation, name="in_proj", bias=False)
+            self.q_bias = self.add_weight("q_bias", (self.width,), initializer="zeros")
+            self.v_bias = self.add_weight("v_bias", (self.width,), initializer="zeros")
+            if getattr(config, "talking_head", False):
+                heads = self.num_heads
+                self.head_logits_proj = linear(heads, heads, deviation, name="head_logits_proj", bias=False)
+                self.head_weights_proj = linear(heads, heads, deviation, name="head_weights_proj", bias=False)
+            if config.c2p:
+                self.pos_proj = linear(hidden, self.width, deviation, name="pos_proj", bias=False)
+            if config.p2c:
+                self.pos_q_proj = linear(hidden, self.width, deviation, name="pos_q_proj")
+
+    def project(self, hidden: tf.Tensor, query_states: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
+        query, key, value = self.split_fused(self.in_proj(hidden))
+        if query_states is not hidden:
+            query, _, _ = self.split_fused(self.in_proj(query_states))
+        return query + tf.cast(self.q_bias, query.dtype), key, value + tf.cast(self.v_bias, value.dtype)
+
+    def split_fused(self, fused: tf.Tensor) -> list[tf.Tensor]:
+        """``[B, L, 3*N*D]``, interleaved by head -> three of ``[B, L, N*D]``."""
+        batch, length, _ = shape_of(fused)
+        split = tf.reshape(fused, [batch, length, self.num_heads, 3, self.head_size])
+        return [tf.reshape(split[:, :, :, i], [batch, length, self.width]) for i in range(3)]
+
+    def project_positions(self, rows: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
+        pos_key = self.pos_proj(rows) if self.config.c2p else None
+        pos_query = self.pos_q_proj(rows) if self.config.p2c else None
+        return pos_key, pos_query
+
+    def mix_logits(self, scores: tf.Tensor) -> tf.Tensor:
+        """Talking heads before the softmax."""
+        if not hasattr(self, "head_logits_proj"):
+            return scores
+        return tf.einsum("bnqk,nm->bmqk", scores, tf.cast(self.head_logits_proj.kernel, scores.dtype))
+
+    def mix_probs(self, probs: tf.Tensor) -> tf.Tensor:
+        """Talking heads after the softmax."""
+        if not hasattr(self, "head_weights_proj"):
+            return probs
+        return tf.einsum("bnqk,nm->bmqk", probs, tf.cast(self.head_weights_proj.kernel, probs.dtype))
+
+
+class SeparateSelfAttention(DisentangledSelfAttention):
+    """Projections of v2 and v3: one each for query, key and value, shared with the positions or not."""
+
+    def __init__(self, config: BaseConfig, layer: int, name: str = "self") -> None:
+        super().__init__(config, layer, name=name)
+        hidden, deviation = config.hidden_size, config.initializer_range
+        self.shared = bool(getattr(config, "share_att_key", False))
+        with tf.name_scope(name):
+            self.query_proj = linear(hidden, self.width, deviation, name="query_proj")
+            self.key_proj = linear(hidden, self.width, deviation, name="key_proj")
+            self.value_proj = linear(hidden, self.width, deviation, name="value_proj")
+            if config.c2p and not self.shared:
+                self.pos_key_proj = linear(hidden, self.width, deviation, name="pos_key_proj")
+            if config.p2c and not self.shared:
+                self.pos_query_proj = linear(hidden, self.width, deviation, name="pos_query_proj")
+
+    def project(self, hidden: tf.Tensor, query_states: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
+        return self.query_proj(query_states), self.key_proj(hidden), self.value_proj(hidden)
+
+    def project_positions(self, rows: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
+        pos_key = pos_query = None
+        if self.config.c2p:
+            pos_key = self.key_proj(rows) if self.shared else self.pos_key_proj(rows)
+        if self.config.p2c:
+            pos_query = self.query_proj(rows) if self.shared else self.pos_query_proj(rows)
+        return pos_key, pos_query
+
+
+def eager(
+    module: DisentangledSelfAttention,
+    heads: Heads,
+    columns: tf.Tensor | None,
+    mask: tf.Tensor | None,
+    training: bool | None = None,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """The reference: scores, softmax in at least float32, dropout, values."""
+    scores = tf.einsum("bnqd,bnkd->bnqk", heads.query, heads.key)
+    by_position = position_scores(heads, columns)
+    if by_position is not None:
+        scores = scores + by_position
+    scores = module.mix_logits(scores)
+    wide = tf.float64 if scores.dtype == tf.float64 else tf.float32
+    if mask is None:
+        probs = tf.nn.softmax(tf.cast(scores, wide))
+    else:
+        probs = tf.nn.softmax(tf.where(mask, tf.cast(scores, wide), wide.min))
+        if module.config.masked_rows == "zero":
+            probs = tf.where(mask, probs, tf.zeros([], wide))
+    probs = module.mix_probs(module.dropout(tf.cast(probs, heads.value.dtype), training=training))
+    return tf.einsum("bnqk,bnkd->bnqd", probs, heads.value), probs
+
+
+Attend = Callable[
+    [DisentangledSelfAttention, Heads, tf.Tensor | None, tf.Tensor | None, bool | None],
+    tuple[tf.Tensor, tf.Tensor | None],
+]
+ATTENTIONS: dict[str, Attend] = {"eager": eager}

@@ -1,0 +1,60 @@
+"""Classes that read ``model_type`` and pick the family."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar
+
+from deberta_core.config import AutoConfig, BaseConfig
+from deberta_tf import families
+
+FAMILIES = {"deberta": "TFDeberta", "deberta-v2": "TFDebertaV2"}
+
+
+class TFAutoModel:
+    """The encoder of the family that the config names."""
+
+    head: ClassVar[str] = "Model"
+
+    def __init__(self) -> None:
+        raise TypeError(f"{type(self).__name__} is not a model; use its from_pretrained or from_config")
+
+    @classmethod
+    def model_class(cls, config: BaseConfig) -> Any:
+        """The class for a config."""
+        return getattr(families, FAMILIES[config.model_type] + cls.head)
+
+    @classmethod
+    def from_config(cls, config: BaseConfig) -> Any:
+        """A model with starting weights."""
+        return cls.model_class(config)(config)
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str], *, subfolder: str = "", **options: Any) -> Any:
+        """As ``from_pretrained`` of the family's class."""
+        config = options.get("config") or AutoConfig.from_pretrained(path, subfolder=subfolder)
+        return cls.model_class(config).from_pretrained(path, subfolder=subfolder, **options)
+
+
+class TFAutoModelForSequenceClassification(TFAutoModel):
+    """``TFAutoModel`` with a label, several or a number per text."""
+
+    head = "ForSequenceClassification"
+
+
+class TFAutoModelForTokenClassification(TFAutoModel):
+    """``TFAutoModel`` with a label per token."""
+
+    head = "ForTokenClassification"
+
+
+class TFAutoModelForQuestionAnswering(TFAutoModel):
+    """``TFAutoModel`` with first and last token of an answer."""
+
+    head = "ForQuestionAnswering"
+
+
+class TFAutoModelForMultipleChoice(TFAutoModel):
+    """``TFAutoModel`` that chooses between texts."""
+
+    head = "ForMultipleChoice"

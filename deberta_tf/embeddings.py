@@ -1,0 +1,71 @@
+"""Token, position and type embeddings. Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras
+
+from deberta_core.config import BaseConfig
+from deberta_tf.layers import Dropout, Embedding, LayerNorm, linear, shape_of
+
+
+class Embeddings(tf_keras.layers.Layer):
+    """Sum of the embedding tables, widened, normalised, and zero where nothing is visible."""
+
+    def __init__(self, config: BaseConfig, name: str = "embeddings") -> None:
+        super().__init__(name=name)
+        width, hidden, deviation = config.embedding_width, config.hidden_size, config.initializer_range
+        with tf.name_scope(name):
+            self.word_embeddings = Embedding(
+                config.vocab_size, width, deviation, name="word_embeddings", padding=config.pad_token_id
+            )
+            if config.position_biased_input:
+                self.position_embeddings = Embedding(
+                    config.max_position_embeddings, width, deviation, name="position_embeddings"
+                )
+            if config.type_vocab_size > 0:
+                self.token_type_embeddings = Embedding(
+                    config.type_vocab_size, width, deviation, name="token_type_embeddings"
+                )
+            if width != hidden:
+                self.embed_proj = linear(width, hidden, deviation, name="embed_proj", bias=False)
+            self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.config = config
+
+    def call(
+        self,
+        input_ids: tf.Tensor | None,
+        inputs_embeds: tf.Tensor | None,
+        token_type_ids: tf.Tensor | None,
+        position_ids: tf.Tensor | None,
+        token_mask: tf.Tensor | None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """First token states.
+
+        Args:
+            input_ids: int ``[B, L]``, or ``None`` with ``inputs_embeds``.
+            inputs_embeds: rows of the word table, ``[B, L, E]``.
+            token_type_ids: int ``[B, L]``; ignored without a table of types.
+            position_ids: int ``[B, L]``, default 0..L-1; ignored without a table of positions.
+            token_mask: bool ``[B, L]``, true where a token is visible.
+            training: whether dropout acts.
+
+        Returns:
+            ``[B, L, H]``, zero where ``token_mask`` is false.
+        """
+        embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # [B, L, E]
+        if self.config.position_biased_input:
+            if position_ids is None:
+                position_ids = tf.range(shape_of(embeds)[1])[None]  # [1, L]
+            embeds = embeds + self.position_embeddings(position_ids)
+        if self.config.type_vocab_size > 0:
+            if token_type_ids is None:
+                token_type_ids = tf.zeros(shape_of(embeds)[:2], tf.int32)
+            embeds = embeds + self.token_type_embeddings(token_type_ids)
+        hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
+        hidden = self.LayerNorm(hidden)
+        if token_mask is not None:
+            hidden = hidden * tf.cast(token_mask[..., None], hidden.dtype)
+        return self.dropout(hidden, training=training)

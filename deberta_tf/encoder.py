@@ -1,0 +1,283 @@
+"""The stack of layers over one relative table, and the convolution of v2.
+
+Shapes: ``B`` batch, ``L`` tokens (``Q`` queries, ``K`` keys), ``H`` hidden size, ``R`` rows of the relative table in use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from deberta_core.config import BaseConfig
+from deberta_core.relative_position import distance_rows, needed_rows
+from deberta_tf.activations import activation
+from deberta_tf.attention import FusedSelfAttention, Relative, SeparateSelfAttention
+from deberta_tf.layers import Conv1D, Dropout, Embedding, LayerNorm, linear, next_seed, reseeded, shape_of
+
+
+class Output(tf_keras.layers.Layer):
+    """Projection, dropout, residual and layer norm: the end of both halves of a layer."""
+
+    def __init__(self, config: BaseConfig, width: int, name: str = "output") -> None:
+        super().__init__(name=name)
+        with tf.name_scope(name):
+            self.dense = linear(width, config.hidden_size, config.initializer_range, name="dense")
+            self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def call(self, states: tf.Tensor, residual: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``."""
+        return self.LayerNorm(self.dropout(self.dense(states), training=training) + residual)
+
+
+class Attention(tf_keras.layers.Layer):
+    """Self-attention and its output projection."""
+
+    def __init__(self, config: BaseConfig, layer: int, name: str = "attention") -> None:
+        super().__init__(name=name)
+        cls = FusedSelfAttention if config.model_type == "deberta" else SeparateSelfAttention
+        with tf.name_scope(name):
+            self.self = cls(config, layer)
+            self.output_layer = Output(config, self.self.width)
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        mask: tf.Tensor | None,
+        relative: Relative | None,
+        query_states: tf.Tensor | None = None,
+        output_attentions: bool = False,
+        training: bool | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """As ``DisentangledSelfAttention``, with the residual of the queries: ``[B, Q, H]`` and probabilities."""
+        context, probs = self.self(hidden, mask, relative, query_states, output_attentions, training=training)
+        residual = hidden if query_states is None else query_states
+        return self.output_layer(context, residual, training=training), probs
+
+
+class Intermediate(tf_keras.layers.Layer):
+    """First half of the feed-forward part."""
+
+    def __init__(self, config: BaseConfig, name: str = "intermediate") -> None:
+        super().__init__(name=name)
+        with tf.name_scope(name):
+            self.dense = linear(config.hidden_size, config.intermediate_size, config.initializer_range, name="dense")
+        self.activation = activation(config.hidden_act)
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        """``[B, L, H]`` -> ``[B, L, I]``."""
+        return self.activation(self.dense(hidden))
+
+
+class Layer(tf_keras.layers.Layer):
+    """Attention and feed-forward part, each with residual and layer norm after it."""
+
+    def __init__(self, config: BaseConfig, layer: int, name: str = "layer") -> None:
+        super().__init__(name=name)
+        with tf.name_scope(name):
+            self.attention = Attention(config, layer)
+            self.intermediate = Intermediate(config)
+            self.output_layer = Output(config, config.intermediate_size)
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        mask: tf.Tensor | None,
+        relative: Relative | None,
+        query_states: tf.Tensor | None = None,
+        output_attentions: bool = False,
+        training: bool | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Token states ``[B, Q, H]`` and attention probabilities ``[B, N, Q, K]`` or ``None``."""
+        attended, probs = self.attention(hidden, mask, relative, query_states, output_attentions, training=training)
+        return self.output_layer(self.intermediate(attended), attended, training=training), probs
+
+
+class Convolution(tf_keras.layers.Layer):
+    """What v2 adds to the first layer's output: a convolution over the layer's input."""
+
+    def __init__(self, config: BaseConfig, name: str = "conv") -> None:
+        super().__init__(name=name)
+        hidden, width = config.hidden_size, config.conv_kernel_size
+        with tf.name_scope(name):
+            self.conv = Conv1D(hidden, width, config.conv_groups)
+            self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.activation = activation(config.conv_act)
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        layer_output: tf.Tensor,
+        token_mask: tf.Tensor | None,
+        pair_mask: tf.Tensor | None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Add the convolution of ``hidden`` to ``layer_output`` and normalise.
+
+        Args:
+            hidden: input of the first layer, ``[B, L, H]``, zero where nothing is visible.
+            layer_output: output of the first layer, ``[B, L, H]``.
+            token_mask: bool ``[B, L]``.
+            pair_mask: bool ``[B, L, L]``: position i reads position j only where it is true; ``None``: everywhere.
+            training: whether dropout acts.
+
+        Returns:
+            ``[B, L, H]``, zero where ``token_mask`` is false.
+        """
+        mixed = self.convolve(hidden) if pair_mask is None else self.convolve_pairs(hidden, pair_mask)
+        if token_mask is None:
+            return self.LayerNorm(layer_output + self.activation(self.dropout(mixed, training=training)))
+        kept = tf.cast(token_mask[..., None], mixed.dtype)  # [B, L, 1]
+        mixed = self.activation(self.dropout(tf.where(token_mask[..., None], mixed, 0), training=training))
+        return self.LayerNorm(layer_output + mixed) * kept
+
+    def convolve(self, hidden: tf.Tensor) -> tf.Tensor:
+        """``[B, L, H]`` -> ``[B, L, H]``."""
+        return self.conv(self.taps(hidden))
+
+    def convolve_pairs(self, hidden: tf.Tensor, pair_mask: tf.Tensor) -> tf.Tensor:
+        """As ``convolve``, each tap counting only where ``pair_mask`` ``[B, L, L]`` lets it."""
+        width, half = self.conv.width, self.conv.width // 2
+        taps = self.taps(hidden)  # [B, L, width, H]
+        seen = tf.pad(tf.cast(pair_mask, taps.dtype), [[0, 0], [0, 0], [half, half]])  # [B, L, L+width-1]
+        near = tf.stack([tf.linalg.diag_part(seen[:, :, s : s + shape_of(taps)[1]]) for s in range(width)], -1)
+        return self.conv(taps * near[..., None])
+
+    def taps(self, hidden: tf.Tensor) -> tf.Tensor:
+        """The tokens around each position, zero beyond the ends: ``[B, L, H]`` -> ``[B, L, width, H]``."""
+        width, half = self.conv.width, self.conv.width // 2
+        padded = tf.pad(hidden, [[0, 0], [half, half], [0, 0]])
+        return tf.stack([padded[:, s : s + shape_of(hidden)[1]] for s in range(width)], 2)
+
+
+class Encoder(tf_keras.layers.Layer):
+    """All layers. ``rel_embeddings`` is one table for all of them."""
+
+    def __init__(self, config: BaseConfig, name: str = "encoder") -> None:
+        super().__init__(name=name)
+        hidden = config.hidden_size
+        with tf.name_scope(name):
+            self.layer = [Layer(config, i, name=f"layer_._{i}") for i in range(config.num_hidden_layers)]
+            if config.relative_attention:
+                rows = 2 * config.span
+                self.rel_embeddings = Embedding(rows, hidden, config.initializer_range, name="rel_embeddings")
+            if getattr(config, "normalise_relative", False):
+                self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
+            if getattr(config, "conv_kernel_size", 0) > 0:
+                self.conv = Convolution(config)
+        self.config = config
+        self.distance_rows = np.array(distance_rows(config), np.int32)
+        self.compresses = bool((abs(self.distance_rows - config.span) <= abs(self.distances(self.distance_rows))).all())
+        self.checkpointing = False
+
+    @staticmethod
+    def distances(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The distance of each entry of a table of rows by distance."""
+        return np.arange(len(rows)) - len(rows) // 2
+
+    def relative(self, queries: int, keys: int) -> Relative | None:
+        """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""
+        if not (self.config.c2p or self.config.p2c):
+            return None
+        span, reach = self.config.span, len(self.distance_rows) // 2
+        first, last = 0, 2 * span - 1
+        if isinstance(queries, int) and isinstance(keys, int):
+            first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)
+        elif self.compresses:  # lengths are not known while the graph is traced
+            first, last = span - tf.minimum(keys - 1, span), span + tf.minimum(queries - 1, span - 1)
+        distance = tf.range(queries - 1, -keys, -1)  # [Q+K-1]
+        columns = tf.gather(self.distance_rows, tf.clip_by_value(distance, -reach, reach) + reach) - first
+        rows = self.rel_embeddings.embeddings[first : last + 1]  # [R, H]
+        return Relative(self.LayerNorm(rows) if hasattr(self, "LayerNorm") else rows, columns)
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        mask: tf.Tensor | None,
+        token_mask: tf.Tensor | None,
+        pair_mask: tf.Tensor | None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        training: bool | None = None,
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...] | None, tuple[tf.Tensor, ...] | None]:
+        """Run all layers.
+
+        Args:
+            hidden: embeddings, ``[B, L, H]``.
+            mask: bool ``[B, 1, 1 or L, L]``, true where a query sees a key.
+            token_mask: bool ``[B, L]``, true where a token is visible.
+            pair_mask: bool ``[B, L, L]`` when the caller gave a mask of pairs.
+            output_hidden_states: also return all states.
+            output_attentions: also return all probabilities.
+            training: whether dropout acts.
+
+        Returns:
+            Last states ``[B, L, H]``; embeddings and each layer's states, or ``None``; each layer's probabilities
+            ``[B, N, L, L]``, or ``None``.
+        """
+        length = shape_of(hidden)[1]
+        relative = self.relative(length, length)
+        states, attentions = [hidden], []
+        for i, layer in enumerate(self.layer):
+            output, probs = self.run_layer(layer, hidden, mask, relative, None, output_attentions, training=training)
+            if i == 0 and hasattr(self, "conv"):
+                output = self.conv(hidden, output, token_mask, pair_mask, training=training)
+            hidden = output
+            if output_hidden_states:
+                states.append(hidden)
+            attentions.append(probs)
+        return hidden, tuple(states) if output_hidden_states else None, tuple(attentions) if output_attentions else None
+
+    def run_layer(
+        self,
+        layer: Layer,
+        hidden: tf.Tensor,
+        mask: tf.Tensor | None,
+        relative: Relative | None,
+        query_states: tf.Tensor | None = None,
+        output_attentions: bool = False,
+        training: bool | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """One layer, recomputed in the backward pass if gradient checkpointing is on."""
+        if not (self.checkpointing and training):
+            return layer(hidden, mask, relative, query_states, output_attentions, training=training)
+        seed = next_seed()
+
+        def run(hidden: tf.Tensor, rows: tf.Tensor | None, query_states: tf.Tensor | None) -> list[tf.Tensor]:
+            again = None if relative is None or rows is None else Relative(rows, relative.columns)
+            with reseeded(seed):  # the same dropout in both runs
+                output, probs = layer(hidden, mask, again, query_states, output_attentions, training=training)
+            return [output] if probs is None else [output, probs]
+
+        output, *probs = tf.recompute_grad(run)(hidden, None if relative is None else relative.rows, query_states)
+        return output, probs[0] if probs else None
+
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Turn gradient checkpointing on or off."""
+        self.checkpointing = enabled
+
+
+def read_mask(attention_mask: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None, tf.Tensor | None]:
+    """The three masks that a forward needs, from any of the shapes a caller may give.
+
+    Args:
+        attention_mask: ``[B, L]``, ``[B, 1, 1, L]``, ``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible. A hidden
+            token of a ``[B, L]`` mask also sees nothing itself.
+
+    Returns:
+        Bool masks: of queries and keys ``[B, 1, 1 or L, L]``, of tokens ``[B, L]``, and of pairs ``[B, L, L]`` if given so.
+    """
+    if attention_mask is None:
+        return None, None, None
+    visible = tf.cast(attention_mask, tf.bool)
+    if visible.shape.rank == 2:
+        return visible[:, None, :, None] & visible[:, None, None, :], visible, None
+    if visible.shape.rank == 4:
+        visible = visible[:, 0]  # [B, 1 or L, L]
+    tokens = tf.reduce_any(visible, -2)
+    given_as_keys = attention_mask.shape.rank == 4 and attention_mask.shape[-2] == 1
+    return visible[:, None], tokens, None if given_as_keys else visible

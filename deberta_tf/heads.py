@@ -1,0 +1,254 @@
+"""The models: the encoder, and one class per head over it, for any family.
+
+Shapes: ``B`` batch, ``L`` tokens, ``H`` hidden size, ``E`` embedding size, ``V`` vocabulary, ``Y`` labels, ``C`` choices.
+
+All take ``input_ids`` int ``[B, L]`` (or ``inputs_embeds`` ``[B, L, E]``), ``attention_mask`` (``[B, L]``, ``[B, 1, 1, L]``,
+``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible), ``token_type_ids`` and ``position_ids`` int ``[B, L]``, and return an
+output object, or a tuple with ``return_dict=False``. Multiple choice has an axis of choices after the batch. Ids,
+labels and masks out of range are refused in eager mode and in plain graphs; under XLA these checks vanish.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from deberta_core.checks import NEGATIVE_MASK, check_answer, check_choices, check_inputs, out_of_range
+from deberta_core.config import BaseConfig
+from deberta_core.outputs import BaseModelOutput
+from deberta_tf.activations import activation
+from deberta_tf.checks import refuse_if
+from deberta_tf.embeddings import Embeddings
+from deberta_tf.encoder import Encoder, read_mask
+from deberta_tf.layers import Dropout, linear, new_dropout_state, shape_of
+from deberta_tf.losses import cross_entropy, question_answering_loss, sequence_classification_loss
+from deberta_tf.pretrained import TFPreTrainedModel
+
+
+def check_values(config: BaseConfig, ids: tf.Tensor | None, mask: tf.Tensor | None, types: tf.Tensor | None) -> None:
+    """Refuse ids beyond their table and additive masks, in eager mode and in plain graphs.
+
+    Raises:
+        ValueError: for the first input that does not fit; in a graph ``tf.errors.InvalidArgumentError``.
+    """
+    if ids is not None:
+        wrong = (ids < 0) | (ids >= config.vocab_size)
+        refuse_if(wrong, lambda: out_of_range("input_ids", "the word table", config.vocab_size))
+    if types is not None and config.type_vocab_size > 0:
+        wrong = (types < 0) | (types >= config.type_vocab_size)
+        refuse_if(wrong, lambda: out_of_range("token_type_ids", "the table of token types", config.type_vocab_size))
+    if mask is not None and mask.dtype.is_floating:
+        refuse_if(mask < 0, lambda: NEGATIVE_MASK)
+
+
+class TFModel(TFPreTrainedModel):
+    """The encoder: token states, no head."""
+
+    head = "Model"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.dropout_state = new_dropout_state()
+        with tf.name_scope("deberta"):
+            self.embeddings = Embeddings(config)
+            self.encoder = Encoder(config)
+
+    def forward(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """``last_hidden_state`` ``[B, L, H]``; on request ``hidden_states`` and ``attentions``."""
+        given = {
+            "input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids, "position_ids": position_ids,
+        }  # fmt: skip
+        check_inputs(self.config, {name: None if x is None else x.shape for name, x in given.items()})
+        check_values(self.config, input_ids, attention_mask, token_type_ids)
+        mask, token_mask, pair_mask = read_mask(attention_mask)
+        embedded = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, token_mask, training=training)
+        last, states, attentions = self.encoder(
+            embedded,
+            mask,
+            token_mask,
+            pair_mask,
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            self.config.output_attentions if output_attentions is None else output_attentions,
+            training=training,
+        )
+        body = BaseModelOutput(hidden_states=states, attentions=attentions)
+        return self.finish(body, return_dict, last_hidden_state=last)
+
+
+class Pooler(tf_keras.layers.Layer):
+    """First token's state, through dropout, a dense layer and an activation."""
+
+    def __init__(self, config: BaseConfig, name: str = "pooler") -> None:
+        super().__init__(name=name)
+        with tf.name_scope(name):
+            self.dense = linear(config.hidden_size, config.hidden_size, config.initializer_range, name="dense")
+        self.dropout = Dropout(config.pooler_dropout)
+        self.activation = activation(config.pooler_hidden_act)
+
+    def call(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """``[B, L, H]`` -> ``[B, H]``."""
+        return self.activation(self.dense(self.dropout(hidden[:, 0], training=training)))
+
+
+def classifier_dropout(config: BaseConfig) -> float:
+    """Probability of the dropout before a pooled classifier."""
+    return config.hidden_dropout_prob if config.cls_dropout is None else config.cls_dropout
+
+
+class TFSequenceClassification(TFPreTrainedModel):
+    """A label, several labels or a number for each text. ``labels``: as in ``losses.sequence_classification_loss``."""
+
+    head = "ForSequenceClassification"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = TFModel(config)
+        self.pooler = Pooler(config)
+        self.dropout = Dropout(classifier_dropout(config))
+        self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
+
+    def forward(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """``logits`` ``[B, Y]`` and, with labels, a scalar ``loss``."""
+        body = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True, training=training
+        )
+        pooled = self.pooler(body["last_hidden_state"], training=training)
+        logits = self.classifier(self.dropout(pooled, training=training))  # [B, Y]
+        loss = None if labels is None else sequence_classification_loss(logits, labels, self.config.problem_type)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
+class TFTokenClassification(TFPreTrainedModel):
+    """A label for each token. ``labels`` int ``[B, L]``; -100 is ignored."""
+
+    head = "ForTokenClassification"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = TFModel(config)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
+
+    def forward(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """``logits`` ``[B, L, Y]`` and, with labels, a scalar ``loss``."""
+        body = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True, training=training
+        )
+        logits = self.classifier(self.dropout(body["last_hidden_state"], training=training))  # [B, L, Y]
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
+class TFQuestionAnswering(TFPreTrainedModel):
+    """First and last token of the answer. ``start_positions`` and ``end_positions`` int ``[B]``."""
+
+    head = "ForQuestionAnswering"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = TFModel(config)
+        self.qa_outputs = linear(config.hidden_size, 2, config.initializer_range, name="qa_outputs")
+
+    def forward(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        start_positions: tf.Tensor | None = None,
+        end_positions: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """``start_logits`` and ``end_logits`` ``[B, L]`` and, with positions, a scalar ``loss``."""
+        check_answer(start_positions, end_positions)
+        body = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True, training=training
+        )
+        starts, ends = tf.unstack(self.qa_outputs(body["last_hidden_state"]), axis=-1)  # [B, L] each
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = question_answering_loss(starts, ends, start_positions, end_positions)
+        return self.finish(body, return_dict, loss=loss, start_logits=starts, end_logits=ends)
+
+
+class TFMultipleChoice(TFPreTrainedModel):
+    """One of several texts. Inputs have an axis of choices after the batch; ``labels`` int ``[B]``."""
+
+    head = "ForMultipleChoice"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = TFModel(config)
+        self.pooler = Pooler(config)
+        self.dropout = Dropout(classifier_dropout(config))
+        self.classifier = linear(config.hidden_size, 1, config.initializer_range, name="classifier")
+
+    def forward(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """``logits`` ``[B, C]`` and, with labels, a scalar ``loss``."""
+        if input_ids is not None:
+            check_choices(input_ids.shape, "input_ids", 3)
+            choices = shape_of(input_ids)[1]
+        elif inputs_embeds is not None:
+            check_choices(inputs_embeds.shape, "inputs_embeds", 4)
+            choices = shape_of(inputs_embeds)[1]
+        given = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        flat = [None if x is None else tf.reshape(x, [-1, *shape_of(x)[2:]]) for x in given]  # [B*C, ...]
+        body = self.deberta(*flat, output_attentions, output_hidden_states, True, training=training)
+        pooled = self.pooler(body["last_hidden_state"], training=training)
+        logits = tf.reshape(self.classifier(self.dropout(pooled, training=training)), [-1, choices])  # [B, C]
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return self.finish(body, return_dict, loss=loss, logits=logits)

@@ -1,0 +1,208 @@
+"""Building blocks that own their weights from construction on, and dropout whose random numbers can be resumed.
+
+Weights exist before the first call, so there is no ``build`` to write, and each is found by attribute path. The
+name scopes give every variable a name of its own, which Keras' own ``.h5`` files need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from tf_keras.initializers import RandomNormal, RandomUniform
+
+
+def shape_of(x: tf.Tensor) -> list[Any]:
+    """Sizes of a tensor: integers where they are known while a graph is traced, scalars elsewhere."""
+    dynamic = tf.shape(x)
+    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+def linear(inputs: int, outputs: int, deviation: float, *, name: str, bias: bool = True) -> tf_keras.layers.Dense:
+    """A dense layer with normal weights of standard ``deviation`` and zero bias."""
+    layer = tf_keras.layers.Dense(outputs, use_bias=bias, kernel_initializer=RandomNormal(stddev=deviation), name=name)
+    with tf.name_scope(name):
+        layer.build((None, inputs))
+    return layer
+
+
+class LayerNorm(tf_keras.layers.Layer):
+    """Layer norm over the last axis, in at least float32.
+
+    Args:
+        size: length of the last axis.
+        epsilon: added to the variance.
+    """
+
+    def __init__(self, size: int, epsilon: float, name: str = "LayerNorm") -> None:
+        super().__init__(name=name)
+        self.epsilon = epsilon
+        with tf.name_scope(name):
+            self.gamma = self.add_weight("gamma", (size,), initializer="ones")
+            self.beta = self.add_weight("beta", (size,), initializer="zeros")
+        self.built = True
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Same shape and dtype."""
+        wide = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
+        mean = tf.reduce_mean(wide, -1, keepdims=True)
+        centred = wide - mean
+        variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
+        normal = centred * tf.math.rsqrt(variance + self.epsilon)
+        return tf.cast(normal * tf.cast(self.gamma, wide.dtype) + tf.cast(self.beta, wide.dtype), x.dtype)
+
+
+class Embedding(tf_keras.layers.Layer):
+    """A table of rows.
+
+    Args:
+        rows: number of rows.
+        width: length of a row.
+        deviation: standard deviation of the starting values.
+        padding: row that starts at zero and gets no gradient, or ``None``.
+    """
+
+    def __init__(self, rows: int, width: int, deviation: float, *, name: str, padding: int | None = None) -> None:
+        super().__init__(name=name)
+        self.padding = padding
+
+        def start(shape: Any, dtype: Any = None, **_: Any) -> tf.Tensor:
+            values = RandomNormal(stddev=deviation)(shape, dtype)
+            if padding is None:
+                return values
+            return values * tf.cast(tf.range(shape[0]) != padding, values.dtype)[:, None]
+
+        with tf.name_scope(name):
+            self.embeddings = self.add_weight("embeddings", (rows, width), initializer=start)
+        self.built = True
+
+    def call(self, ids: tf.Tensor) -> tf.Tensor:
+        """Int ``[...]`` -> ``[..., width]``."""
+        rows = tf.gather(self.embeddings, ids)
+        if self.padding is None:
+            return rows
+        return tf.where((ids == tf.cast(self.padding, ids.dtype))[..., None], tf.stop_gradient(rows), rows)
+
+
+class Conv1D(tf_keras.layers.Layer):
+    """Kernel and bias of a convolution over tokens; starts as PyTorch's does.
+
+    Args:
+        size: channels in and out.
+        width: tokens seen, odd.
+        groups: groups of channels.
+    """
+
+    def __init__(self, size: int, width: int, groups: int, name: str = "conv") -> None:
+        super().__init__(name=name)
+        self.groups, self.width = groups, width
+        bound = 1 / math.sqrt(width * size // groups)
+        with tf.name_scope(name):
+            start = RandomUniform(-bound, bound)
+            self.kernel = self.add_weight("kernel", (width, size // groups, size), initializer=start)
+            self.bias = self.add_weight("bias", (size,), initializer=RandomUniform(-bound, bound))
+        self.built = True
+
+    def call(self, taps: tf.Tensor) -> tf.Tensor:
+        """Product of the tokens around each position, ``[B, L, width, size]`` -> ``[B, L, size]``.
+
+        TensorFlow's own convolution has no groups on the CPU; here all widths and groups are one product.
+        """
+        batch, length, width, size = shape_of(taps)
+        taps = tf.reshape(taps, [batch, length, width, self.groups, size // self.groups])
+        kernel = tf.reshape(self.kernel, [width, size // self.groups, self.groups, size // self.groups])
+        mixed = tf.einsum("blwgi,wigo->blgo", taps, kernel)
+        return tf.reshape(mixed, [batch, length, size]) + self.bias
+
+
+_seeds: contextvars.ContextVar[Iterator[tf.Tensor] | None] = contextvars.ContextVar("dropout seeds", default=None)
+
+
+def seeds_from(state: tf.Tensor) -> Iterator[tf.Tensor]:
+    """Endless seeds, each another, all from one ``state`` int64 ``[2]``."""
+    site = 0
+    while True:
+        yield tf.random.experimental.stateless_fold_in(state, site)
+        site += 1
+
+
+def new_dropout_state() -> tf.Variable:
+    """The state that dropout draws its seeds from: int64 ``[2]``, a seed and the number of training forwards so far.
+
+    It is saved with the weights, so that a resumed run drops what an uninterrupted one would have dropped.
+    """
+    seed = tf.random.uniform([], maxval=tf.int64.max, dtype=tf.int64)
+    return tf.Variable(
+        tf.stack([seed, tf.zeros([], tf.int64)]),
+        trainable=False,
+        name="dropout_state",
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def advance(state: tf.Variable) -> tf.Tensor:
+    """Count one training forward, and return the state for it; replicas get different ones."""
+    now = state.assign_add([0, 1])
+    replica = tf.distribute.get_replica_context()
+    number = 0 if replica is None else tf.cast(replica.replica_id_in_sync_group, tf.int64)
+    return tf.identity(now) + tf.stack([tf.cast(number, tf.int64) << 32, tf.zeros([], tf.int64)])
+
+
+@contextlib.contextmanager
+def dropout_seeds(state: tf.Tensor | None) -> Iterator[None]:
+    """Let the dropouts called inside draw their seeds from ``state``, unless an outer block already does."""
+    if state is None or _seeds.get() is not None:
+        yield
+        return
+    token = _seeds.set(seeds_from(state))
+    try:
+        yield
+    finally:
+        _seeds.reset(token)
+
+
+@contextlib.contextmanager
+def reseeded(state: tf.Tensor | None) -> Iterator[None]:
+    """As ``dropout_seeds``, but inside a block that has seeds of its own: the same state gives the same masks."""
+    token = _seeds.set(None if state is None else seeds_from(state))
+    try:
+        yield
+    finally:
+        _seeds.reset(token)
+
+
+def has_dropout_seeds() -> bool:
+    """Whether a forward is running that dropout draws its seeds from."""
+    return _seeds.get() is not None
+
+
+def next_seed() -> tf.Tensor | None:
+    """The next seed of the running forward, or ``None`` outside one."""
+    seeds = _seeds.get()
+    return None if seeds is None else next(seeds)
+
+
+class Dropout(tf_keras.layers.Layer):
+    """Inverted dropout from the seeds of the running forward; outside one from TensorFlow's global generator.
+
+    Args:
+        rate: probability that an entry is dropped.
+    """
+
+    def __init__(self, rate: float, name: str = "dropout") -> None:
+        super().__init__(name=name)
+        self.rate = rate
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Same shape; unchanged unless ``training``."""
+        if not training or self.rate == 0:
+            return x
+        seed = next_seed()
+        if seed is None:
+            return tf.nn.dropout(x, self.rate)
+        return tf.nn.experimental.stateless_dropout(x, self.rate, seed)

@@ -1,0 +1,261 @@
+"""What all models share: inputs of any shape, loading and saving weights, outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from deberta_core.checkpoint import TensorFile, TensorInfo, find_weights, open_weights, write_weights
+from deberta_core.config import BaseConfig
+from deberta_core.heads import HEADS, h5_layout, weights
+from deberta_core.loading import (
+    LoadReport,
+    check_shapes,
+    fresh_head_warning,
+    in_pytorch_axes,
+    loading_info,
+    match_names,
+    refuse_incomplete,
+)
+from deberta_core.outputs import ModelOutput
+from deberta_core.weight_names import Weight, flip_axes
+from deberta_tf.inputs import read_inputs
+from deberta_tf.layers import advance, dropout_seeds, has_dropout_seeds
+from deberta_tf.training import KerasTraining
+
+FORMATS = ("h5", "safetensors", "bin")
+
+
+class TFPreTrainedModel(KerasTraining, tf_keras.Model):
+    """Base of all models; use ``TFDebertaPreTrainedModel`` or ``TFDebertaV2PreTrainedModel`` to ask for a family."""
+
+    config_class: ClassVar[type[BaseConfig]] = BaseConfig
+    head: ClassVar[str] = ""
+    base_model_prefix: ClassVar[str] = "deberta"
+    main_input_name: ClassVar[str] = "input_ids"
+
+    def __init__(self, config: BaseConfig, **options: Any) -> None:
+        if not isinstance(config, self.config_class):
+            raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(config).__name__}")
+        super().__init__(**options)
+        self._autocast = False  # soft labels and given embeddings keep their precision
+        self.config = config
+
+    # Inputs.
+
+    def __call__(self, *inputs: Any, training: bool | None = None, **named: Any) -> Any:
+        """Run the model.
+
+        Args:
+            *inputs: one dict, list or tuple of inputs, or the inputs one by one in the order of ``forward``.
+            training: whether dropout acts.
+            **named: inputs and options of ``forward`` by name.
+
+        Raises:
+            TypeError: for an input that the model does not know (with the near spelling).
+            ValueError: for inputs that do not fit.
+        """
+        tensors, options = read_inputs(type(self).forward, inputs, named)
+        return super().__call__(tensors, training=training, **options)
+
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None, **options: Any) -> Any:
+        """What Keras calls: the inputs in one dict."""
+        state = advance(self.base_model.dropout_state) if training and not has_dropout_seeds() else None
+        with dropout_seeds(state):
+            return self.forward(**inputs, **options, training=training)
+
+    # Outputs.
+
+    def finish(self, body: ModelOutput, return_dict: bool | None, **results: Any) -> Any:
+        """The head's output object, or a tuple of what is there.
+
+        Args:
+            body: output of the encoder, whose states and attentions are passed on.
+            return_dict: default ``config.return_dict``.
+            **results: the head's own entries; ``None`` is left out.
+        """
+        extra = {"hidden_states": body.get("hidden_states"), "attentions": body.get("attentions")}
+        output = HEADS[self.head].output({**results, **extra})
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+    # Parts.
+
+    @property
+    def base_model(self) -> tf_keras.Model:
+        """The encoder without head."""
+        return getattr(self, "deberta", self)
+
+    def get_input_embeddings(self) -> tf_keras.layers.Layer:
+        """The word table."""
+        return self.base_model.embeddings.word_embeddings
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """Number of scalars in the weights."""
+        found = self.trainable_weights if only_trainable else [self.variable(w) for w in self.weight_rows().values()]
+        return sum(int(np.prod(v.shape)) for v in found)
+
+    # Loading and saving.
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        config: BaseConfig | None = None,
+        dtype: tf.DType | str | None = None,
+        torch_dtype: Any = None,
+        subfolder: str = "",
+        from_pt: bool = False,
+        use_safetensors: bool | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        **overrides: Any,
+    ) -> Any:
+        """A model with the weights of a checkpoint.
+
+        Args:
+            path: folder with ``config.json`` and weights of any format: h5, safetensors or bin, sharded or not.
+            config: instead of the folder's.
+            dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
+            torch_dtype: older name of ``dtype``.
+            subfolder: folder below ``path``.
+            from_pt: take PyTorch's file even if there are others.
+            use_safetensors: take only (``True``) or never (``False``) safetensors.
+            ignore_mismatched_sizes: start a head afresh where its shape differs from the file's.
+            output_loading_info: also return what was missing, unexpected, mismatched and renamed, as a dict of lists.
+            **overrides: config fields to change.
+
+        Returns:
+            The model, or the model and the loading info.
+
+        Raises:
+            FileNotFoundError: if config or weights are not there.
+            TypeError: for an unknown keyword.
+            ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
+        """
+        if config is None:
+            config = cls.config_class.from_pretrained(path, subfolder=subfolder, **overrides)
+        elif overrides:
+            config = config.copy(**overrides)
+        prefer = ("safetensors", "bin") if from_pt else FORMATS
+        if use_safetensors is not None:
+            prefer = tuple(f for f in prefer if (f == "safetensors") == use_safetensors)
+        where = find_weights(path, subfolder=subfolder, prefer=prefer)
+        with open_weights(where) as file:
+            with policy(read_dtype(dtype if dtype is not None else torch_dtype, {t.dtype for t in file.tensors.values()})):
+                model = cls(config)
+            report = model.load_file(file, ignore_mismatched_sizes)
+        return (model, loading_info(report)) if output_loading_info else model
+
+    def load_file(self, file: TensorFile, ignore_mismatched: bool = False) -> LoadReport:
+        """Fill the model from an open checkpoint, one tensor at a time."""
+        wanted, family = self.weight_rows(), self.config.model_type
+        report = match_names(file.tensors, wanted, naming=file.naming, family=family)
+        check_shapes(report, {n: t.shape for n, t in file.tensors.items()}, wanted, file.naming)
+        where = " + ".join(str(p) for p in file.paths[:2])
+        fresh = refuse_incomplete(report, where, self.config, ignore_mismatched=ignore_mismatched)
+        for key, name in report.sources.items():
+            if key not in fresh:
+                array = in_pytorch_axes(file.read(name), name, file.naming)
+                variable = self.variable(wanted[key])
+                variable.assign(tf.cast(flip_axes(array) if wanted[key].transposed else array, variable.dtype))
+        if fresh:
+            warnings.warn(fresh_head_warning(type(self).__name__, where, fresh), stacklevel=3)
+        return report
+
+    def weight_rows(self) -> dict[str, Weight]:
+        """The model's weights by full published key."""
+        return weights(self.config, self.head)
+
+    def variable(self, weight: Weight) -> tf.Variable:
+        """The variable of a weight, found by attribute path."""
+        path = weight.tf_attribute.split(".")
+        found: Any = self
+        for part in path[1:] if self.head == "Model" else path:
+            found = found[int(part)] if part.isdigit() else getattr(found, part)
+        return found
+
+    def save_pretrained(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        safe_serialization: bool = False,
+        max_shard_size: int | str = "5GB",
+    ) -> None:
+        """Write ``config.json`` and the weights; a reader meets the old state or the new one.
+
+        Args:
+            path: folder, made if needed.
+            safe_serialization: ``model.safetensors`` with TF names, instead of ``tf_model.h5`` (default).
+            max_shard_size: bytes, or ``"500MB"``: larger models are written in several files.
+
+        Raises:
+            OSError: if the folder cannot be written.
+        """
+        tensors = []
+        for weight in self.weight_rows().values():
+            variable = self.variable(weight)
+            tensors.append((TensorInfo(weight.tf_name, tuple(variable.shape), variable.dtype.name), _reader(variable)))
+        write_weights(
+            Path(path), tensors, format="safetensors" if safe_serialization else "h5", naming="tf",
+            metadata={"format": "tf"}, max_shard_size=max_shard_size, h5=h5_layout(self.config, self.head),
+        )  # fmt: skip
+        self.saved_config().save_pretrained(path)
+
+    def saved_config(self) -> BaseConfig:
+        """The config as written beside the weights: with PyTorch's class name, as published files have it, and dtype."""
+        config = self.config.copy()
+        dtype = self.variable(next(iter(self.weight_rows().values()))).dtype.name
+        config.extra.update(architectures=[type(self).__name__.removeprefix("TF")], dtype=dtype)
+        config.extra.pop("torch_dtype", None)
+        return config
+
+
+def read_dtype(dtype: Any, stored: set[str]) -> tf.DType:
+    """The dtype of loaded weights: the one asked for, float32 by default, for ``"auto"`` the file's if it has one.
+
+    Raises:
+        ValueError: for a name that is no floating-point dtype.
+    """
+    if dtype == "auto":
+        dtype = stored.pop() if len(stored) == 1 else None
+    if dtype is None:
+        return tf.float32
+    try:
+        found = tf.as_dtype(str(dtype).removeprefix("torch.") if not isinstance(dtype, tf.DType) else dtype)
+    except TypeError:
+        found = None
+    if found is None or not found.is_floating:
+        raise ValueError(f"dtype is {dtype!r}, expected 'auto' or a floating-point dtype such as tf.bfloat16")
+    return found
+
+
+@contextlib.contextmanager
+def policy(dtype: tf.DType) -> Iterator[None]:
+    """Build layers whose weights have ``dtype``; float32 leaves the policy in force as it is."""
+    before = tf_keras.mixed_precision.global_policy()
+    if dtype != tf.float32:
+        tf_keras.mixed_precision.set_global_policy(dtype.name)
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)
+
+
+def _reader(variable: tf.Variable) -> Any:
+    """The variable as NumPy, when it is written: bfloat16 as its bits."""
+
+    def read() -> np.ndarray[Any, Any]:
+        array = variable.numpy()
+        return array.view(np.uint16) if variable.dtype == tf.bfloat16 else array
+
+    return read

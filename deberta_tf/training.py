@@ -1,0 +1,113 @@
+"""Keras ``fit``, ``evaluate`` and ``predict``: with a Keras loss on the logits, or with the model's own loss.
+
+Compiled without a loss, a model trains on its own: labels come among the inputs (``labels``, or ``start_positions`` and
+``end_positions``) or as ``y``. Compiled with one, Keras compares ``y`` with the logits as it does for any model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from deberta_core.heads import HEADS
+from deberta_tf.inputs import read_inputs
+
+NOT_PREDICTIONS = ("loss", "hidden_states", "attentions")
+
+
+class KerasTraining:
+    """The steps that Keras calls; mixed into every model."""
+
+    head: str
+    forward: Any
+    _own_loss = False
+    _own_loss_mean: Any = None
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **options: Any) -> None:
+        """As Keras' ``compile``.
+
+        Args:
+            optimizer: of ``tf_keras``, or its name.
+            loss: on the logits; ``None`` for the model's own.
+            metrics: of ``tf_keras``.
+            **options: as for Keras.
+
+        Raises:
+            TypeError: for objects of Keras 3.
+        """
+        for name, value in (("optimizer", optimizer), ("loss", loss), ("metrics", metrics)):
+            for part in tf.nest.flatten(value):
+                if type(part).__module__.split(".")[0] == "keras":
+                    kind = type(part).__name__
+                    raise TypeError(
+                        f"{name} holds a {kind} of Keras 3, expected one of tf_keras (Keras 2): "
+                        f"import tf_keras and use its {kind}"
+                    )
+        self._own_loss = loss is None
+        if self._own_loss and self._own_loss_mean is None:
+            with self.distribute_strategy.scope():  # type: ignore[attr-defined]
+                self.__dict__["_own_loss_mean"] = tf_keras.metrics.Mean(name="loss")  # Keras would list it twice
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **options)  # type: ignore[misc]
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Running means that Keras resets with each epoch."""
+        found: list[Any] = super().metrics  # type: ignore[misc]
+        return [self._own_loss_mean, *found] if self._own_loss else found
+
+    def train_step(self, data: Any) -> Any:
+        """One step of ``fit``."""
+        inputs, labels, weight = self._read(data)
+        with tf.GradientTape() as tape:
+            predictions, loss = self._predict_and_judge(inputs, labels, weight, training=True)
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)  # type: ignore[attr-defined]
+        return self.compute_metrics(inputs, labels, predictions, weight)  # type: ignore[attr-defined]
+
+    def test_step(self, data: Any) -> Any:
+        """One step of ``evaluate``."""
+        inputs, labels, weight = self._read(data)
+        predictions, _ = self._predict_and_judge(inputs, labels, weight, training=False)
+        return self.compute_metrics(inputs, labels, predictions, weight)  # type: ignore[attr-defined]
+
+    def predict_step(self, data: Any) -> Any:
+        """One step of ``predict``: the output without loss."""
+        inputs, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+        output = self(inputs, training=False)  # type: ignore[operator]
+        return type(output)({k: v for k, v in output.items() if k != "loss"}) if isinstance(output, dict) else output
+
+    def _read(self, data: Any) -> tuple[dict[str, Any], Any, Any]:
+        """Inputs without labels, labels (one tensor, or a dict where the head has several), and sample weights."""
+        x, labels, weight = tf_keras.utils.unpack_x_y_sample_weight(data)
+        inputs, options = read_inputs(type(self).forward, (x,), {})
+        names = HEADS[self.head].labels
+        among = {name: inputs.pop(name) for name in names if name in inputs}
+        if labels is None and among:
+            labels = among if len(names) > 1 else among[names[0]]
+        elif len(names) > 1 and isinstance(labels, (list, tuple)):
+            labels = dict(zip(names, labels, strict=True))
+        if self._own_loss and labels is None:
+            wanted = " and ".join(names) or "a head"
+            raise ValueError(f"no labels to train on: give {wanted} among the inputs or as y, or compile with a loss")
+        if self._own_loss and weight is not None:
+            raise ValueError("the model's own loss takes no sample weights; compile with a Keras loss that does")
+        return {**inputs, **options}, labels, weight
+
+    def _predict_and_judge(self, inputs: Any, labels: Any, weight: Any, *, training: bool) -> tuple[Any, tf.Tensor]:
+        if self._own_loss:
+            named = labels if isinstance(labels, dict) else {HEADS[self.head].labels[0]: labels}
+            output = self(inputs, training=training, return_dict=True, **named)  # type: ignore[operator]
+            regularization = tf.add_n(self.losses) if self.losses else 0.0  # type: ignore[attr-defined]
+            loss = output["loss"] + regularization
+            self._own_loss_mean.update_state(loss)
+            return predictions_of(output), loss
+        output = self(inputs, training=training, return_dict=True)  # type: ignore[operator]
+        predictions = predictions_of(output)
+        return predictions, self.compute_loss(inputs, labels, predictions, weight)  # type: ignore[attr-defined]
+
+
+def predictions_of(output: dict[str, Any]) -> Any:
+    """What a Keras loss compares with ``y``: the logits, or a dict where the head has several."""
+    found = {name: value for name, value in output.items() if name not in NOT_PREDICTIONS}
+    return next(iter(found.values())) if len(found) == 1 else found
