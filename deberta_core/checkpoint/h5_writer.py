@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from deberta_core.checkpoint.dtypes import DTYPES
-from deberta_core.checkpoint.errors import CheckpointError
-from deberta_core.checkpoint.streams import Source, blocks, fetch
+from deberta_core.checkpoint.streams import Source, send, write_all
 from deberta_core.checkpoint.tensor_file import TensorInfo
 
 _MAX_ATTRIBUTE = 64512  # bytes; more does not fit into the header of an HDF5 object
@@ -79,15 +78,14 @@ def write_h5(
         progress: told the number of bytes after each run that was written.
 
     Raises:
-        CheckpointError: HDF5 has no place for a tensor or name.
         ValueError: a weight outside the layers.
     """
     infos = [info for info, _ in tensors]
 
     def lay_out(root: Any) -> dict[str, Any]:
         root.attrs["backend"], root.attrs["keras_version"] = layout.backend, layout.keras_version
-        _write_names(path, root, "layer_names", layout.layer_names)
-        return _lay_out_layers(path, root, infos, layout)
+        _write_names(root, "layer_names", layout.layer_names)
+        return _lay_out_layers(root, infos, layout)
 
     _write(path, tensors, lay_out, progress)
 
@@ -99,15 +97,12 @@ def write_h5_shard(path: Path, tensors: Sequence[tuple[TensorInfo, Source]], pro
         path: an existing empty file.
         tensors: in the order of the file; names without class name.
         progress: told the number of bytes after each run that was written.
-
-    Raises:
-        CheckpointError: HDF5 has no place for a tensor or name.
     """
     infos = [info for info, _ in tensors]
 
     def lay_out(root: Any) -> dict[str, Any]:
-        _write_names(path, root, "layer_names", [info.name for info in infos])
-        return {info.name: _create(path, root, info.name, info) for info in infos}
+        _write_names(root, "layer_names", [info.name for info in infos])
+        return {info.name: _create(root, info.name, info) for info in infos}
 
     _write(path, tensors, lay_out, progress)
 
@@ -125,37 +120,29 @@ def _write(
     with open(path, "r+b", buffering=0) as file:
         for info, source in tensors:
             file.seek(offsets[info.name] or 0)  # None where there is nothing to store
-            for block in blocks(fetch(info, source)):
-                view = block
-                while view:
-                    view = view[file.write(view) :]
-                progress(len(block))
+            send(info, source, lambda block: write_all(file, block), progress)
 
 
-def _lay_out_layers(path: Path, root: Any, infos: Sequence[TensorInfo], layout: H5Layout) -> dict[str, Any]:
+def _lay_out_layers(root: Any, infos: Sequence[TensorInfo], layout: H5Layout) -> dict[str, Any]:
     by_name = {info.name: info for info in infos}
     datasets: dict[str, Any] = {}
     for layer, names in layout.by_layer(list(by_name)).items():
         group = root.create_group(layer)
-        _write_names(path, group, "weight_names", [f"{layout.model_name}/{name}" for name in names])
+        _write_names(group, "weight_names", [f"{layout.model_name}/{name}" for name in names])
         for name in names:
             if name.split("/")[0] == layer:
-                datasets[name] = _create(path, group, f"{layout.model_name}/{name}", by_name[name])
+                datasets[name] = _create(group, f"{layout.model_name}/{name}", by_name[name])
     for layer, repeated in layout.repeats.items():
         for name in repeated:
             root[f"{layer}/{layout.model_name}/{name}"] = root[f"{name.split('/')[0]}/{layout.model_name}/{name}"]
-    _write_names(path, root.create_group(_TOP_LEVEL), "weight_names", [])
+    _write_names(root.create_group(_TOP_LEVEL), "weight_names", [])
     return datasets
 
 
-def _create(path: Path, root: Any, place: str, info: TensorInfo) -> Any:
+def _create(root: Any, place: str, info: TensorInfo) -> Any:
     """Reserve the place of a dataset without writing to it."""
     import h5py
 
-    if info.dtype == "bfloat16":
-        raise CheckpointError(path, f"h5 cannot hold tensor {info.name!r} of type bfloat16", "cast it to float32")
-    if any(part in ("", ".", "..") for part in place.split("/")) or "\0" in place:
-        raise CheckpointError(path, f"h5 cannot hold a tensor of the name {info.name!r}", "rename it")
     parent, _, leaf = place.rpartition("/")
     group = root.require_group(parent) if parent else root
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -166,12 +153,10 @@ def _create(path: Path, root: Any, place: str, info: TensorInfo) -> Any:
     return h5py.h5d.create(group.id, leaf.encode("utf-8"), kind, h5py.h5s.create_simple(info.shape), settings)
 
 
-def _write_names(path: Path, group: Any, key: str, names: Sequence[str]) -> None:
+def _write_names(group: Any, key: str, names: Sequence[str]) -> None:
     """Keep names in an attribute, in several numbered ones where one would be too large."""
     encoded = [name.encode("utf-8") for name in names]
     longest = max((len(name) for name in encoded), default=1)
-    if longest > _MAX_ATTRIBUTE:
-        raise CheckpointError(path, f"h5 cannot hold a name of {longest} bytes", f"at most {_MAX_ATTRIBUTE} fit")
     step = _MAX_ATTRIBUTE // longest
     kind = np.dtype(f"S{longest}")
     if len(encoded) <= step:

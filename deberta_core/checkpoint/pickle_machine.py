@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
-# A state dict takes some 45 operations and 150 bytes per tensor; these limits leave room for 40,000 tensors.
+# A state dict takes some 45 operations and 150 bytes per tensor; these limits leave room for 20,000 tensors.
 MAX_PICKLE_BYTES = 1 << 24
-MAX_OPERATIONS = 2_000_000
+MAX_OPERATIONS = 1_000_000
 
 
 class PickleError(Exception):

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deberta_core.checkpoint.dtypes import DTYPES
-from deberta_core.checkpoint.errors import CheckpointError
-from deberta_core.checkpoint.streams import Source, blocks, fetch
+from deberta_core.checkpoint.streams import Source, send, write_all
 from deberta_core.checkpoint.tensor_file import TensorInfo
 
 
@@ -34,30 +33,20 @@ def write_safetensors(
         tensors: in the order of ``order``.
         metadata: texts to keep in the header.
         progress: told the number of bytes after each run that was written.
-
-    Raises:
-        CheckpointError: the format has no place for a tensor.
     """
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     position = 0
     for info, _ in tensors:
-        code = DTYPES[info.dtype].safetensors
-        if code is None or info.name == "__metadata__":
-            raise CheckpointError(path, f"safetensors cannot hold tensor {info.name!r} of type {info.dtype}")
         end = position + info.nbytes
-        header[info.name] = {"dtype": code, "shape": list(info.shape), "data_offsets": [position, end]}
+        header[info.name] = {
+            "dtype": DTYPES[info.dtype].safetensors,
+            "shape": list(info.shape),
+            "data_offsets": [position, end],
+        }
         position = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     text += b" " * (-len(text) % 8)
     with open(path, "wb", buffering=0) as file:
-        _write(file, len(text).to_bytes(8, "little") + text)
+        write_all(file, len(text).to_bytes(8, "little") + text)
         for info, source in tensors:
-            for block in blocks(fetch(info, source)):
-                _write(file, block)
-                progress(len(block))
-
-
-def _write(file: Any, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+            send(info, source, lambda block: write_all(file, block), progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from io import RawIOBase
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,34 @@ _BLOCK = 1 << 24  # bytes
 _STRIP = 16  # elements: one cache line of float32
 
 
-def fetch(info: TensorInfo, source: Source) -> np.ndarray:
-    """The data of a tensor that is about to be written, checked against what was announced.
+def send(
+    info: TensorInfo, source: Source, write: Callable[[memoryview], object], progress: Callable[[int], None]
+) -> None:
+    """Write one tensor; nothing of it is held afterwards.
 
     Args:
         info: what was announced.
         source: the array, or a function that makes it; bfloat16 as uint16 bit patterns.
+        write: takes a run of bytes, all of it.
+        progress: told the number of bytes after each run.
 
     Raises:
-        ValueError: another shape or type.
+        ValueError: the data is not as announced.
     """
+    for block in _blocks(_fetch(info, source)):
+        write(block)
+        progress(len(block))
+
+
+def write_all(file: RawIOBase, data: bytes | memoryview) -> None:
+    """Write to an unbuffered file, which may take less than it is given."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
+
+
+def _fetch(info: TensorInfo, source: Source) -> np.ndarray:
+    """The data of a tensor that is about to be written, checked against what was announced."""
     array = source() if callable(source) else source
     expected = DTYPES[info.dtype].raw
     if tuple(array.shape) != info.shape or array.dtype.newbyteorder("<") != expected:
@@ -36,12 +55,8 @@ def fetch(info: TensorInfo, source: Source) -> np.ndarray:
     return array
 
 
-def blocks(array: np.ndarray) -> Iterator[memoryview]:
-    """Bytes of an array in row-major, little-endian order, in runs of some 16 MiB.
-
-    Args:
-        array: any strides and byte order.
-    """
+def _blocks(array: np.ndarray) -> Iterator[memoryview]:
+    """Bytes of an array of any strides and byte order in row-major, little-endian order, in runs of some 16 MiB."""
     little: np.dtype[Any] = array.dtype.newbyteorder("<")
     if array.flags.c_contiguous and array.dtype == little:
         flat = array.reshape(-1).view(np.uint8)

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deberta_core.checkpoint.dtypes import DTYPES, element_count
-from deberta_core.checkpoint.errors import CheckpointError
-from deberta_core.checkpoint.streams import Source, blocks, fetch
+from deberta_core.checkpoint.streams import Source, send
 from deberta_core.checkpoint.tensor_file import TensorInfo
 
 _ALIGNMENT = 64
@@ -36,19 +35,14 @@ def write_bin(
         aliases: further names to tensors among these that are the very same.
         archive: folder inside the zip file, by custom the file's name without suffix.
         progress: told the number of bytes after each run that was written.
-
-    Raises:
-        CheckpointError: PyTorch has no storage for a tensor's type.
     """
-    content = _pickle(path, [info for info, _ in tensors], aliases)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+    content = _pickle([info for info, _ in tensors], aliases)
+    with open(path, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as file:
         _write_entry(file, f"{archive}/data.pkl", content)
         _write_entry(file, f"{archive}/byteorder", b"little")
         for number, (info, source) in enumerate(tensors):
             with file.open(_entry(file, f"{archive}/data/{number}"), "w", force_zip64=True) as entry:
-                for block in blocks(fetch(info, source)):
-                    entry.write(block)
-                    progress(len(block))
+                send(info, source, entry.write, progress)
         _write_entry(file, f"{archive}/version", b"3\n")
 
 
@@ -67,16 +61,13 @@ def _write_entry(file: zipfile.ZipFile, name: str, content: bytes) -> None:
         entry.write(content)
 
 
-def _pickle(path: Path, infos: Sequence[TensorInfo], aliases: Mapping[str, str]) -> bytes:
+def _pickle(infos: Sequence[TensorInfo], aliases: Mapping[str, str]) -> bytes:
     numbers = {info.name: number for number, info in enumerate(infos)}
     by_name = {info.name: info for info in infos}
     parts = [pickle.PROTO, b"\x02", pickle.EMPTY_DICT, pickle.MARK]
     for name, first in [*((info.name, info.name) for info in infos), *aliases.items()]:
         info = by_name[first]
-        storage = DTYPES[info.dtype].torch_storage
-        if storage is None:
-            raise CheckpointError(path, f"a .bin file cannot hold tensor {name!r} of type {info.dtype}", "cast it")
-        parts += [_text(name), _tensor(storage, str(numbers[first]), info.shape)]
+        parts += [_text(name), _tensor(str(DTYPES[info.dtype].torch_storage), str(numbers[first]), info.shape)]
     return b"".join([*parts, pickle.SETITEMS, pickle.STOP])
 
 

@@ -13,13 +13,17 @@ from pathlib import Path
 
 from deberta_core.checkpoint.atomic import Replacement
 from deberta_core.checkpoint.dtypes import DTYPES, element_count
+from deberta_core.checkpoint.errors import CheckpointError
 from deberta_core.checkpoint.h5_writer import H5Layout, write_h5, write_h5_shard
 from deberta_core.checkpoint.locate import index_name, weights_name
 from deberta_core.checkpoint.plan import Part, is_shard_of, parse_size, split
 from deberta_core.checkpoint.safetensors_writer import order, write_safetensors
 from deberta_core.checkpoint.streams import Source
-from deberta_core.checkpoint.tensor_file import TensorInfo
+from deberta_core.checkpoint.tensor_file import TensorInfo, is_text
 from deberta_core.checkpoint.torch_writer import write_bin
+
+_MAX_RANK = 32  # of HDF5 and of older NumPy
+_MAX_NAME = 4096  # characters; far below the limit of HDF5
 
 
 def write_weights(
@@ -56,7 +60,7 @@ def write_weights(
         The files written; the index last, where there are shards.
 
     Raises:
-        CheckpointError: the format has no place for a tensor.
+        CheckpointError: the format has no place for a tensor's type or name.
         ValueError: arguments that contradict each other, or data that is not as announced.
         OSError: the disk is full or the folder cannot be written to.
     """
@@ -102,10 +106,28 @@ class _Job:
             if alias in names or first not in names:
                 raise ValueError(f"alias {alias!r} of {first!r} does not lead from a new name to a written tensor")
         for info in infos:
-            if info.dtype not in DTYPES:
-                raise ValueError(f"tensor {info.name!r} has type {info.dtype!r}; expected one of {', '.join(DTYPES)}")
-        if self.h5 is not None:
+            self._check_tensor(info)
+        if self.format == "h5" and self.h5 is not None:
             self.h5.by_layer([info.name for info in infos])
+
+    def _check_tensor(self, info: TensorInfo) -> None:
+        if info.dtype not in DTYPES:
+            raise ValueError(f"tensor {info.name!r} has type {info.dtype!r}; expected one of {', '.join(DTYPES)}")
+        if len(info.shape) > _MAX_RANK or any(size < 0 for size in info.shape):
+            raise ValueError(f"tensor {info.name!r} has the shape {info.shape}; expected at most {_MAX_RANK} sizes")
+        row = DTYPES[info.dtype]
+        fits = {"safetensors": row.safetensors, "bin": row.torch_storage, "h5": info.dtype != "bfloat16"}[self.format]
+        path = self.folder / weights_name(self.format)
+        if not fits:
+            raise CheckpointError(
+                path, f"{self.format} cannot hold tensor {info.name!r} of type {info.dtype}", "cast it"
+            )
+        parts = info.name.split("/") if self.format == "h5" else [info.name]
+        reserved = {"safetensors": {"__metadata__"}, "bin": set(), "h5": {"", "."}}[self.format]
+        if reserved & set(parts) or not is_text(info.name) or "\0" in info.name or len(info.name) > _MAX_NAME:
+            raise CheckpointError(
+                path, f"{self.format} cannot hold a tensor of the name {info.name[:200]!r}", "rename it"
+            )
 
     def write(self, parts: Sequence[Part], sources: Mapping[str, Source], file_name: str) -> list[Path]:
         """Write all parts and put them in place."""
