@@ -1,0 +1,218 @@
+"""Byte-level BPE of GPT-2, the tokenization of DeBERTa v1, in time linear in the length of the text."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain, pairwise
+from typing import Any
+
+import regex
+
+from .engine import Pieces, Span, surrogate_error
+
+# Contractions, then letters, numbers or other characters with one space before them, then white space.
+# Source: Radford et al. 2019 (GPT-2), encoder.py.
+WORD = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+
+# Above this many bytes the pairs of a word are kept in a queue by rank: a search for the best pair in each round
+# would take time quadratic in the length.
+LONG_WORD = 40
+CACHED_WORDS = 1 << 17
+
+Pair = tuple[str, str]
+
+
+def byte_characters() -> str:
+    """The printable character that stands for each byte 0..255.
+
+    Source: GPT-2. Bytes that print stand for themselves, the other 68 take U+0100 onwards, in byte order.
+    """
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    spare = iter(range(0x100, 0x200))
+    return "".join(chr(byte if byte in printable else next(spare)) for byte in range(256))
+
+
+BYTE_TO_CHAR = byte_characters()
+CHAR_TO_BYTE = {char: byte for byte, char in enumerate(BYTE_TO_CHAR)}
+
+
+class _Cache(dict[str, Any]):
+    """Words already merged; what is missing is made by ``make`` and kept unless the word is long."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, word: str) -> Any:
+        made = self.make(word)
+        if len(word) <= LONG_WORD:
+            if len(self) >= CACHED_WORDS:
+                self.clear()
+            self[word] = made
+        return made
+
+
+class ByteBpe:
+    """The engine of the v1 tokenizers.
+
+    Args:
+        vocab: id of each token, in GPT-2's byte characters.
+        merges: pairs of tokens, best first.
+        unk_id: id of what the vocabulary lacks.
+
+    Raises:
+        ValueError: the merges make tokens that, for the most part, the vocabulary lacks.
+    """
+
+    random = False
+
+    def __init__(self, vocab: dict[str, int], merges: Sequence[Pair], unk_id: int) -> None:
+        foreign = [pair for pair in merges if pair[0] + pair[1] not in vocab]
+        if len(foreign) * 2 > len(merges):
+            raise ValueError(
+                f"vocabulary and merges do not belong together: {len(foreign)} of {len(merges)} merges make tokens that "
+                f"the vocabulary lacks, first {foreign[0]!r}; take both files from the same folder"
+            )
+        self.vocab, self.merges, self.unk_id = vocab, merges, unk_id
+        self.ranks = {pair: rank for rank, pair in reversed(list(enumerate(merges)))}
+        self._ids = _Cache(self._make_ids)
+        self._aligned = _Cache(self._make_aligned)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ByteBpe, (self.vocab, self.merges, self.unk_id)
+
+    def set_unknown(self, unk_id: int) -> None:
+        """Changes the id of what the vocabulary lacks."""
+        self.unk_id = unk_id
+        self._ids.clear()
+        self._aligned.clear()
+
+    def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
+        """Ids of each text. ``num_threads`` is without effect: the work is Python's."""
+        words_of, ids_of, flat = WORD.findall, self._ids.__getitem__, chain.from_iterable
+        try:
+            return [list(flat(map(ids_of, words_of(text)))) for text in texts]
+        except UnicodeEncodeError as error:
+            raise surrogate_error(texts) or error from None
+
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, num_threads: int = 1) -> list[Pieces]:
+        """Ids, spans and words of each text. A word is what GPT-2's pattern cuts out."""
+        try:
+            return [self._encode_spans(text, trim) for text in texts]
+        except UnicodeEncodeError as error:
+            raise surrogate_error(texts) or error from None
+
+    def _encode_spans(self, text: str, trim: bool) -> Pieces:
+        aligned = self._aligned
+        ids: list[int] = []
+        spans: list[Span] = []
+        numbers: list[int] = []
+        begin = 0
+        for number, word in enumerate(WORD.findall(text)):
+            word_ids, trimmed, whole = aligned[word]
+            ids += word_ids
+            if len(word_ids) == 1:
+                numbers.append(number)
+            else:
+                numbers += [number] * len(word_ids)
+            for start, end in trimmed if trim else whole:
+                spans.append((begin + start, begin + end))
+            begin += len(word)
+        return Pieces(ids, spans, numbers)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Tokens as strings of byte characters."""
+        return [token for word in WORD.findall(text) for token in self.merge(_byte_symbols(word))]
+
+    def _make_ids(self, word: str) -> tuple[int, ...]:
+        vocab, unk_id = self.vocab, self.unk_id
+        return tuple([vocab.get(token, unk_id) for token in self.merge(_byte_symbols(word))])
+
+    def _make_aligned(self, word: str) -> tuple[tuple[int, ...], list[Span], list[Span]]:
+        tokens = self.merge(_byte_symbols(word))
+        ids = tuple([self.vocab.get(token, self.unk_id) for token in tokens])
+        owner = [i for i, char in enumerate(word) for _ in char.encode()]  # character that owns each byte
+        ends = list(accumulate(map(len, tokens), initial=0))
+        whole = [(owner[start], owner[end - 1] + 1) for start, end in pairwise(ends)]
+        return ids, trim_spans(word, whole), whole
+
+    def merge(self, symbols: list[str]) -> list[str]:
+        """Joins pairs of symbols, best rank first, every occurrence from left to right, until none is left."""
+        if len(symbols) > LONG_WORD:
+            return _merge_long(symbols, self.ranks, self.merges)
+        ranks = self.ranks
+        while len(symbols) > 1:
+            pairs = list(pairwise(symbols))
+            best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
+            if best not in ranks:
+                break
+            symbols = _join(symbols, best)
+        return symbols
+
+
+def _byte_symbols(word: str) -> list[str]:
+    return [BYTE_TO_CHAR[byte] for byte in word.encode()]
+
+
+def _join(symbols: list[str], pair: Pair) -> list[str]:
+    first, second = pair
+    joined: list[str] = []
+    i, last = 0, len(symbols) - 1
+    while i <= last:
+        if i < last and symbols[i] == first and symbols[i + 1] == second:
+            joined.append(first + second)
+            i += 2
+        else:
+            joined.append(symbols[i])
+            i += 1
+    return joined
+
+
+def _merge_long(symbols: list[str], ranks: dict[Pair, int], merges: Sequence[Pair]) -> list[str]:
+    """The same merges on a linked list: positions wait in one queue per rank, so each is looked at once per pair."""
+    count = len(symbols)
+    symbol: list[str | None] = [*symbols, None]
+    after = list(range(1, count + 2))
+    before = list(range(-1, count))
+    queue: dict[int, list[int]] = {}
+    for i, pair in enumerate(pairwise(symbols)):
+        rank = ranks.get(pair)
+        if rank is not None:
+            queue.setdefault(rank, []).append(i)
+    waiting = list(queue)
+    heapq.heapify(waiting)
+
+    def look(i: int, second: str | None) -> None:
+        first = symbol[i]
+        rank = ranks.get((first, second)) if first is not None and second is not None else None
+        if rank is not None:
+            if rank not in queue:
+                queue[rank] = []
+                heapq.heappush(waiting, rank)
+            queue[rank].append(i)
+
+    while waiting:
+        rank = heapq.heappop(waiting)
+        first, second = merges[rank]
+        for i in sorted(queue.pop(rank)):
+            j = after[i]
+            if symbol[i] != first or j >= count or symbol[j] != second:
+                continue  # an earlier merge took one of the two
+            symbol[i], symbol[j] = first + second, None
+            after[i] = after[j]
+            before[after[j]] = i
+            if before[i] >= 0:
+                look(before[i], symbol[i])
+            look(i, symbol[after[i]])
+    return [token for token in symbol if token is not None]
+
+
+def trim_spans(text: str, spans: Iterable[Span]) -> list[Span]:
+    """The spans without the white space at their start."""
+    trimmed = []
+    for start, end in spans:
+        while start < end and text[start].isspace():
+            start += 1
+        trimmed.append((start, end))
+    return trimmed

@@ -1,0 +1,55 @@
+"""What the two families' engines have in common: text without added tokens in, pieces out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Span = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Pieces:
+    """One text as tokens.
+
+    Args:
+        ids: token ids.
+        spans: first and past-the-last character of each token in the text.
+        words: number of the word each token belongs to, from 0, never falling.
+    """
+
+    ids: list[int]
+    spans: list[Span]
+    words: list[int]
+
+
+class Engine(Protocol):
+    """Turns plain text into ids. Calls change nothing, so any number of threads may share one engine.
+
+    ``random`` is true where two calls with one text may differ.
+    """
+
+    random: bool
+
+    def encode(self, texts: Sequence[str], *, num_threads: int) -> list[list[int]]:
+        """Ids of each text."""
+
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, num_threads: int) -> list[Pieces]:
+        """Ids, spans and words of each text; ``trim`` leaves out the white space at the start of a span."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The tokens as strings; a piece outside the vocabulary shows as the text it stands for."""
+
+
+def surrogate_error(texts: Sequence[str]) -> ValueError | None:
+    """The error for the first text that holds a lone surrogate, which no tokenizer can write as UTF-8."""
+    for number, text in enumerate(texts):
+        for position, char in enumerate(text):
+            if 0xD800 <= ord(char) <= 0xDFFF:
+                return ValueError(
+                    f"text {number} holds a lone surrogate {char!r} at character {position}, which is no character "
+                    "and has no UTF-8 form; clean the text first, for instance with "
+                    "text.encode('utf-8', 'replace').decode('utf-8')"
+                )
+    return None

@@ -1,0 +1,112 @@
+"""What the settings files in a tokenizer's folder say, in all forms that releases of other libraries have written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .files import read_json_object
+from .vocabulary import SPECIAL_NAMES
+
+HUB_OPTIONS = (
+    "cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token", "trust_remote_code",
+    "use_auth_token", "use_fast", "proxies", "resume_download",
+)  # fmt: skip
+
+# Arguments of some call, saved by accident; obeying them would truncate every text.
+LEAKED = ("max_length", "stride", "truncation", "truncation_strategy", "padding", "pad_to_max_length",
+          "pad_to_multiple_of", "pad_token_type_id")  # fmt: skip
+
+PATTERNS = ("*.json", "*.txt", "*.model", "bpe_encoder.bin")
+
+
+def drop_leaked(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings without arguments of a call that were saved with them."""
+    return {name: value for name, value in config.items() if name not in LEAKED and value is not None}
+
+
+def find_folder(name: str, options: Mapping[str, Any]) -> Path:
+    """The folder of a tokenizer.
+
+    Args:
+        name: a folder, or a name on the hub.
+        options: ``subfolder`` and the options of a download.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it cannot be fetched.
+    """
+    subfolder = str(options.get("subfolder") or "")
+    folder = Path(name)
+    if folder.is_dir():
+        folder = folder / subfolder
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}; check subfolder={subfolder!r}")
+        return folder
+    if name.count("/") > 1 or name.startswith((".", "/", "~")) or not name:
+        raise FileNotFoundError(f"no folder {name!r}; check the path")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise FileNotFoundError(
+            f"no folder {name!r}, and fetching by name needs a package: pip install huggingface_hub"
+        ) from None
+    passed = ("cache_dir", "force_download", "local_files_only", "revision", "token")
+    try:
+        fetched = snapshot_download(
+            name,
+            allow_patterns=[f"{subfolder}/{pattern}" if subfolder else pattern for pattern in PATTERNS],
+            **{key: options[key] for key in passed if options.get(key) is not None},
+        )
+    except Exception as error:  # the hub raises many kinds, of several packages
+        raise FileNotFoundError(f"no folder {name!r}, and it cannot be fetched from the hub: {error}") from error
+    return Path(fetched) / subfolder
+
+
+def read_special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Special and added tokens from whichever of the four files has them.
+
+    Args:
+        folder: the tokenizer's folder.
+        config: the content of tokenizer_config.json.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    mapped = read_json_object(folder / "special_tokens_map.json")
+    found: dict[str, Any] = {}
+    for name in (*SPECIAL_NAMES, "additional_special_tokens"):
+        value = config.get(name, mapped.get(name))
+        # the map may know flags where the settings have but a string
+        detailed = mapped.get(name)
+        if isinstance(value, str) and isinstance(detailed, dict) and detailed.get("content") == value:
+            value = detailed
+        if value is not None:
+            found[name] = value
+    decoder = config.get("added_tokens_decoder")
+    if decoder:
+        for name in SPECIAL_NAMES:  # flags by id overrule those by name
+            value = found.get(name)
+            if isinstance(value, dict):
+                found[name] = value["content"]
+        return {**found, "added_tokens_decoder": decoder}
+    listed = read_json_object(folder / "tokenizer.json").get("added_tokens") if _only_json(folder) else None
+    if isinstance(listed, list):
+        found["added_tokens_decoder"] = {row["id"]: row for row in listed if isinstance(row, dict) and "id" in row}
+        return found
+    added = read_json_object(folder / "added_tokens.json")
+    contents = {value["content"] if isinstance(value, dict) else value for value in _values(found)}
+    decoder = {i: {"content": token, "special": token in contents, "normalized": token not in contents}
+               for token, i in added.items()}  # fmt: skip
+    if decoder:
+        found["added_tokens_decoder"] = decoder
+    return found
+
+
+def _only_json(folder: Path) -> bool:
+    """Whether added tokens stand in tokenizer.json alone."""
+    return (folder / "tokenizer.json").is_file() and not (folder / "added_tokens.json").is_file()
+
+
+def _values(found: Mapping[str, Any]) -> list[Any]:
+    return [one for value in found.values() for one in (value if isinstance(value, list) else [value])]

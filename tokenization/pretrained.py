@@ -1,0 +1,226 @@
+"""Folders: a tokenizer is read from one with ``from_pretrained`` and written to one with ``save_pretrained``."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from .arguments import NO_LIMIT
+from .base import Tokenizer
+from .files import read_json_object, to_json, write_files
+from .folder import HUB_OPTIONS, drop_leaked, find_folder, read_special_tokens
+from .vocabulary import SPECIAL_NAMES
+
+KNOWN_ELSEWHERE = {
+    "auto_map", "backend", "is_local", "name_or_path", "special_tokens_map_file", "tokenizer_class",
+    "tokenizer_file", "unk_id", "vocab_file", "merges_file", "vocab_type", "vocab_size",
+}  # fmt: skip
+
+
+class PretrainedTokenizer(Tokenizer):
+    """A tokenizer that lives in a folder."""
+
+    family: ClassVar[str]
+    vocab_files_names: ClassVar[dict[str, str]]
+    slow_class_name: ClassVar[str]
+
+    @abstractmethod
+    def _vocabulary_files(self) -> dict[str, bytes]:
+        """The files that hold the vocabulary, by name."""
+
+    @abstractmethod
+    def _family_settings(self) -> dict[str, Any]:
+        """The settings that only this family has."""
+
+    @classmethod
+    def init_names(cls) -> list[str]:
+        """The keywords that the class takes."""
+        names = {name for base in cls.__mro__ for name in _parameters(base)}
+        return sorted(names - {"self", "special_tokens", "common", "unknown"})
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **settings: Any) -> Self:
+        """Reads a tokenizer from a folder, a vocabulary file, or by name from the hub.
+
+        Args:
+            pretrained_model_name_or_path: a folder, a file such as spm.model, or a name such as
+                ``microsoft/deberta-v3-base``, which needs the package ``huggingface_hub``.
+            settings: arguments of the class, which overrule the files; ``subfolder``; for the hub ``revision``,
+                ``cache_dir``, ``token``, ``force_download``, ``local_files_only``.
+
+        Raises:
+            FileNotFoundError: there is no such folder, or it holds no vocabulary.
+            ValueError: a file is damaged, the files do not belong together, or the vocabulary has more tokens than
+                config.json gives the model.
+            TypeError: an unknown keyword.
+        """
+        hub = {name: settings.pop(name) for name in HUB_OPTIONS if name in settings}
+        path = Path(pretrained_model_name_or_path)
+        if path.is_file():
+            return cls(**{_file_argument(path): path}, **settings)
+        folder = find_folder(str(pretrained_model_name_or_path), hub)
+        found, kept = cls._read_settings(folder)
+        tokenizer = cls(**{**cls._vocabulary_arguments(folder, settings), **found, **settings})
+        tokenizer.name_or_path = str(pretrained_model_name_or_path)
+        tokenizer.extra_settings = kept
+        tokenizer._check_model(read_json_object(folder / "config.json"), folder)
+        return tokenizer
+
+    extra_settings: Mapping[str, Any] = {}
+
+    @classmethod
+    def _vocabulary_arguments(cls, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments that name the vocabulary in a folder."""
+        files = {name: folder / file for name, file in cls.vocab_files_names.items()}
+        if all(path.is_file() for path in files.values()):
+            return dict(files)
+        if cls.family == "v1" and (folder / "bpe_encoder.bin").is_file():
+            return {"vocab_file": folder / "bpe_encoder.bin"}
+        if (folder / "tokenizer.json").is_file():
+            return {"tokenizer_file": folder / "tokenizer.json"}
+        if "vocab_file" in settings or "tokenizer_file" in settings:
+            return {}
+        wanted = " and ".join(cls.vocab_files_names.values())
+        raise FileNotFoundError(
+            f"no vocabulary in {folder}: expected {wanted}, or tokenizer.json; it holds "
+            f"{', '.join(sorted(path.name for path in folder.iterdir())) or 'nothing'}"
+        )
+
+    @classmethod
+    def _read_settings(cls, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The arguments that the files give, and what they hold beside those."""
+        config = drop_leaked(read_json_object(folder / "tokenizer_config.json"))
+        settings = {**config, **read_special_tokens(folder, config)}
+        limit = settings.get("model_max_length")
+        if not isinstance(limit, (int, float)) or limit >= NO_LIMIT:
+            settings["model_max_length"] = read_json_object(folder / "config.json").get("max_position_embeddings")
+        known = set(cls.init_names()) - {"vocab_file", "merges_file", "tokenizer_file", "name_or_path"}
+        extra = {name: value for name, value in settings.items() if name not in known | KNOWN_ELSEWHERE}
+        return {name: value for name, value in settings.items() if name in known}, extra
+
+    def _check_model(self, config: Mapping[str, Any], folder: Path) -> None:
+        rows = config.get("vocab_size")
+        if not isinstance(rows, int):
+            return
+        if self.vocab_size > rows:
+            raise ValueError(
+                f"the vocabulary in {folder} has {self.vocab_size} tokens, but config.json gives the model "
+                f"vocab_size={rows}: they do not belong together; take both from the same model"
+            )
+        if self._next_id() > rows:
+            warnings.warn(
+                f"token ids go up to {self._next_id() - 1}, but config.json in {folder} gives the model vocab_size={rows}; "
+                "call model.resize_token_embeddings(len(tokenizer)) before using the added tokens",
+                stacklevel=3,
+            )
+
+    def save_vocabulary(self, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str, ...]:
+        """Writes the files of the vocabulary alone.
+
+        Args:
+            save_directory: the folder, made where it does not exist.
+            filename_prefix: put before each name, with a hyphen.
+
+        Returns:
+            The paths written.
+        """
+        return write_files(Path(save_directory), _prefixed(self._vocabulary_files(), filename_prefix))
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+        push_to_hub: bool = False,
+    ) -> tuple[str, ...]:
+        """Writes vocabulary and settings, so that ``from_pretrained`` and transformers 4 read them.
+
+        Args:
+            save_directory: the folder, made where it does not exist. Files appear in it only when all are complete.
+            legacy_format: ``False`` writes tokenizer.json without the files it makes unnecessary to fast tokenizers of
+                other libraries, ``True`` writes no tokenizer.json; default: all that the class has.
+            filename_prefix: put before each name, with a hyphen.
+            push_to_hub: not supported here; upload the folder with ``huggingface_hub``.
+
+        Returns:
+            The paths written.
+
+        Raises:
+            ValueError: ``save_directory`` is a file, or ``push_to_hub`` is set.
+        """
+        if push_to_hub:
+            raise ValueError("push_to_hub is not supported; save, then use huggingface_hub.upload_folder")
+        files = {
+            **self._vocabulary_files(),
+            "tokenizer_config.json": to_json(self._config()),
+            "special_tokens_map.json": to_json(self._special_tokens_file()),
+        }
+        added = {token: number for token, number in self.get_added_vocab().items() if number >= self.vocab_size}
+        if added:
+            files["added_tokens.json"] = to_json(added)
+        if legacy_format is not True:
+            files |= self._fast_files()
+        return write_files(Path(save_directory), _prefixed(files, filename_prefix))
+
+    def _fast_files(self) -> dict[str, bytes]:
+        """tokenizer.json, for the classes that have one."""
+        return {}
+
+    def _config(self) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            **self.extra_settings,
+            **self._family_settings(),
+            **{name: token for name, token in self._special.items() if token is not None},
+            "added_tokens_decoder": {str(i): token.to_dict() for i, token in self.added_tokens_decoder.items()},
+            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
+            "extra_special_tokens": self._extra,
+            "model_max_length": self.model_max_length,
+            "tokenizer_class": self.slow_class_name,
+        }
+        if self._additional:
+            config["additional_special_tokens"] = self._additional
+        defaults = {
+            "padding_side": "right",
+            "truncation_side": "right",
+            "split_special_tokens": False,
+            "trim_offsets": True,
+        }
+        changed = {name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value}
+        if list(self.model_input_names) != list(type(self).model_input_names):
+            changed["model_input_names"] = list(self.model_input_names)
+        return config | changed
+
+    def _special_tokens_file(self) -> dict[str, Any]:
+        tokens: dict[str, Any] = {}
+        for name, content in {**{name: self._special[name] for name in SPECIAL_NAMES}, **self._extra}.items():
+            if content is not None:
+                token = self._added.by_id[self._added.ids[content]].to_dict()
+                del token["special"]
+                tokens[name] = token
+        if self._additional:
+            tokens["additional_special_tokens"] = self._additional
+        return tokens
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(name_or_path={self.name_or_path!r}, vocab_size={self.vocab_size}, len={len(self)}, "
+            f"model_max_length={self.model_max_length}, special_tokens={self.special_tokens_map})"
+        )
+
+
+def _parameters(base: type) -> list[str]:
+    return (
+        list(inspect.signature(base.__init__).parameters) if "__init__" in base.__dict__ and base is not object else []
+    )
+
+
+def _file_argument(path: Path) -> str:
+    return "tokenizer_file" if path.suffix == ".json" and path.name != "vocab.json" else "vocab_file"
+
+
+def _prefixed(files: Mapping[str, bytes], prefix: str | None) -> dict[str, bytes]:
+    return {f"{prefix}-{name}" if prefix else name: content for name, content in files.items()}

@@ -1,0 +1,196 @@
+"""Where vocabularies come from: the files of the published models, read and checked."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .files import read_bytes, read_json
+from .tokenizer_json import BpeJson, UnigramJson, read_tokenizer_json
+
+Pair = tuple[str, str]
+MERGES_HEADER = "#version: 0.2"
+MOST_PICKLE_BYTES = 1 << 28  # a real bpe_encoder.bin has 4 MB
+
+
+@dataclass
+class BpeSource:
+    """A byte-level BPE vocabulary.
+
+    Args:
+        vocab: id of each token.
+        merges: pairs of tokens, best first.
+        added_tokens: tokens that the file lists beside the vocabulary, by id.
+    """
+
+    vocab: dict[str, int]
+    merges: Sequence[Pair]
+    added_tokens: dict[int, Any] | None = None
+
+    @classmethod
+    def read(cls, vocab_file: Any, merges_file: Any, tokenizer_file: Any) -> BpeSource:
+        """Reads whichever files are given.
+
+        Raises:
+            ValueError: no vocabulary is given, or a file is damaged.
+        """
+        if vocab_file is None:
+            if tokenizer_file is None:
+                raise ValueError(
+                    "no vocabulary: give vocab_file and merges_file (vocab.json, merges.txt), or tokenizer_file"
+                )
+            found = read_tokenizer_json(tokenizer_file, BpeJson)
+            return cls(check_vocab(found.vocab, str(tokenizer_file)), found.merges, found.added_tokens)
+        if isinstance(vocab_file, (str, Path)) and merges_file is None:
+            return read_bpe_encoder(Path(vocab_file))
+        if isinstance(vocab_file, Mapping):
+            vocab, name = dict(vocab_file), "the vocabulary"
+        else:
+            vocab, name = read_json(Path(vocab_file)), str(vocab_file)
+        merges = read_merges(Path(merges_file)) if isinstance(merges_file, (str, Path)) else merges_file
+        return cls(check_vocab(vocab, name), [(first, second) for first, second in merges])
+
+    def tokens(self) -> list[str]:
+        """The tokens in the order of their ids."""
+        return sorted(self.vocab, key=self.vocab.__getitem__)
+
+    def files(self) -> dict[str, bytes]:
+        """The files that hold this vocabulary, by name."""
+        vocab = json.dumps(self.vocab, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        lines = [MERGES_HEADER, *(f"{first} {second}" for first, second in self.merges)]
+        return {"vocab.json": vocab.encode(), "merges.txt": ("\n".join(lines) + "\n").encode()}
+
+
+def check_vocab(vocab: Any, name: str) -> dict[str, int]:
+    """Checks a dictionary of tokens to ids.
+
+    Raises:
+        ValueError: it is no such dictionary, or the ids are not 0, 1, 2 and so on.
+    """
+    if not isinstance(vocab, dict) or not vocab:
+        raise ValueError(f"{name} holds no vocabulary; expected a dictionary of tokens to ids, as vocab.json has it")
+    bad = next((item for item in vocab.items() if type(item[1]) is not int), None)
+    if bad is not None:
+        raise ValueError(f"{name}: the token {bad[0]!r} has the id {bad[1]!r}; ids are whole numbers")
+    ids = sorted(vocab.values())
+    if ids != list(range(len(ids))):
+        wrong = next((place for place, token_id in enumerate(ids) if place != token_id))
+        raise ValueError(
+            f"{name}: the ids are not 0 to {len(ids) - 1}, each once: place {wrong} has id {ids[wrong]}; "
+            "the file is damaged, fetch or copy it again"
+        )
+    return vocab
+
+
+def read_merges(path: Path) -> list[Pair]:
+    """The pairs of a merges.txt, best first. Header and final line break are as the file has them.
+
+    Raises:
+        ValueError: a line is no pair.
+    """
+    try:
+        lines = read_bytes(path).decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text: {error}; fetch or copy it again") from None
+    if lines and lines[0].startswith("#version"):
+        lines = lines[1:]
+    pairs = []
+    for number, line in enumerate(lines):
+        if not line.strip():
+            continue
+        parts = line.rstrip("\r").split(" ")
+        if len(parts) != 2 or not all(parts):
+            raise ValueError(f"{path}: merge {number} is {line!r}, expected two tokens with a space between")
+        pairs.append((parts[0], parts[1]))
+    return pairs
+
+
+class _DataUnpickler(pickle._Unpickler):  # the Python one: its table of operations can be cut down
+    """Reads dictionaries, lists, tuples, strings and integers, and nothing that could name or call code."""
+
+    dispatch = {
+        code: pickle._Unpickler.dispatch[code]
+        for code in b"\x80\x8a.()]}aesutq0rhjJKMX\x8c\x94\x95\x85\x86\x87N\x88\x89\x8d2"
+        if code in pickle._Unpickler.dispatch
+    }
+
+
+def read_bpe_encoder(path: Path) -> BpeSource:
+    """The vocabulary in a bpe_encoder.bin of the original code.
+
+    The file is a pickle, which could run any code when loaded the usual way; here only data is taken from it. Its
+    tokens are GPT-2's ids as strings, in the order of DeBERTa's ids behind the four special tokens.
+
+    Raises:
+        ValueError: the file is cut short, holds anything but data, or not what an encoder holds.
+    """
+    data = read_bytes(path)
+    advice = "expected bpe_encoder.bin of the original, or give vocab.json with merges.txt"
+    try:
+        content = _load_data(data)
+        gpt2 = {str(token_id): token for token, token_id in content["encoder"].items()}
+        names = [gpt2.get(str(row[0]), str(row[0])) for row in content["dict_map"]]
+        merges = [(str(first), str(second)) for first, second in content["vocab"]]
+    except (KeyError, TypeError, IndexError, ValueError, EOFError, AttributeError, OverflowError, MemoryError,
+            pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError) as error:  # fmt: skip
+        raise ValueError(f"{path} is no vocabulary ({type(error).__name__}: {error}); {advice}") from None
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *names, "[MASK]"]
+    if len(set(tokens)) < len(tokens):
+        raise ValueError(f"{path} holds a token twice; {advice}")
+    return BpeSource({token: number for number, token in enumerate(tokens)}, merges)
+
+
+def _load_data(data: bytes) -> Any:
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        member = next(info for info in archive.infolist() if info.filename.endswith("data.pkl"))
+        if member.file_size > MOST_PICKLE_BYTES:
+            raise ValueError(f"the pickle inside claims {member.file_size} bytes, at most {MOST_PICKLE_BYTES} are read")
+        return _DataUnpickler(io.BytesIO(archive.read(member))).load()
+    stream = io.BytesIO(data)
+    content = _DataUnpickler(stream).load()
+    if isinstance(content, int):  # the older container of torch.save: a mark, a version, the machine, then the data
+        for _ in range(3):
+            content = _DataUnpickler(stream).load()
+    return content
+
+
+@dataclass
+class UnigramSource:
+    """A SentencePiece vocabulary.
+
+    Args:
+        proto: the bytes of an spm.model.
+        name: what errors call it.
+        lower_case: the file asks for lower case.
+        split_by_punct: the file asks for cuts at punctuation.
+        added_tokens: tokens that the file lists beside the vocabulary, by id.
+    """
+
+    proto: bytes
+    name: str
+    lower_case: bool = False
+    split_by_punct: bool = False
+    added_tokens: dict[int, Any] | None = field(default=None)
+
+    @classmethod
+    def read(cls, vocab_file: Any, tokenizer_file: Any) -> UnigramSource:
+        """Reads whichever file is given.
+
+        Raises:
+            ValueError: no vocabulary is given, or a tokenizer.json is damaged.
+        """
+        if isinstance(vocab_file, bytes):
+            return cls(vocab_file, "the SentencePiece model")
+        if vocab_file is not None:
+            return cls(read_bytes(Path(vocab_file)), str(vocab_file))
+        if tokenizer_file is None:
+            raise ValueError("no vocabulary: give vocab_file (spm.model) or tokenizer_file (tokenizer.json)")
+        found = read_tokenizer_json(tokenizer_file, UnigramJson)
+        return cls(found.proto(), str(tokenizer_file), found.lower_case, found.split_by_punct, found.added_tokens)

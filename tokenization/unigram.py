@@ -1,0 +1,190 @@
+"""SentencePiece unigram, the tokenization of DeBERTa v2, v3 and mDeBERTa. SentencePiece itself does the work."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from .engine import Pieces, Span, surrogate_error
+from .spm_proto import SpmModel, read_model, without_dummy_prefix
+
+SPACE = "▁"  # SentencePiece writes a space as this character
+SAMPLING = {"enable_sampling": bool, "nbest_size": int, "alpha": float, "num_threads": int}
+
+
+class Unigram:
+    """The engine of the v2 and v3 tokenizers.
+
+    Args:
+        proto: the bytes of an spm.model.
+        sp_model_kwargs: settings of ``SentencePieceProcessor``: ``enable_sampling``, ``nbest_size``, ``alpha`` for
+            sampled segmentations, ``num_threads``.
+        add_prefix_space: put the model's dummy space before a text.
+        name: what errors call the model.
+
+    Raises:
+        ValueError: the model is damaged, or a setting is unknown or of a wrong type.
+    """
+
+    def __init__(
+        self,
+        proto: bytes,
+        sp_model_kwargs: dict[str, Any] | None = None,
+        *,
+        add_prefix_space: bool = True,
+        name: str = "spm.model",
+        checked: bool = False,
+    ) -> None:
+        import sentencepiece
+
+        self.proto, self.settings, self.add_prefix_space = proto, dict(sp_model_kwargs or {}), add_prefix_space
+        _check_settings(self.settings)
+        if not checked:
+            self.model = read_model(proto, name)
+        effective = proto if add_prefix_space else without_dummy_prefix(proto)
+        try:
+            self.processor = sentencepiece.SentencePieceProcessor(model_proto=effective, **self.settings)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ValueError(f"SentencePiece cannot load {name}: {error}") from None
+        self.threads = self.settings.get("num_threads")
+        self.random = bool(self.settings.get("enable_sampling"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.proto, self.settings, self.add_prefix_space)
+
+    @cached_property
+    def model(self) -> SpmModel:
+        """Pieces and rules as read from the file."""
+        return read_model(self.proto)
+
+    @cached_property
+    def with_other_prefix(self) -> Unigram:
+        """The same model with the dummy space switched the other way."""
+        return Unigram(self.proto, self.settings, add_prefix_space=not self.add_prefix_space, checked=True)
+
+    @cached_property
+    def vocab(self) -> dict[str, int]:
+        """Id of each piece."""
+        return {piece[0]: number for number, piece in enumerate(self.model.pieces)}
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """The pieces in the order of their ids."""
+        return [piece[0] for piece in self.model.pieces]
+
+    def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
+        """Ids of each text."""
+        result: list[list[int]] = self._run(texts, num_threads, int)
+        return result
+
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, num_threads: int = 1) -> list[Pieces]:
+        """Ids, spans and words of each text. A word begins at each piece that begins with a space."""
+        encoded = self._run(texts, num_threads, "offset_mapping")
+        return [self._pieces(text, one, trim) for text, one in zip(texts, encoded, strict=True)]
+
+    def tokenize(self, text: str) -> list[str]:
+        """The pieces; unknown ones as the characters they stand for."""
+        result: list[str] = self._run([text], 1, str)[0]
+        return result
+
+    def _run(self, texts: Sequence[str], num_threads: int, kind: Any) -> Any:
+        try:
+            return self.processor.encode(list(texts), return_type=kind, num_threads=self.threads or num_threads)
+        except (TypeError, RuntimeError, UnicodeEncodeError) as error:
+            raise surrogate_error(texts) or error from None
+
+    def _pieces(self, text: str, encoded: dict[str, Any], trim: bool) -> Pieces:
+        spans: list[Span] = encoded["offsets"]
+        if not text.isascii():
+            spans = _share_owners(spans, encoded["pieces"])
+        if trim:
+            ending = text + "x"  # an empty span may lie behind the last character
+            spans = [span if not ending[span[0]].isspace() else _trimmed(text, span) for span in spans]
+        words = []
+        word = -1
+        for piece in encoded["pieces"]:
+            if piece[0] == SPACE or word < 0:
+                word += 1
+            words.append(word)
+        return Pieces(encoded["ids"], spans, words)
+
+
+def _rebuild(proto: bytes, settings: dict[str, Any], add_prefix_space: bool) -> Unigram:
+    return Unigram(proto, settings, add_prefix_space=add_prefix_space, checked=True)
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    for key, value in settings.items():
+        if key not in SAMPLING:
+            raise ValueError(f"unknown key {key!r} in sp_model_kwargs; known are {', '.join(SAMPLING)}")
+        kinds: tuple[type, ...] = (int, float) if SAMPLING[key] is float else (SAMPLING[key],)
+        if not isinstance(value, kinds):
+            raise ValueError(f"sp_model_kwargs[{key!r}] is {value!r}, expected {SAMPLING[key].__name__}")
+    if settings.get("enable_sampling") and settings.get("nbest_size", -1) in (0, 1):
+        raise ValueError(
+            f"sp_model_kwargs['nbest_size'] is {settings['nbest_size']}, which leaves nothing to sample from; "
+            "use -1 for all segmentations or a number above 1"
+        )
+
+
+def _trimmed(text: str, span: Span) -> Span:
+    start, end = span
+    while start < end and text[start].isspace():
+        start += 1
+    return start, end
+
+
+def _share_owners(spans: list[Span], pieces: list[str]) -> list[Span]:
+    """Gives pieces that SentencePiece leaves empty the span of the character they come from.
+
+    Of the bytes of one character, and of the pieces that one character expands to, only the last has a span. A lone
+    space piece before them stands for no character and stays empty.
+    """
+    shared = list(spans)
+    for i in range(len(spans) - 2, -1, -1):
+        start, end = shared[i]
+        if start == end and pieces[i] != SPACE and shared[i + 1][0] == start:
+            shared[i] = shared[i + 1]
+    return shared
+
+
+def split_punctuation(text: str) -> Iterator[tuple[int, str]]:
+    """The runs between punctuation marks and each mark on its own, with their places.
+
+    A mark is a character of Unicode's categories P*, or ASCII that is neither letter, digit, space nor control.
+    """
+    begin = 0
+    for i, char in enumerate(text):
+        if is_punctuation(char):
+            if begin < i:
+                yield begin, text[begin:i]
+            yield i, char
+            begin = i + 1
+    if begin < len(text):
+        yield begin, text[begin:]
+
+
+def is_punctuation(char: str) -> bool:
+    """Whether ``split_by_punct`` cuts at this character."""
+    code = ord(char)
+    if code < 128:
+        return 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126
+    return unicodedata.category(char).startswith("P")
+
+
+def lower_case(text: str, keep: Sequence[tuple[int, int]] = ()) -> str:
+    """The text in lower case, each character on its own, but for the stretches in ``keep``.
+
+    ``str.lower`` looks at the neighbours of one character only, the Greek sigma at the end of a word.
+    """
+    parts, at = [], 0
+    for begin, end in keep:
+        parts += [_lower(text[at:begin]), text[begin:end]]
+        at = end
+    return "".join([*parts, _lower(text[at:])])
+
+
+def _lower(text: str) -> str:
+    return text.replace("Σ", "σ").lower()
