@@ -150,7 +150,7 @@ def advance(state: tf.Variable) -> tf.Tensor:
     now = state.assign_add([0, 1])
     replica = tf.distribute.get_replica_context()
     number = 0 if replica is None else tf.cast(replica.replica_id_in_sync_group, tf.int64)
-    return tf.identity(now) + tf.stack([tf.cast(number, tf.int64) << 32, tf.zeros([], tf.int64)])
+    return tf.identity(now) + tf.stack([tf.cast(number, tf.int64) * 2**32, tf.zeros([], tf.int64)])
 
 
 @contextlib.contextmanager
