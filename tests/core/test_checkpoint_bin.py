@@ -170,7 +170,7 @@ def tensor_pickle(*, offset=0, shape=(2,), strides=(1,), length=16, key="0", sto
     def named(module, name):
         return f"c{module}\n{name}\n".encode()
 
-    identity = plain(kind) + named("torch", storage) + plain(key) + plain("cpu") + plain(length)
+    identity = b"(" + plain(kind) + named("torch", storage) + plain(key) + plain("cpu") + plain(length)
     arguments = b"(" + identity + b"tQ" + b"".join(map(plain, (offset, shape, strides, False, None))) + b"t"
     return b"\x80\x02}" + plain("w") + named("torch._utils", "_rebuild_tensor_v2") + arguments + b"Rs."
 
