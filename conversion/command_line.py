@@ -1,0 +1,127 @@
+"""A command line as a table: one row per subcommand, whose module is imported when it is called and not before."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NoReturn
+
+FINE, OVER_LIMIT, ERROR = 0, 1, 2
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        name: what the user types.
+        help: one line for the list of subcommands.
+        module: module with ``add_arguments(parser)`` and ``run(args) -> int``, the exit code.
+    """
+
+    name: str
+    help: str
+    module: str
+
+    def load(self) -> ModuleType:
+        """Import the module.
+
+        Raises:
+            ImportError: if a package that it needs is not installed.
+        """
+        return importlib.import_module(self.module)
+
+
+COMMANDS = (
+    Command("convert", "turn a checkpoint into one of the other framework or format", "conversion.convert_command"),
+    Command("inspect", "say what a checkpoint is and what each model finds in it", "conversion.inspect_command"),
+    Command("verify", "run a checkpoint in both frameworks, or two checkpoints, and compare", "conversion.verify_command"),
+)
+
+
+def run(commands: Sequence[Command], program: str, description: str, arguments: Sequence[str] | None = None) -> int:
+    """Run the subcommand that the arguments name.
+
+    Args:
+        commands: rows of the table.
+        program: name for the help texts.
+        description: what the program is.
+        arguments: default ``sys.argv[1:]``.
+
+    Returns:
+        The exit code: 0 fine, 1 a comparison over its limit, 2 an error, which is said in one sentence.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = _show_warning
+    try:
+        parser = _parser(commands, program, description, given)
+        args = parser.parse_args(given)
+        if args.command is None:
+            parser.print_help()
+            return ERROR
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+    except ImportError as error:
+        _say(f"error: {error}; install the package that is missing")
+        return ERROR
+    except MemoryError:
+        _say("error: not enough memory")
+        return ERROR
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        if os.environ.get("DEBERTA_TRACEBACK"):
+            raise
+        _say(f"error: {_text(error)}")
+        return ERROR
+
+
+def _parser(
+    commands: Sequence[Command], program: str, description: str, given: Sequence[str]
+) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    rows = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    chosen = next((word for word in given if not word.startswith("-")), None)
+    for command in commands:
+        row = rows.add_parser(command.name, help=command.help, description=command.help[0].upper() + command.help[1:] + ".")
+        if command.name == chosen:
+            module = command.load()
+            module.add_arguments(row)
+            row.set_defaults(run=module.run)
+    return parser
+
+
+def terminate_cleanly() -> None:
+    """Turn a request to end the process into an exception, so that unfinished files are removed on the way out."""
+
+    def stop(number: int, _: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _text(error: BaseException) -> str:
+    """An error in one line."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, UserWarning):
+        _say(f"warning: {message}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

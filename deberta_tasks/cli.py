@@ -1,0 +1,27 @@
+"""The command line ``deberta``; a subcommand is a row of the table and a module that is imported when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conversion.command_line import COMMANDS as CONVERSION
+from conversion.command_line import Command, run
+
+COMMANDS = (
+    Command("demo", "train a small model, convert it and compare the two frameworks", "deberta_tasks.demo"),
+    *CONVERSION,
+    Command("compare-tokenizers", "compare the tokens of two tokenizers on texts", "tokenization.compare"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``deberta`` and return its exit code.
+
+    Args:
+        arguments: default those of the process.
+    """
+    return run(COMMANDS, "deberta", "DeBERTa in PyTorch and TensorFlow: convert, compare and run checkpoints.", arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
