@@ -29,7 +29,8 @@ def check_inputs(config: BaseConfig, shapes: Mapping[str, Shape | None]) -> tupl
 
     Args:
         config: the model's config.
-        shapes: shape by input name: ``input_ids``, ``inputs_embeds``, ``attention_mask``, ``token_type_ids``, ``position_ids``.
+        shapes: shape by input name: ``input_ids``, ``inputs_embeds``, ``attention_mask``, ``token_type_ids``,
+        ``position_ids``.
 
     Returns:
         Batch size and length, in tokens.
@@ -39,7 +40,9 @@ def check_inputs(config: BaseConfig, shapes: Mapping[str, Shape | None]) -> tupl
     """
     ids, embeds = shapes.get("input_ids"), shapes.get("inputs_embeds")
     if (ids is None) == (embeds is None):
-        raise ValueError(f"got {'neither' if ids is None else 'both'} input_ids and inputs_embeds, expected one of them")
+        raise ValueError(
+            f"got {'neither' if ids is None else 'both'} input_ids and inputs_embeds, expected one of them"
+        )
     if ids is not None and len(ids) != 2:
         raise ValueError(f"input_ids has shape {spell(ids)}, expected [batch, length]")
     width = config.embedding_width
@@ -76,7 +79,9 @@ def too_long(limit: int) -> str:
 
 def out_of_range(name: str, table: str, rows: int) -> str:
     """An id beyond its table."""
-    return f"{name} holds an id outside 0..{rows - 1}; {table} has {rows} rows: does the tokenizer belong to this model?"
+    return (
+        f"{name} holds an id outside 0..{rows - 1}; {table} has {rows} rows: does the tokenizer belong to this model?"
+    )
 
 
 NEGATIVE_MASK = (
@@ -85,7 +90,9 @@ NEGATIVE_MASK = (
 )
 
 
-def check_labels(name: str, shape: Shape, expected: Shape, *, is_integer: bool | None, wants_integer: bool | None) -> None:
+def check_labels(
+    name: str, shape: Shape, expected: Shape, *, is_integer: bool | None, wants_integer: bool | None
+) -> None:
     """Check labels before the loss.
 
     Args:
@@ -101,7 +108,9 @@ def check_labels(name: str, shape: Shape, expected: Shape, *, is_integer: bool |
     if not fits(shape, expected):
         raise ValueError(f"{name} has shape {spell(shape)}, expected {spell(expected)}")
     if wants_integer and not is_integer:
-        raise ValueError(f"{name} holds floats, expected integers; for soft labels pass floats of shape [batch, labels]")
+        raise ValueError(
+            f"{name} holds floats, expected integers; for soft labels pass floats of shape [batch, labels]"
+        )
 
 
 def label_out_of_range(name: str, classes: int, *, ignored: str = "-100") -> str:

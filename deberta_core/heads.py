@@ -5,8 +5,8 @@ Adding a head is one row here, two twin classes, and its weight rows; loading, c
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from deberta_core import outputs
 from deberta_core.checkpoint.h5_writer import H5Layout
@@ -16,6 +16,7 @@ from deberta_core.weight_names import (
     CLASSIFIER,
     LEGACY_MLM,
     POOLER,
+    POSITION_TABLE,
     PUBLISHED_MLM,
     QA_OUTPUTS,
     REPLACED_TOKEN,
@@ -35,7 +36,8 @@ class Head:
         name: what follows ``Deberta`` or ``DebertaV2`` in the class name.
         output: class of its outputs.
         rows: weights beside the encoder's, given the config.
-        tf_layers: top-level layers of its ``tf_model.h5``, in order, weightless ones included.
+        tf_layers: top-level layers of its ``tf_model.h5``, in order, weightless ones included; empty: see
+        ``mlm_layers``.
         labels: names of its labels among the inputs.
     """
 
@@ -46,16 +48,63 @@ class Head:
     labels: tuple[str, ...] = ("labels",)
 
 
+def mlm_head(config: BaseConfig) -> str:
+    """Which masked-LM head a config means: ``legacy`` (``cls.predictions``), ``plain`` or ``emd`` (both
+    ``lm_predictions``).
+    """
+    return config.mlm_head if config.mlm_head != "auto" else ("legacy" if config.legacy else "plain")
+
+
+def mlm_head_of(config: BaseConfig, keys: Collection[str]) -> str:
+    """Which masked-LM head a checkpoint has.
+
+    Args:
+        config: its config; a head that it names is taken.
+        keys: full published keys of the checkpoint.
+
+    Returns:
+        ``emd`` for the published head with a table of positions that do not enter at the input, ``plain`` for the head
+        alone, ``legacy`` for ``cls.predictions``; for none of them what a fresh model would get.
+    """
+    if config.mlm_head != "auto":
+        return config.mlm_head
+    if any(key.startswith("lm_predictions.") for key in keys):
+        enters_late = "deberta.embeddings.position_embeddings.weight" in keys and not config.position_biased_input
+        return "emd" if enters_late and config.embedding_width == config.hidden_size else "plain"
+    return "legacy" if any(key.startswith("cls.predictions.") for key in keys) else mlm_head(config)
+
+
+def check_mlm_head(config: BaseConfig) -> None:
+    """Refuse the enhanced mask decoder where it cannot be.
+
+    Raises:
+        ValueError: if positions already enter at the input, or embeddings have a width of their own.
+    """
+    if mlm_head(config) != "emd":
+        return
+    if config.position_biased_input:
+        raise ValueError(
+            "mlm_head is 'emd', but position_biased_input is true: absolute positions already enter at the input; "
+            "use mlm_head='plain'"
+        )
+    if config.embedding_width != config.hidden_size:
+        raise ValueError(
+            f"mlm_head is 'emd', but embedding_size {config.embedding_width} is not hidden_size {config.hidden_size}: "
+            "positions are added to token states; use mlm_head='plain'"
+        )
+
+
 def mlm_rows(config: BaseConfig) -> tuple[Row, ...]:
-    """Weights of the masked-LM head that ``config.mlm_head`` (or, for ``auto``, ``config.legacy``) names."""
-    if uses_legacy_mlm(config):
+    """Weights of the masked-LM head that the config means."""
+    kind = mlm_head(config)
+    if kind == "legacy":
         return LEGACY_MLM if config.tie_word_embeddings else (*LEGACY_MLM, UNTIED_DECODER)
-    return PUBLISHED_MLM
+    return (replace(POSITION_TABLE, when=lambda c: True), *PUBLISHED_MLM) if kind == "emd" else PUBLISHED_MLM
 
 
-def uses_legacy_mlm(config: BaseConfig) -> bool:
-    """Whether the masked-LM head is ``cls.predictions`` and not ``lm_predictions.lm_head``."""
-    return config.mlm_head == "legacy" or (config.mlm_head == "auto" and config.legacy)
+def mlm_layers(config: BaseConfig) -> tuple[str, ...]:
+    """Top-level layers of a masked-LM model's ``tf_model.h5``."""
+    return ("deberta", "cls" if mlm_head(config) == "legacy" else "lm_predictions")
 
 
 HEADS: dict[str, Head] = {
@@ -72,8 +121,8 @@ HEADS: dict[str, Head] = {
             ("deberta", "dropout", "classifier"),
         ),
         Head(
-            "ForQuestionAnswering", outputs.QuestionAnsweringModelOutput, lambda c: (QA_OUTPUTS,), ("deberta", "qa_outputs"),
-            ("start_positions", "end_positions"),
+            "ForQuestionAnswering", outputs.QuestionAnsweringModelOutput, lambda c: (QA_OUTPUTS,),
+            ("deberta", "qa_outputs"), ("start_positions", "end_positions"),
         ),
         Head(
             "ForMultipleChoice", outputs.MultipleChoiceModelOutput, lambda c: (POOLER, CHOICE_CLASSIFIER),
@@ -112,7 +161,8 @@ def h5_layout(config: BaseConfig, head: str) -> H5Layout:
     """The layers of a model's ``tf_model.h5``, named as TF classes of the public documentation name them."""
     family = "tf_deberta" if config.model_type == "deberta" else "tf_deberta_v2"
     snake = "".join("_" + c.lower() if c.isupper() else c for c in head).replace("_l_m", "_lm")
+    layers = HEADS[head].tf_layers or mlm_layers(config)
     repeats: dict[str, list[str]] = {}
-    if "cls" in HEADS[head].tf_layers:  # the tied head holds the embedding layer once more
+    if "cls" in layers:  # the tied head holds the embedding layer once more
         repeats["cls"] = [w.tf_name for w in body_weights(config).values() if w.key.startswith("deberta.embeddings.")]
-    return H5Layout(model_name=family + snake, layer_names=HEADS[head].tf_layers, repeats=repeats)
+    return H5Layout(model_name=family + snake, layer_names=layers, repeats=repeats)

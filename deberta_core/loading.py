@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deberta_core.checkpoint import TensorFile
 from deberta_core.config import BaseConfig
+from deberta_core.heads import mlm_head_of
 from deberta_core.weight_names import Weight, canonical, flip_axes, is_kernel, to_pt
 
 # Tensors that a tied model does not hold under this name: the key that holds them.
@@ -82,7 +85,31 @@ def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = 
     return report
 
 
-def check_shapes(report: LoadReport, shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Weight], naming: str) -> None:
+def fit_head(config: BaseConfig, head: str, file: TensorFile) -> BaseConfig:
+    """The config with the masked-LM head that the file has, for a masked-LM model; else as it is.
+
+    Args:
+        config: of the checkpoint.
+        head: key of ``HEADS``.
+        file: open checkpoint.
+    """
+    if head != "ForMaskedLM":
+        return config
+    keys = {published_key(name, naming=file.naming, family=config.model_type) for name in file.tensors}
+    known = {key for key in keys if key is not None}
+    if any(key.startswith("mask_predictions.") for key in known):
+        warnings.warn(
+            f"{file.paths[0]} holds a discriminator (mask_predictions): its encoder was not trained to predict words; "
+            "load the generator for fill-mask: from_pretrained(..., generator=True)",
+            stacklevel=4,
+        )
+    found = mlm_head_of(config, known)
+    return config if found == config.mlm_head else config.copy(mlm_head=found)
+
+
+def check_shapes(
+    report: LoadReport, shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Weight], naming: str
+) -> None:
     """List in ``report.mismatched_keys`` the tensors whose stored shape does not fit.
 
     Args:
@@ -123,16 +150,24 @@ def refuse_incomplete(report: LoadReport, where: str, config: BaseConfig, *, ign
     if body:
         hint = ""
         if any(name.endswith("._weight") for name in report.unexpected_keys):
-            hint = "; it holds a difference to a generator's table (._weight), which is not a table: merge it with the generator first"
+            hint = "; it holds the difference to a generator's table (._weight): merge it with the generator first"
+        if body == ["deberta.embeddings.position_embeddings.weight"] and not config.position_biased_input:
+            hint = "; without its table of absolute positions there is no enhanced mask decoder: use mlm_head='plain'"
         raise ValueError(
             f"{where} lacks {len(body)} weights of the encoder that the config asks for: {_some(body)}{hint}. "
             "Does config.json belong to it?"
         )
     wrong = [m for m in report.mismatched_keys if m[0].startswith("deberta.") or not ignore_mismatched]
     if wrong:
-        rows = "; ".join(f"{key} is {list(stored)}, the config asks for {list(shape)}" for key, stored, shape in wrong[:4])
+        rows = "; ".join(
+            f"{key} is {list(stored)}, the config asks for {list(shape)}" for key, stored, shape in wrong[:4]
+        )
         head = all(not key.startswith("deberta.") for key, _, _ in wrong)
-        advice = "Pass num_labels of the file, or ignore_mismatched_sizes=True to start a new head" if head else "Does config.json belong to it?"
+        advice = (
+            "Pass num_labels of the file, or ignore_mismatched_sizes=True to start a new head"
+            if head
+            else "Does config.json belong to it?"
+        )
         raise ValueError(f"{where} does not fit (num_labels is {config.num_labels}): {rows}. {advice}")
     return report.missing_keys + [key for key, _, _ in report.mismatched_keys]
 

@@ -38,7 +38,9 @@ class ModelOutput(dict[str, Any]):
 
 
 class BaseModelOutput(ModelOutput):
-    """``last_hidden_state`` ``[B, L, H]``, and on request ``hidden_states`` (layers + 1) and ``attentions`` (layers)."""
+    """``last_hidden_state`` ``[B, L, H]``, and on request ``hidden_states`` (layers + 1) and ``attentions``
+    (layers).
+    """
 
     names = ("last_hidden_state", "hidden_states", "attentions")
 

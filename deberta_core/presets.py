@@ -9,7 +9,8 @@ from deberta_core.config import DebertaConfig, DebertaV2Config
 _PUBLISHED = {"relative_attention": True, "position_biased_input": False}
 _V1 = {**_PUBLISHED, "pos_att_type": "c2p|p2c"}
 _V2 = {
-    **_PUBLISHED, "pos_att_type": "p2c|c2p", "position_buckets": 256, "norm_rel_ebd": "layer_norm", "share_att_key": True,
+    **_PUBLISHED, "pos_att_type": "p2c|c2p", "position_buckets": 256, "norm_rel_ebd": "layer_norm", "share_att_key":
+    True,
 }  # fmt: skip
 _CONV = {**_V2, "conv_kernel_size": 3, "conv_act": "gelu", "attention_head_size": 64}
 

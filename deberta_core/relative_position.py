@@ -7,6 +7,7 @@ One index serves both position terms: the score of query ``i`` and key ``j`` rea
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ def distance_rows(config: BaseConfig) -> NDArray[np.int64]:
     return _rows(config.span, config.buckets, config.max_distance, config.clamp_distances)
 
 
-def needed_rows(rows: NDArray[np.int64], *, queries: int, keys: int) -> tuple[int, int]:
+def needed_rows(rows: NDArray[np.integer[Any]], *, queries: int, keys: int) -> tuple[int, int]:
     """First and last row that ``queries`` x ``keys`` tokens read, both included."""
     reach = len(rows) // 2
     return int(rows[reach - min(keys - 1, reach)]), int(rows[reach + min(queries - 1, reach)])

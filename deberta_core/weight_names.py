@@ -1,9 +1,10 @@
 """Every weight of the zoo, once: its published PyTorch key, its TF file name, its axes and its shape.
 
 A row names a module by its published PyTorch path; the kind says which tensors it holds, how they are called in each
-world and how their axes are ordered. Shapes are written in letters: ``V`` vocabulary, ``E`` embedding size, ``H`` hidden
-size, ``3H``, ``I`` intermediate size, ``P`` absolute positions, ``T`` token types, ``R`` rows of the relative table,
-``N`` heads, ``Y`` labels, ``G`` hidden size per convolution group, ``W`` kernel width, ``A`` width of the kept heads.
+world and how their axes are ordered. Shapes are written in letters: ``V`` vocabulary, ``E`` embedding size, ``H``
+hidden size, ``3H``, ``I`` intermediate size, ``P`` absolute positions, ``T`` token types, ``R`` rows of the relative
+table, ``N`` heads, ``Y`` labels, ``G`` hidden size per convolution group, ``W`` kernel width, ``A`` width of the kept
+heads.
 """
 
 from __future__ import annotations
@@ -75,9 +76,11 @@ _EMBEDDINGS = "deberta.embeddings"
 _LAYER = "deberta.encoder.layer.{i}"
 _SELF = "deberta.encoder.layer.{i}.attention.self"
 
+POSITION_TABLE = Row(f"{_EMBEDDINGS}.position_embeddings", "table", "P E", lambda c: c.position_biased_input)
+
 BODY: tuple[Row, ...] = (
     Row(f"{_EMBEDDINGS}.word_embeddings", "table", "V E", tf_leaf="weight"),
-    Row(f"{_EMBEDDINGS}.position_embeddings", "table", "P E", lambda c: c.position_biased_input),
+    POSITION_TABLE,
     Row(f"{_EMBEDDINGS}.token_type_embeddings", "table", "T E", lambda c: c.type_vocab_size > 0),
     Row(f"{_EMBEDDINGS}.embed_proj", "matrix", "H E", lambda c: c.embedding_width != c.hidden_size),
     Row(f"{_EMBEDDINGS}.LayerNorm", "norm", "H"),
@@ -216,7 +219,9 @@ def to_pt(tf_name: str, *, family: str) -> str:
     name = tf_name.removesuffix(":0")
     match = _TF_SPECIAL.match(name)
     if match:
-        leaf = {"kernel": "weight", "gamma": "weight", "beta": "bias", "embeddings": "weight"}.get(match["leaf"], match["leaf"])
+        leaf = {"kernel": "weight", "gamma": "weight", "beta": "bias", "embeddings": "weight"}.get(
+            match["leaf"], match["leaf"]
+        )
         name = f"{match['module']}/{leaf}"
     key = name.replace("layer_._", "layer.").replace("/", ".")
     if family == "deberta-v2":
@@ -242,8 +247,8 @@ _BODY_STARTS = ("embeddings.", "encoder.")
 def canonical(key: str) -> str | None:
     """The published spelling of a PyTorch key found in a file; ``None`` if no model has such a tensor.
 
-    Adds the prefix of a base model's file, turns the original code's ``bert.`` and old norms' ``gamma``/``beta`` into today's names,
-    and drops position indices that old files carry.
+    Adds the prefix of a base model's file, turns the original code's ``bert.`` and old norms' ``gamma``/``beta`` into
+    today's names, and drops position indices that old files carry.
     """
     if key.startswith("module."):  # saved from inside DataParallel
         key = key.removeprefix("module.")

@@ -4,17 +4,28 @@ from torch.utils._pytree import register_pytree_node
 
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
 from deberta_core.outputs import OUTPUTS, ModelOutput
-from deberta_pt.auto import AutoModel, AutoModelForMultipleChoice, AutoModelForQuestionAnswering
-from deberta_pt.auto import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from deberta_pt.auto import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
+    AutoModelForReplacedTokenDetection,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 from deberta_pt.families import (
+    DebertaForMaskedLM,
     DebertaForMultipleChoice,
     DebertaForQuestionAnswering,
+    DebertaForReplacedTokenDetection,
     DebertaForSequenceClassification,
     DebertaForTokenClassification,
     DebertaModel,
     DebertaPreTrainedModel,
+    DebertaV2ForMaskedLM,
     DebertaV2ForMultipleChoice,
     DebertaV2ForQuestionAnswering,
+    DebertaV2ForReplacedTokenDetection,
     DebertaV2ForSequenceClassification,
     DebertaV2ForTokenClassification,
     DebertaV2Model,
@@ -32,20 +43,26 @@ for _output in (ModelOutput, *OUTPUTS):  # torch rebuilds only the types it know
 __all__ = [
     "AutoConfig",
     "AutoModel",
+    "AutoModelForMaskedLM",
     "AutoModelForMultipleChoice",
     "AutoModelForQuestionAnswering",
+    "AutoModelForReplacedTokenDetection",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "DebertaConfig",
+    "DebertaForMaskedLM",
     "DebertaForMultipleChoice",
     "DebertaForQuestionAnswering",
+    "DebertaForReplacedTokenDetection",
     "DebertaForSequenceClassification",
     "DebertaForTokenClassification",
     "DebertaModel",
     "DebertaPreTrainedModel",
     "DebertaV2Config",
+    "DebertaV2ForMaskedLM",
     "DebertaV2ForMultipleChoice",
     "DebertaV2ForQuestionAnswering",
+    "DebertaV2ForReplacedTokenDetection",
     "DebertaV2ForSequenceClassification",
     "DebertaV2ForTokenClassification",
     "DebertaV2Model",

@@ -1,8 +1,8 @@
 """Disentangled self-attention: content scores plus the two terms that know the distance of query and key.
 
-Shapes: ``B`` batch, ``Q`` queries, ``K`` keys, ``H`` hidden size, ``N`` heads, ``D`` head size, ``R`` rows of the relative table
-that these lengths need. Scores depend on position through ``i - j`` alone, so states meet rows, not pairs of tokens:
-a product ``[B, N, Q, R]`` is widened to one column per distance and skewed into ``[B, N, Q, K]``.
+Shapes: ``B`` batch, ``Q`` queries, ``K`` keys, ``H`` hidden size, ``N`` heads, ``D`` head size, ``R`` rows of the
+relative table that these lengths need. Scores depend on position through ``i - j`` alone, so states meet rows, not
+pairs of tokens: a product ``[B, N, Q, R]`` is widened to one column per distance and skewed into ``[B, N, Q, K]``.
 
 Source: He et al. 2021 (arXiv 2006.03654), section 3.1.
 """
@@ -193,7 +193,11 @@ class FusedSelfAttention(DisentangledSelfAttention):
         if query_states is not hidden:
             query = self.in_proj(query_states).unflatten(-1, (self.num_heads, 3, self.head_size))[..., 0, :]
         query, key, value = query.flatten(-2), key.flatten(-2), value.flatten(-2)
-        return query + self.q_bias.to(query.dtype), key, value + self.v_bias.to(value.dtype)  # autocast: biases are float32
+        return (
+            query + self.q_bias.to(query.dtype),
+            key,
+            value + self.v_bias.to(value.dtype),
+        )  # autocast: biases are float32
 
     def project_positions(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""

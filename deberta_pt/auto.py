@@ -58,3 +58,15 @@ class AutoModelForMultipleChoice(AutoModel):
     """``AutoModel`` that chooses between texts."""
 
     head = "ForMultipleChoice"
+
+
+class AutoModelForMaskedLM(AutoModel):
+    """``AutoModel`` with the word behind each [MASK]."""
+
+    head = "ForMaskedLM"
+
+
+class AutoModelForReplacedTokenDetection(AutoModel):
+    """``AutoModel`` that tells replaced tokens."""
+
+    head = "ForReplacedTokenDetection"

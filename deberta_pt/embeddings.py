@@ -9,13 +9,18 @@ from deberta_core.config import BaseConfig
 
 
 class Embeddings(nn.Module):
-    """Sum of the embedding tables, widened, normalised, and zero where nothing is visible."""
+    """Sum of the embedding tables, widened, normalised, and zero where nothing is visible.
 
-    def __init__(self, config: BaseConfig) -> None:
+    Args:
+        config: the model's config.
+        position_table: hold a table of absolute positions even if they do not enter here.
+    """
+
+    def __init__(self, config: BaseConfig, position_table: bool = False) -> None:
         super().__init__()
         width, hidden = config.embedding_width, config.hidden_size
         self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
-        if config.position_biased_input:
+        if config.position_biased_input or position_table:
             self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
         if config.type_vocab_size > 0:
             self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
@@ -47,9 +52,7 @@ class Embeddings(nn.Module):
         """
         embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # [B, L, E]
         if self.config.position_biased_input:
-            if position_ids is None:
-                position_ids = torch.arange(embeds.shape[1], device=embeds.device)[None]  # [1, L]
-            embeds = embeds + self.position_embeddings(position_ids)
+            embeds = embeds + self.positions(position_ids, embeds)
         if self.config.type_vocab_size > 0:
             if token_type_ids is None:
                 token_type_ids = torch.zeros(embeds.shape[:2], dtype=torch.long, device=embeds.device)
@@ -58,4 +61,12 @@ class Embeddings(nn.Module):
         hidden = self.LayerNorm(hidden)
         if token_mask is not None:
             hidden = hidden * token_mask[..., None].to(hidden.dtype)
-        return self.dropout(hidden)  # type: ignore[no-any-return]
+        return self.dropout(hidden)
+
+    def positions(self, position_ids: Tensor | None, like: Tensor) -> Tensor:
+        """Rows of the table of positions for ``position_ids``, default 0..L-1 of ``like`` ``[B, L, ...]``: ``[1 or B,
+        L, E]``.
+        """
+        if position_ids is None:
+            position_ids = torch.arange(like.shape[1], device=like.device)[None]  # [1, L]
+        return self.position_embeddings(position_ids)

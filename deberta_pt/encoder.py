@@ -1,6 +1,7 @@
 """The stack of layers over one relative table, and the convolution of v2.
 
-Shapes: ``B`` batch, ``L`` tokens (``Q`` queries, ``K`` keys), ``H`` hidden size, ``R`` rows of the relative table in use.
+Shapes: ``B`` batch, ``L`` tokens (``Q`` queries, ``K`` keys), ``H`` hidden size, ``R`` rows of the relative table in
+use.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Output(nn.Module):
 
     def forward(self, states: Tensor, residual: Tensor) -> Tensor:
         """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``."""
-        return self.LayerNorm(self.dropout(self.dense(states)) + residual)  # type: ignore[no-any-return]
+        return self.LayerNorm(self.dropout(self.dense(states)) + residual)
 
 
 class Attention(nn.Module):
@@ -103,7 +104,9 @@ class Convolution(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.activation = activation(config.conv_act)
 
-    def forward(self, hidden: Tensor, layer_output: Tensor, token_mask: Tensor | None, pair_mask: Tensor | None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, layer_output: Tensor, token_mask: Tensor | None, pair_mask: Tensor | None
+    ) -> Tensor:
         """Add the convolution of ``hidden`` to ``layer_output`` and normalise.
 
         Args:
@@ -117,14 +120,14 @@ class Convolution(nn.Module):
         """
         mixed = self.convolve(hidden) if pair_mask is None else self.convolve_pairs(hidden, pair_mask)
         if token_mask is None:
-            return self.LayerNorm(layer_output + self.activation(self.dropout(mixed)))  # type: ignore[no-any-return]
+            return self.LayerNorm(layer_output + self.activation(self.dropout(mixed)))
         kept = token_mask[..., None]  # [B, L, 1]
         mixed = self.activation(self.dropout(mixed.masked_fill(~kept, 0.0)))
-        return self.LayerNorm(layer_output + mixed) * kept.to(mixed.dtype)  # type: ignore[no-any-return]
+        return self.LayerNorm(layer_output + mixed) * kept.to(mixed.dtype)
 
     def convolve(self, hidden: Tensor) -> Tensor:
         """``[B, L, H]`` -> ``[B, L, H]``."""
-        return self.conv(hidden.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.conv(hidden.transpose(1, 2)).transpose(1, 2)
 
     def convolve_pairs(self, hidden: Tensor, pair_mask: Tensor) -> Tensor:
         """As ``convolve``, each tap counting only where ``pair_mask`` ``[B, L, L]`` lets it."""
@@ -200,7 +203,7 @@ class Encoder(nn.Module):
             ``[B, N, L, L]``, or ``None``.
         """
         relative = self.relative(hidden.shape[1], hidden.shape[1], hidden.device)
-        states, attentions = [hidden], []
+        states, attentions = [hidden], list[Any]()
         for i, layer in enumerate(self.layer):
             output, probs = self.run_layer(layer, hidden, mask, relative, None, output_attentions)
             if i == 0 and hasattr(self, "conv"):
@@ -222,14 +225,14 @@ class Encoder(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """One layer, recomputed in the backward pass if gradient checkpointing is on."""
         if self.checkpointing is None or not self.training:
-            return layer(hidden, mask, relative, query_states, output_attentions)  # type: ignore[no-any-return]
+            return layer(hidden, mask, relative, query_states, output_attentions)
 
         def run(hidden: Tensor, rows: Tensor | None, query_states: Tensor | None) -> tuple[Tensor, Tensor | None]:
             again = None if relative is None or rows is None else Relative(rows, relative.columns)
-            return layer(hidden, mask, again, query_states, output_attentions)  # type: ignore[no-any-return]
+            return layer(hidden, mask, again, query_states, output_attentions)
 
         # The rows are an argument of their own: re-entrant checkpointing differentiates arguments only.
-        return self.checkpointing(run, hidden, None if relative is None else relative.rows, query_states)  # type: ignore[no-any-return]
+        return self.checkpointing(run, hidden, None if relative is None else relative.rows, query_states)
 
     def set_checkpointing(self, enabled: bool, **options: Any) -> None:
         """Turn gradient checkpointing on or off; options are those of ``torch.utils.checkpoint.checkpoint``."""
@@ -244,7 +247,8 @@ def read_mask(attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor | No
             token of a ``[B, L]`` mask also sees nothing itself.
 
     Returns:
-        Bool masks: of queries and keys ``[B, 1, 1 or L, L]``, of tokens ``[B, L]``, and of pairs ``[B, L, L]`` if given so.
+        Bool masks: of queries and keys ``[B, 1, 1 or L, L]``, of tokens ``[B, L]``, and of pairs ``[B, L, L]`` if
+        given so.
     """
     if attention_mask is None:
         return None, None, None

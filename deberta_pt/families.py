@@ -25,6 +25,10 @@ class DebertaModel(heads.Model, DebertaPreTrainedModel):
     """DeBERTa v1 encoder without head."""
 
 
+class DebertaForMaskedLM(heads.MaskedLM, DebertaPreTrainedModel):
+    """DeBERTa v1 with the word behind each [MASK]."""
+
+
 class DebertaForSequenceClassification(heads.SequenceClassification, DebertaPreTrainedModel):
     """DeBERTa v1 with a label, several or a number per text."""
 
@@ -41,8 +45,16 @@ class DebertaForMultipleChoice(heads.MultipleChoice, DebertaPreTrainedModel):
     """DeBERTa v1 that chooses between texts."""
 
 
+class DebertaForReplacedTokenDetection(heads.ReplacedTokenDetection, DebertaPreTrainedModel):
+    """DeBERTa v1 that tells replaced tokens."""
+
+
 class DebertaV2Model(heads.Model, DebertaV2PreTrainedModel):
     """DeBERTa v2/v3 encoder without head."""
+
+
+class DebertaV2ForMaskedLM(heads.MaskedLM, DebertaV2PreTrainedModel):
+    """DeBERTa v2/v3 with the word behind each [MASK]."""
 
 
 class DebertaV2ForSequenceClassification(heads.SequenceClassification, DebertaV2PreTrainedModel):
@@ -59,3 +71,7 @@ class DebertaV2ForQuestionAnswering(heads.QuestionAnswering, DebertaV2PreTrained
 
 class DebertaV2ForMultipleChoice(heads.MultipleChoice, DebertaV2PreTrainedModel):
     """DeBERTa v2/v3 that chooses between texts."""
+
+
+class DebertaV2ForReplacedTokenDetection(heads.ReplacedTokenDetection, DebertaV2PreTrainedModel):
+    """DeBERTa v2/v3 that tells replaced tokens."""

@@ -1,11 +1,13 @@
 """The models: the encoder, and one class per head over it, for any family.
 
-Shapes: ``B`` batch, ``L`` tokens, ``H`` hidden size, ``E`` embedding size, ``V`` vocabulary, ``Y`` labels, ``C`` choices.
+Shapes: ``B`` batch, ``L`` tokens, ``H`` hidden size, ``E`` embedding size, ``V`` vocabulary, ``Y`` labels, ``C``
+choices.
 
-All take ``input_ids`` int ``[B, L]`` (or ``inputs_embeds`` ``[B, L, E]``), ``attention_mask`` (``[B, L]``, ``[B, 1, 1, L]``,
-``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible), ``token_type_ids`` and ``position_ids`` int ``[B, L]``, and return an
-output object, or a tuple with ``return_dict=False``. Multiple choice has an axis of choices after the batch. Ids,
-labels and masks out of range are refused in eager mode; under ``torch.compile`` and export these checks vanish.
+All take ``input_ids`` int ``[B, L]`` (or ``inputs_embeds`` ``[B, L, E]``), ``attention_mask`` (``[B, L]``, ``[B, 1,
+1, L]``, ``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible), ``token_type_ids`` and ``position_ids`` int ``[B,
+L]``, and return an output object, or a tuple with ``return_dict=False``. Multiple choice has an axis of choices after
+the batch. Ids, labels and masks out of range are refused in eager mode; under ``torch.compile`` and export these
+checks vanish.
 """
 
 from __future__ import annotations
@@ -18,11 +20,19 @@ from torch import Tensor, nn
 import deberta_pt.sdpa  # noqa: F401 - adds itself to the implementations of attention
 from deberta_core.checks import NEGATIVE_MASK, check_answer, check_choices, check_inputs, out_of_range
 from deberta_core.config import BaseConfig
+from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
 from deberta_pt.activations import activation
 from deberta_pt.embeddings import Embeddings
 from deberta_pt.encoder import Encoder, read_mask
-from deberta_pt.losses import cross_entropy, question_answering_loss, sequence_classification_loss
+from deberta_pt.losses import (
+    IGNORED,
+    binary_cross_entropy,
+    cross_entropy,
+    question_answering_loss,
+    sequence_classification_loss,
+)
+from deberta_pt.mask_decoder import LegacyHead, PublishedHead, ReplacedTokenHead, enhanced_decoding
 from deberta_pt.pretrained import PreTrainedModel
 
 
@@ -32,7 +42,7 @@ def check_values(config: BaseConfig, ids: Tensor | None, mask: Tensor | None, ty
     Raises:
         ValueError: for the first input that does not fit.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state():
         return
     if ids is not None and ((ids < 0) | (ids >= config.vocab_size)).any():
         raise ValueError(out_of_range("input_ids", "the word table", config.vocab_size))
@@ -43,13 +53,18 @@ def check_values(config: BaseConfig, ids: Tensor | None, mask: Tensor | None, ty
 
 
 class Model(PreTrainedModel):
-    """The encoder: token states, no head."""
+    """The encoder: token states, no head.
+
+    Args:
+        config: the model's config.
+        position_table: hold a table of absolute positions even if they do not enter at the input.
+    """
 
     head = "Model"
 
-    def __init__(self, config: BaseConfig) -> None:
+    def __init__(self, config: BaseConfig, position_table: bool = False) -> None:
         super().__init__(config)
-        self.embeddings = Embeddings(config)
+        self.embeddings = Embeddings(config, position_table)
         self.encoder = Encoder(config)
         self.initialise()
 
@@ -104,6 +119,64 @@ def classifier_dropout(config: BaseConfig) -> float:
     return config.hidden_dropout_prob if config.cls_dropout is None else config.cls_dropout
 
 
+class MaskedLM(PreTrainedModel):
+    """The word behind each [MASK]. ``labels`` int ``[B, L]``; -100 is ignored.
+
+    The head is the one that ``config.mlm_head`` names: ``emd`` lets absolute positions enter after the encoder, as the
+    published models were trained; ``plain`` and ``legacy`` read the encoder's states.
+    """
+
+    head = "ForMaskedLM"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        check_mlm_head(config)
+        self.kind = mlm_head(config)
+        self.deberta = Model(config, position_table=self.kind == "emd")
+        if self.kind == "legacy":
+            self.cls = LegacyHead(config)
+        else:
+            self.lm_predictions = PublishedHead(config)
+        self.initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        only_masked: bool = False,
+    ) -> Any:
+        """``logits`` ``[B, L, V]`` and, with labels, a scalar ``loss``.
+
+        With ``only_masked`` (and labels) only positions whose label is not -100 are decoded: the same loss in less
+        memory, and ``logits`` ``[positions, V]``, row by row.
+        """
+        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        body = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions,
+            wants_states or self.kind == "emd", True,
+        )  # fmt: skip
+        hidden = body["last_hidden_state"]
+        if self.kind == "emd":
+            before_last = body["hidden_states"][-2]
+            positions = self.deberta.embeddings.positions(position_ids, before_last)
+            hidden = enhanced_decoding(self.deberta.encoder, before_last, positions, read_mask(attention_mask)[0])
+        if not wants_states:
+            body.pop("hidden_states", None)
+        if only_masked and labels is not None:
+            hidden, labels = hidden[labels != IGNORED], labels[labels != IGNORED]  # [positions, H], [positions]
+        predict = self.cls if self.kind == "legacy" else self.lm_predictions
+        logits = predict(hidden, self.deberta.embeddings.word_embeddings.weight)
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
 class SequenceClassification(PreTrainedModel):
     """A label, several labels or a number for each text. ``labels``: as in ``losses.sequence_classification_loss``."""
 
@@ -131,7 +204,14 @@ class SequenceClassification(PreTrainedModel):
     ) -> Any:
         """``logits`` ``[B, Y]`` and, with labels, a scalar ``loss``."""
         body = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
         )
         pooled = self.pooler(body["last_hidden_state"])
         logits = self.classifier(self.dropout(pooled))  # [B, Y]
@@ -165,7 +245,14 @@ class TokenClassification(PreTrainedModel):
     ) -> Any:
         """``logits`` ``[B, L, Y]`` and, with labels, a scalar ``loss``."""
         body = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
         )
         logits = self.classifier(self.dropout(body["last_hidden_state"]))  # [B, L, Y]
         loss = None if labels is None else cross_entropy(logits, labels)
@@ -199,7 +286,14 @@ class QuestionAnswering(PreTrainedModel):
         """``start_logits`` and ``end_logits`` ``[B, L]`` and, with positions, a scalar ``loss``."""
         check_answer(start_positions, end_positions)
         body = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
         )
         starts, ends = self.qa_outputs(body["last_hidden_state"]).unbind(-1)  # [B, L] each
         loss = None
@@ -246,4 +340,43 @@ class MultipleChoice(PreTrainedModel):
         pooled = self.pooler(body["last_hidden_state"])
         logits = self.classifier(self.dropout(pooled)).reshape(-1, choices)  # [B, C]
         loss = None if labels is None else cross_entropy(logits, labels)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
+class ReplacedTokenDetection(PreTrainedModel):
+    """Whether each token was replaced. ``labels`` 0 or 1 ``[B, L]``; hidden tokens and -100 are ignored."""
+
+    head = "ForReplacedTokenDetection"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = Model(config)
+        self.mask_predictions = ReplacedTokenHead(config)
+        self.initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """``logits`` ``[B, L]``, above 0 for replaced, and, with labels, a scalar ``loss``."""
+        body = self.deberta(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
+        )
+        logits = self.mask_predictions(body["last_hidden_state"])  # [B, L]
+        loss = None if labels is None else binary_cross_entropy(logits, labels, read_mask(attention_mask)[1])
         return self.finish(body, return_dict, loss=loss, logits=logits)

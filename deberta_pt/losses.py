@@ -97,8 +97,8 @@ def sequence_classification_loss(logits: Tensor, labels: Tensor, problem_type: s
     Args:
         logits: ``[B, Y]``.
         labels: regression ``[B]`` or ``[B, Y]``; single label int ``[B]`` or ``[B, 1]``; multi-label 0/1 ``[B, Y]``;
-            without ``problem_type``: a single output is a regression, floats ``[B, Y]`` are soft labels, else single labels,
-            of which every negative one is ignored.
+            without ``problem_type``: a single output is a regression, floats ``[B, Y]`` are soft labels, else single
+            labels, of which every negative one is ignored.
         problem_type: as in the config.
 
     Raises:

@@ -18,6 +18,7 @@ from deberta_core.heads import HEADS, weights
 from deberta_core.loading import (
     LoadReport,
     check_shapes,
+    fit_head,
     fresh_head_warning,
     in_pytorch_axes,
     loading_info,
@@ -42,7 +43,9 @@ class PreTrainedModel(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         if not isinstance(config, self.config_class):
-            raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(config).__name__}")
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(config).__name__}"
+            )
         self.config = config
         self.register_load_state_dict_pre_hook(_read_published_names)
 
@@ -74,7 +77,7 @@ class PreTrainedModel(nn.Module):
     @property
     def base_model(self) -> nn.Module:
         """The encoder without head."""
-        return getattr(self, "deberta", self)  # type: ignore[no-any-return]
+        return getattr(self, "deberta", self)
 
     @property
     def device(self) -> torch.device:
@@ -88,11 +91,12 @@ class PreTrainedModel(nn.Module):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The word table."""
-        return self.base_model.embeddings.word_embeddings  # type: ignore[union-attr,no-any-return,return-value]
+        table: nn.Embedding = self.base_model.get_submodule("embeddings").word_embeddings  # type: ignore[assignment]
+        return table
 
     def set_input_embeddings(self, table: nn.Embedding) -> None:
         """Replace the word table."""
-        self.base_model.embeddings.word_embeddings = table  # type: ignore[union-attr]
+        self.base_model.get_submodule("embeddings").word_embeddings = table
 
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Number of scalars in the weights."""
@@ -141,11 +145,12 @@ class PreTrainedModel(nn.Module):
             config = cls.config_class.from_pretrained(path, subfolder=subfolder, **overrides)
         elif overrides:
             config = config.copy(**overrides)
-        prefer = ("h5",) if from_tf else FORMATS
+        prefer: tuple[str, ...] = ("h5",) if from_tf else FORMATS
         if use_safetensors is not None:
             prefer = tuple(f for f in prefer if (f == "safetensors") == use_safetensors)
         where = find_weights(path, subfolder=subfolder, prefer=prefer)
         with open_weights(where) as file:
+            config = fit_head(config, cls.head, file)
             with torch.device("meta"):
                 model = cls(config)
             report = model.load_file(file, dtype if dtype is not None else torch_dtype, ignore_mismatched_sizes)
@@ -180,8 +185,7 @@ class PreTrainedModel(nn.Module):
     def _put(self, key: str, value: Tensor) -> None:
         path, _, leaf = self.own_key(key).rpartition(".")
         module = self.get_submodule(path)
-        trainable = module._parameters[leaf].requires_grad  # type: ignore[union-attr]
-        module._parameters[leaf] = nn.Parameter(value, requires_grad=trainable)
+        module._parameters[leaf] = nn.Parameter(value)
 
     def own_key(self, key: str) -> str:
         """A full published key as this model's ``state_dict`` spells it: the encoder alone has no prefix."""
@@ -208,7 +212,8 @@ class PreTrainedModel(nn.Module):
         """
         values = dict(self.state_dict() if state_dict is None else state_dict)
         tensors = [
-            (TensorInfo(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")), _reader(v)) for k, v in sorted(values.items())
+            (TensorInfo(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")), _reader(v))
+            for k, v in sorted(values.items())
         ]
         write_weights(
             Path(path), tensors, format="safetensors" if safe_serialization else "bin", naming="pt",

@@ -1,17 +1,28 @@
 """DeBERTa v1, v2, v3 and mDeBERTa in TensorFlow (tf-keras)."""
 
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
-from deberta_tf.auto import TFAutoModel, TFAutoModelForMultipleChoice, TFAutoModelForQuestionAnswering
-from deberta_tf.auto import TFAutoModelForSequenceClassification, TFAutoModelForTokenClassification
+from deberta_tf.auto import (
+    TFAutoModel,
+    TFAutoModelForMaskedLM,
+    TFAutoModelForMultipleChoice,
+    TFAutoModelForQuestionAnswering,
+    TFAutoModelForReplacedTokenDetection,
+    TFAutoModelForSequenceClassification,
+    TFAutoModelForTokenClassification,
+)
 from deberta_tf.families import (
+    TFDebertaForMaskedLM,
     TFDebertaForMultipleChoice,
     TFDebertaForQuestionAnswering,
+    TFDebertaForReplacedTokenDetection,
     TFDebertaForSequenceClassification,
     TFDebertaForTokenClassification,
     TFDebertaModel,
     TFDebertaPreTrainedModel,
+    TFDebertaV2ForMaskedLM,
     TFDebertaV2ForMultipleChoice,
     TFDebertaV2ForQuestionAnswering,
+    TFDebertaV2ForReplacedTokenDetection,
     TFDebertaV2ForSequenceClassification,
     TFDebertaV2ForTokenClassification,
     TFDebertaV2Model,
@@ -20,21 +31,27 @@ from deberta_tf.families import (
 
 __all__ = [
     "AutoConfig",
+    "DebertaConfig",
+    "DebertaV2Config",
     "TFAutoModel",
+    "TFAutoModelForMaskedLM",
     "TFAutoModelForMultipleChoice",
     "TFAutoModelForQuestionAnswering",
+    "TFAutoModelForReplacedTokenDetection",
     "TFAutoModelForSequenceClassification",
     "TFAutoModelForTokenClassification",
-    "DebertaConfig",
+    "TFDebertaForMaskedLM",
     "TFDebertaForMultipleChoice",
     "TFDebertaForQuestionAnswering",
+    "TFDebertaForReplacedTokenDetection",
     "TFDebertaForSequenceClassification",
     "TFDebertaForTokenClassification",
     "TFDebertaModel",
     "TFDebertaPreTrainedModel",
-    "DebertaV2Config",
+    "TFDebertaV2ForMaskedLM",
     "TFDebertaV2ForMultipleChoice",
     "TFDebertaV2ForQuestionAnswering",
+    "TFDebertaV2ForReplacedTokenDetection",
     "TFDebertaV2ForSequenceClassification",
     "TFDebertaV2ForTokenClassification",
     "TFDebertaV2Model",

@@ -58,3 +58,15 @@ class TFAutoModelForMultipleChoice(TFAutoModel):
     """``TFAutoModel`` that chooses between texts."""
 
     head = "ForMultipleChoice"
+
+
+class TFAutoModelForMaskedLM(TFAutoModel):
+    """``TFAutoModel`` with the word behind each [MASK]."""
+
+    head = "ForMaskedLM"
+
+
+class TFAutoModelForReplacedTokenDetection(TFAutoModel):
+    """``TFAutoModel`` that tells replaced tokens."""
+
+    head = "ForReplacedTokenDetection"

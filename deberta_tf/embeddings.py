@@ -10,16 +10,21 @@ from deberta_tf.layers import Dropout, Embedding, LayerNorm, linear, shape_of
 
 
 class Embeddings(tf_keras.layers.Layer):
-    """Sum of the embedding tables, widened, normalised, and zero where nothing is visible."""
+    """Sum of the embedding tables, widened, normalised, and zero where nothing is visible.
 
-    def __init__(self, config: BaseConfig, name: str = "embeddings") -> None:
+    Args:
+        config: the model's config.
+        position_table: hold a table of absolute positions even if they do not enter here.
+    """
+
+    def __init__(self, config: BaseConfig, position_table: bool = False, name: str = "embeddings") -> None:
         super().__init__(name=name)
         width, hidden, deviation = config.embedding_width, config.hidden_size, config.initializer_range
         with tf.name_scope(name):
             self.word_embeddings = Embedding(
                 config.vocab_size, width, deviation, name="word_embeddings", padding=config.pad_token_id
             )
-            if config.position_biased_input:
+            if config.position_biased_input or position_table:
                 self.position_embeddings = Embedding(
                     config.max_position_embeddings, width, deviation, name="position_embeddings"
                 )
@@ -57,9 +62,7 @@ class Embeddings(tf_keras.layers.Layer):
         """
         embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # [B, L, E]
         if self.config.position_biased_input:
-            if position_ids is None:
-                position_ids = tf.range(shape_of(embeds)[1])[None]  # [1, L]
-            embeds = embeds + self.position_embeddings(position_ids)
+            embeds = embeds + self.positions(position_ids, embeds)
         if self.config.type_vocab_size > 0:
             if token_type_ids is None:
                 token_type_ids = tf.zeros(shape_of(embeds)[:2], tf.int32)
@@ -69,3 +72,11 @@ class Embeddings(tf_keras.layers.Layer):
         if token_mask is not None:
             hidden = hidden * tf.cast(token_mask[..., None], hidden.dtype)
         return self.dropout(hidden, training=training)
+
+    def positions(self, position_ids: tf.Tensor | None, like: tf.Tensor) -> tf.Tensor:
+        """Rows of the table of positions for ``position_ids``, default 0..L-1 of ``like`` ``[B, L, ...]``: ``[1 or B,
+        L, E]``.
+        """
+        if position_ids is None:
+            position_ids = tf.range(shape_of(like)[1])[None]  # [1, L]
+        return self.position_embeddings(position_ids)

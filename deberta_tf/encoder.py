@@ -1,6 +1,7 @@
 """The stack of layers over one relative table, and the convolution of v2.
 
-Shapes: ``B`` batch, ``L`` tokens (``Q`` queries, ``K`` keys), ``H`` hidden size, ``R`` rows of the relative table in use.
+Shapes: ``B`` batch, ``L`` tokens (``Q`` queries, ``K`` keys), ``H`` hidden size, ``R`` rows of the relative table in
+use.
 """
 
 from __future__ import annotations
@@ -269,7 +270,8 @@ def read_mask(attention_mask: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Te
             token of a ``[B, L]`` mask also sees nothing itself.
 
     Returns:
-        Bool masks: of queries and keys ``[B, 1, 1 or L, L]``, of tokens ``[B, L]``, and of pairs ``[B, L, L]`` if given so.
+        Bool masks: of queries and keys ``[B, 1, 1 or L, L]``, of tokens ``[B, L]``, and of pairs ``[B, L, L]`` if
+        given so.
     """
     if attention_mask is None:
         return None, None, None

@@ -25,6 +25,10 @@ class TFDebertaModel(heads.TFModel, TFDebertaPreTrainedModel):
     """DeBERTa v1 encoder without head."""
 
 
+class TFDebertaForMaskedLM(heads.TFMaskedLM, TFDebertaPreTrainedModel):
+    """DeBERTa v1 with the word behind each [MASK]."""
+
+
 class TFDebertaForSequenceClassification(heads.TFSequenceClassification, TFDebertaPreTrainedModel):
     """DeBERTa v1 with a label, several or a number per text."""
 
@@ -41,8 +45,16 @@ class TFDebertaForMultipleChoice(heads.TFMultipleChoice, TFDebertaPreTrainedMode
     """DeBERTa v1 that chooses between texts."""
 
 
+class TFDebertaForReplacedTokenDetection(heads.TFReplacedTokenDetection, TFDebertaPreTrainedModel):
+    """DeBERTa v1 that tells replaced tokens."""
+
+
 class TFDebertaV2Model(heads.TFModel, TFDebertaV2PreTrainedModel):
     """DeBERTa v2/v3 encoder without head."""
+
+
+class TFDebertaV2ForMaskedLM(heads.TFMaskedLM, TFDebertaV2PreTrainedModel):
+    """DeBERTa v2/v3 with the word behind each [MASK]."""
 
 
 class TFDebertaV2ForSequenceClassification(heads.TFSequenceClassification, TFDebertaV2PreTrainedModel):
@@ -59,3 +71,7 @@ class TFDebertaV2ForQuestionAnswering(heads.TFQuestionAnswering, TFDebertaV2PreT
 
 class TFDebertaV2ForMultipleChoice(heads.TFMultipleChoice, TFDebertaV2PreTrainedModel):
     """DeBERTa v2/v3 that chooses between texts."""
+
+
+class TFDebertaV2ForReplacedTokenDetection(heads.TFReplacedTokenDetection, TFDebertaV2PreTrainedModel):
+    """DeBERTa v2/v3 that tells replaced tokens."""

@@ -1,11 +1,13 @@
 """The models: the encoder, and one class per head over it, for any family.
 
-Shapes: ``B`` batch, ``L`` tokens, ``H`` hidden size, ``E`` embedding size, ``V`` vocabulary, ``Y`` labels, ``C`` choices.
+Shapes: ``B`` batch, ``L`` tokens, ``H`` hidden size, ``E`` embedding size, ``V`` vocabulary, ``Y`` labels, ``C``
+choices.
 
-All take ``input_ids`` int ``[B, L]`` (or ``inputs_embeds`` ``[B, L, E]``), ``attention_mask`` (``[B, L]``, ``[B, 1, 1, L]``,
-``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible), ``token_type_ids`` and ``position_ids`` int ``[B, L]``, and return an
-output object, or a tuple with ``return_dict=False``. Multiple choice has an axis of choices after the batch. Ids,
-labels and masks out of range are refused in eager mode and in plain graphs; under XLA these checks vanish.
+All take ``input_ids`` int ``[B, L]`` (or ``inputs_embeds`` ``[B, L, E]``), ``attention_mask`` (``[B, L]``, ``[B, 1,
+1, L]``, ``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible), ``token_type_ids`` and ``position_ids`` int ``[B,
+L]``, and return an output object, or a tuple with ``return_dict=False``. Multiple choice has an axis of choices after
+the batch. Ids, labels and masks out of range are refused in eager mode and in plain graphs; under XLA these checks
+vanish.
 """
 
 from __future__ import annotations
@@ -17,13 +19,21 @@ import tf_keras
 
 from deberta_core.checks import NEGATIVE_MASK, check_answer, check_choices, check_inputs, out_of_range
 from deberta_core.config import BaseConfig
+from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
 from deberta_tf.activations import activation
 from deberta_tf.checks import refuse_if
 from deberta_tf.embeddings import Embeddings
 from deberta_tf.encoder import Encoder, read_mask
 from deberta_tf.layers import Dropout, linear, new_dropout_state, shape_of
-from deberta_tf.losses import cross_entropy, question_answering_loss, sequence_classification_loss
+from deberta_tf.losses import (
+    IGNORED,
+    binary_cross_entropy,
+    cross_entropy,
+    question_answering_loss,
+    sequence_classification_loss,
+)
+from deberta_tf.mask_decoder import LegacyHead, PublishedHead, ReplacedTokenHead, enhanced_decoding
 from deberta_tf.pretrained import TFPreTrainedModel
 
 
@@ -44,15 +54,20 @@ def check_values(config: BaseConfig, ids: tf.Tensor | None, mask: tf.Tensor | No
 
 
 class TFModel(TFPreTrainedModel):
-    """The encoder: token states, no head."""
+    """The encoder: token states, no head.
+
+    Args:
+        config: the model's config.
+        position_table: hold a table of absolute positions even if they do not enter at the input.
+    """
 
     head = "Model"
 
-    def __init__(self, config: BaseConfig) -> None:
+    def __init__(self, config: BaseConfig, position_table: bool = False) -> None:
         super().__init__(config)
         self.dropout_state = new_dropout_state()
         with tf.name_scope("deberta"):
-            self.embeddings = Embeddings(config)
+            self.embeddings = Embeddings(config, position_table)
             self.encoder = Encoder(config)
 
     def forward(
@@ -75,7 +90,9 @@ class TFModel(TFPreTrainedModel):
         check_inputs(self.config, {name: None if x is None else x.shape for name, x in given.items()})
         check_values(self.config, input_ids, attention_mask, token_type_ids)
         mask, token_mask, pair_mask = read_mask(attention_mask)
-        embedded = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, token_mask, training=training)
+        embedded = self.embeddings(
+            input_ids, inputs_embeds, token_type_ids, position_ids, token_mask, training=training
+        )
         last, states, attentions = self.encoder(
             embedded,
             mask,
@@ -109,6 +126,66 @@ def classifier_dropout(config: BaseConfig) -> float:
     return config.hidden_dropout_prob if config.cls_dropout is None else config.cls_dropout
 
 
+class TFMaskedLM(TFPreTrainedModel):
+    """The word behind each [MASK]. ``labels`` int ``[B, L]``; -100 is ignored.
+
+    The head is the one that ``config.mlm_head`` names: ``emd`` lets absolute positions enter after the encoder, as the
+    published models were trained; ``plain`` and ``legacy`` read the encoder's states.
+    """
+
+    head = "ForMaskedLM"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        check_mlm_head(config)
+        self.kind = mlm_head(config)
+        self.deberta = TFModel(config, position_table=self.kind == "emd")
+        if self.kind == "legacy":
+            self.cls = LegacyHead(config)
+        else:
+            self.lm_predictions = PublishedHead(config)
+
+    def forward(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        only_masked: bool = False,
+        training: bool | None = None,
+    ) -> Any:
+        """``logits`` ``[B, L, V]`` and, with labels, a scalar ``loss``.
+
+        With ``only_masked`` (and labels) only positions whose label is not -100 are decoded: the same loss in less
+        memory, and ``logits`` ``[positions, V]``, row by row.
+        """
+        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        body = self.deberta(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions,
+            wants_states or self.kind == "emd", True, training=training,
+        )  # fmt: skip
+        hidden = body["last_hidden_state"]
+        if self.kind == "emd":
+            before_last = body["hidden_states"][-2]
+            positions = self.deberta.embeddings.positions(position_ids, before_last)
+            mask, _, _ = read_mask(attention_mask)
+            hidden = enhanced_decoding(self.deberta.encoder, before_last, positions, mask, training=training)
+        if not wants_states:
+            body.pop("hidden_states", None)
+        if only_masked and labels is not None:
+            kept = labels != IGNORED
+            hidden, labels = tf.boolean_mask(hidden, kept), tf.boolean_mask(labels, kept)  # [positions, H], [positions]
+        predict = self.cls if self.kind == "legacy" else self.lm_predictions
+        logits = predict(hidden, self.deberta.embeddings.word_embeddings.embeddings)
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
 class TFSequenceClassification(TFPreTrainedModel):
     """A label, several labels or a number for each text. ``labels``: as in ``losses.sequence_classification_loss``."""
 
@@ -136,7 +213,15 @@ class TFSequenceClassification(TFPreTrainedModel):
     ) -> Any:
         """``logits`` ``[B, Y]`` and, with labels, a scalar ``loss``."""
         body = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True, training=training
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
+            training=training,
         )
         pooled = self.pooler(body["last_hidden_state"], training=training)
         logits = self.classifier(self.dropout(pooled, training=training))  # [B, Y]
@@ -170,7 +255,15 @@ class TFTokenClassification(TFPreTrainedModel):
     ) -> Any:
         """``logits`` ``[B, L, Y]`` and, with labels, a scalar ``loss``."""
         body = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True, training=training
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
+            training=training,
         )
         logits = self.classifier(self.dropout(body["last_hidden_state"], training=training))  # [B, L, Y]
         loss = None if labels is None else cross_entropy(logits, labels)
@@ -204,7 +297,15 @@ class TFQuestionAnswering(TFPreTrainedModel):
         """``start_logits`` and ``end_logits`` ``[B, L]`` and, with positions, a scalar ``loss``."""
         check_answer(start_positions, end_positions)
         body = self.deberta(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions, output_hidden_states, True, training=training
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
+            training=training,
         )
         starts, ends = tf.unstack(self.qa_outputs(body["last_hidden_state"]), axis=-1)  # [B, L] each
         loss = None
@@ -251,4 +352,44 @@ class TFMultipleChoice(TFPreTrainedModel):
         pooled = self.pooler(body["last_hidden_state"], training=training)
         logits = tf.reshape(self.classifier(self.dropout(pooled, training=training)), [-1, choices])  # [B, C]
         loss = None if labels is None else cross_entropy(logits, labels)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
+class TFReplacedTokenDetection(TFPreTrainedModel):
+    """Whether each token was replaced. ``labels`` 0 or 1 ``[B, L]``; hidden tokens and -100 are ignored."""
+
+    head = "ForReplacedTokenDetection"
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.deberta = TFModel(config)
+        self.mask_predictions = ReplacedTokenHead(config)
+
+    def forward(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """``logits`` ``[B, L]``, above 0 for replaced, and, with labels, a scalar ``loss``."""
+        body = self.deberta(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
+            training=training,
+        )
+        logits = self.mask_predictions(body["last_hidden_state"])  # [B, L]
+        loss = None if labels is None else binary_cross_entropy(logits, labels, read_mask(attention_mask)[1])
         return self.finish(body, return_dict, loss=loss, logits=logits)

@@ -64,4 +64,8 @@ def read_inputs(
 
 def as_tensor(value: Any) -> Any:
     """A tensor as it is, anything else as a tensor."""
-    return value if isinstance(value, tf.Tensor) or tf_keras.backend.is_keras_tensor(value) else tf.convert_to_tensor(value)
+    return (
+        value
+        if isinstance(value, tf.Tensor) or tf_keras.backend.is_keras_tensor(value)
+        else tf.convert_to_tensor(value)
+    )

@@ -19,6 +19,7 @@ from deberta_core.heads import HEADS, h5_layout, weights
 from deberta_core.loading import (
     LoadReport,
     check_shapes,
+    fit_head,
     fresh_head_warning,
     in_pytorch_axes,
     loading_info,
@@ -44,7 +45,9 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
 
     def __init__(self, config: BaseConfig, **options: Any) -> None:
         if not isinstance(config, self.config_class):
-            raise TypeError(f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(config).__name__}")
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(config).__name__}"
+            )
         super().__init__(**options)
         self._autocast = False  # soft labels and given embeddings keep their precision
         self.config = config
@@ -146,12 +149,15 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
             config = cls.config_class.from_pretrained(path, subfolder=subfolder, **overrides)
         elif overrides:
             config = config.copy(**overrides)
-        prefer = ("safetensors", "bin") if from_pt else FORMATS
+        prefer: tuple[str, ...] = ("safetensors", "bin") if from_pt else FORMATS
         if use_safetensors is not None:
             prefer = tuple(f for f in prefer if (f == "safetensors") == use_safetensors)
         where = find_weights(path, subfolder=subfolder, prefer=prefer)
         with open_weights(where) as file:
-            with policy(read_dtype(dtype if dtype is not None else torch_dtype, {t.dtype for t in file.tensors.values()})):
+            config = fit_head(config, cls.head, file)
+            with policy(
+                read_dtype(dtype if dtype is not None else torch_dtype, {t.dtype for t in file.tensors.values()})
+            ):
                 model = cls(config)
             report = model.load_file(file, ignore_mismatched_sizes)
         return (model, loading_info(report)) if output_loading_info else model
@@ -212,7 +218,9 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
         self.saved_config().save_pretrained(path)
 
     def saved_config(self) -> BaseConfig:
-        """The config as written beside the weights: with PyTorch's class name, as published files have it, and dtype."""
+        """The config as written beside the weights: with PyTorch's class name, as published files have it, and
+        dtype.
+        """
         config = self.config.copy()
         dtype = self.variable(next(iter(self.weight_rows().values()))).dtype.name
         config.extra.update(architectures=[type(self).__name__.removeprefix("TF")], dtype=dtype)

@@ -6,7 +6,7 @@ Compiled without a loss, a model trains on its own: labels come among the inputs
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 import tf_keras
@@ -20,7 +20,7 @@ NOT_PREDICTIONS = ("loss", "hidden_states", "attentions")
 class KerasTraining:
     """The steps that Keras calls; mixed into every model."""
 
-    head: str
+    head: ClassVar[str]
     forward: Any
     _own_loss = False
     _own_loss_mean: Any = None
