@@ -91,6 +91,7 @@ class H5File(TensorFile):
             self._add(from_shard(name, expected), item, path)
 
     def _index_layers(self, root: Any, links: list[tuple[str, Any]]) -> None:
+        layers = [layer for layer, _ in links]
         if _TOP_LEVEL in root and _TOP_LEVEL not in dict(links):
             links = [*links, (_TOP_LEVEL, self._child(root, _TOP_LEVEL, _TOP_LEVEL))]
         listed = {layer: read_names(group.attrs, "weight_names") for layer, group in links}
@@ -99,7 +100,7 @@ class H5File(TensorFile):
                 self._fail(f"has layer {layer!r} without weight_names", "it is damaged; download or save it again")
         every = [name for names in listed.values() for name in names or ()]
         prefixes = class_prefixes(every, list(listed))
-        self.metadata = {**self.metadata, "model_name": ",".join(sorted(prefixes)), "layer_names": ",".join(listed)}
+        self.metadata = {**self.metadata, "model_name": ",".join(sorted(prefixes)), "layer_names": ",".join(layers)}
         for layer, group in links:
             for name in listed[layer] or ():
                 self._add(strip_class(name, prefixes), self._child(group, name, f"{layer}/{name}"), f"{layer}/{name}")

@@ -101,7 +101,7 @@ class PickleMachine:
                 self._step(operation.name, argument)
         except PickleError:
             raise
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, Warning) as error:
             raise PickleError(f"is damaged ({error})") from None
         raise PickleError("has no end")
 
