@@ -68,4 +68,5 @@ def distance_rows(config: BaseConfig) -> NDArray[np.int64]:
 def needed_rows(rows: NDArray[np.integer[Any]], *, queries: int, keys: int) -> tuple[int, int]:
     """First and last row that ``queries`` x ``keys`` tokens read, both included."""
     reach = len(rows) // 2
-    return int(rows[reach - min(keys - 1, reach)]), int(rows[reach + min(queries - 1, reach)])
+    used = rows[reach - min(keys - 1, reach) : reach + min(queries - 1, reach) + 1]
+    return int(used.min()), int(used.max())  # the ends are not the extremes where there is one bucket

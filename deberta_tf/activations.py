@@ -7,12 +7,16 @@ from collections.abc import Callable
 import tensorflow as tf
 
 
+def _gelu(x: tf.Tensor) -> tf.Tensor:
+    return 0.5 * x * (1.0 + tf.math.erf(x * 0.7071067811865476))  # tf.nn.gelu rounds its constants to float32
+
+
 def _tanh_gelu(x: tf.Tensor) -> tf.Tensor:
-    return tf.nn.gelu(x, approximate=True)
+    return 0.5 * x * (1.0 + tf.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
 
 
 def _clipped_gelu(x: tf.Tensor) -> tf.Tensor:
-    return tf.clip_by_value(tf.nn.gelu(x), -10.0, 10.0)
+    return tf.clip_by_value(_gelu(x), -10.0, 10.0)
 
 
 def _quick_gelu(x: tf.Tensor) -> tf.Tensor:
@@ -36,8 +40,8 @@ def _linear(x: tf.Tensor) -> tf.Tensor:
 
 
 FUNCTIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "gelu": tf.nn.gelu,
-    "gelu_python": tf.nn.gelu,
+    "gelu": _gelu,
+    "gelu_python": _gelu,
     "gelu_10": _clipped_gelu,
     "gelu_new": _tanh_gelu,
     "gelu_fast": _tanh_gelu,
