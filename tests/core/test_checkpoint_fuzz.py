@@ -6,6 +6,7 @@ Mutations are drawn from a seed, so a failure names the number that repeats it.
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,9 @@ import pytest
 
 from deberta_core.checkpoint import CheckpointError, H5Layout, TensorInfo, open_weights, write_weights
 
-SECONDS = 20.0  # far more than any of these small files may take
+SECONDS = 10.0  # far more than any of these small files may take
 TF_NAMES = ["deberta/embeddings/weight:0", "deberta/layer_._0/kernel:0", "cls/bias:0"]
+pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")  # in damaged texts
 KINDS = ["safetensors", "bin", "legacy", "index", "h5", "h5 gzip", "h5 model"]
 
 
@@ -163,7 +165,7 @@ def test_damaged_files(kind, tmp_path):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("h5")])
 def test_many_damaged_files(kind, tmp_path):
     need(kind)
-    run(kind, range(1000, 21_000), tmp_path)
+    run(kind, range(1000, 6000), tmp_path)
 
 
 def run_h5(kind, first, count):
@@ -174,10 +176,7 @@ def run_h5(kind, first, count):
         command = [sys.executable, __file__, kind, str(seed), str(first + count)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with tempfile.TemporaryFile() as output:
-            try:
-                code = subprocess.run(command, stdout=output, env=environment, timeout=60, check=False).returncode
-            except subprocess.TimeoutExpired:
-                code = -9
+            code = subprocess.run(command, stdout=output, env=environment, timeout=600, check=False).returncode
             output.seek(0)
             lines = [json.loads(line) for line in output.read().splitlines() if line.endswith(b"}")]
         for line in lines:
@@ -203,8 +202,8 @@ def test_damaged_h5_files(kind):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("h5")])
 def test_many_damaged_h5_files(kind):
     need(kind)
-    results = run_h5(kind, 1000, 10_000)
-    assert results["killed"] <= 300, "the library dies of more than three in a hundred"
+    results = run_h5(kind, 1000, 2500)
+    assert results["killed"] <= 75, "the library dies of more than three in a hundred"
 
 
 def child(kind, first, last):
@@ -217,6 +216,7 @@ def child(kind, first, last):
         path = sample(kind, Path(folder))
         content = path.read_bytes()
         for seed in range(first, last):
+            signal.alarm(int(SECONDS))  # ends the process where the library hangs
             path.unlink()
             path.write_bytes(mutate(content, seed))
             try:
