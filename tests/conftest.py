@@ -1,0 +1,55 @@
+"""Frameworks that are not there, and fixed seeds.
+
+A module that needs a framework says ``pytest.importorskip("torch")`` before anything else: without the framework its
+tests are skipped, with the reason. Where ``DEBERTA_REQUIRE_FRAMEWORKS`` is set (continuous integration) such a skip
+fails instead, so that a broken installation cannot pass as a green run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # transformers' TensorFlow classes want Keras 2
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests are about CPU numbers
+
+import numpy as np
+import pytest
+
+REQUIRE = "DEBERTA_REQUIRE_FRAMEWORKS"
+
+
+def fail_if_required(report: Any) -> None:
+    """Turn a skip for a missing package into a failure where the packages must be there."""
+    reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if report.skipped and os.environ.get(REQUIRE) and "could not import" in reason:
+        report.outcome = "failed"
+        report.longrepr = f"{REQUIRE} is set, and a test was skipped: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Any:
+    report = yield
+    fail_if_required(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Any:
+    report = yield
+    fail_if_required(report)
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Every test starts from the same random state, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - code under test may use the old generator
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(0)
