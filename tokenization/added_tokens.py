@@ -113,7 +113,7 @@ class AddedVocabulary:
             return False
         if len(searcher[0]) == 1:
             char = searcher[0]
-            return any([char in text for text in texts])  # the list is faster than a generator here
+            return any(char in text for text in texts)
         return any(searcher[1].search(text) for text in texts)
 
     def _searcher(self, which: str) -> tuple[str, re.Pattern[str]] | None:

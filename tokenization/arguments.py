@@ -14,7 +14,7 @@ from .windows import STRATEGIES, Limits
 # A limit at or above this many tokens is written by other libraries to say that there is none.
 NO_LIMIT = 10**20
 
-PADDING = {
+PADDING: dict[Any, str] = {
     None: "do_not_pad",
     False: "do_not_pad",
     True: "longest",
@@ -22,7 +22,13 @@ PADDING = {
     "max_length": "max_length",
     "do_not_pad": "do_not_pad",
 }
-TRUNCATION = {None: "do_not_truncate", False: "do_not_truncate", True: "longest_first", **{s: s for s in STRATEGIES}}
+NO_LIMITS = Limits()
+TRUNCATION: dict[Any, str] = {
+    None: "do_not_truncate",
+    False: "do_not_truncate",
+    True: "longest_first",
+    **{s: s for s in STRATEGIES},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class RowOptions:
     """
 
     special: bool = True
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     padding: str = "do_not_pad"
     pad_to: int | None = None
     multiple: int | None = None

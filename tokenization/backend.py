@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .byte_bpe import ByteBpe, trim_spans
-from .engine import Pieces, surrogate_error
+from .byte_bpe import ByteBpe
+from .engine import Pieces, surrogate_error, trim_spans
 from .spm_proto import SpmModel
 from .unigram import SPACE
 
@@ -179,13 +179,12 @@ class BackendEngine:
         """Ids of each text."""
         return [one.ids for one in self._run(texts)]
 
-    def encode_spans(self, texts: Sequence[str], *, trim: bool, num_threads: int = 1) -> list[Pieces]:
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Pieces]:
         """Ids, spans and words of each text, as the library sees them."""
         found = []
         for text, one in zip(texts, self._run(texts), strict=True):
             spans = trim_spans(text, one.offsets) if trim else one.offsets
-            words = [number or 0 for number in one.word_ids]
-            found.append(Pieces(one.ids, spans, words))
+            found.append(Pieces(one.ids, spans, [number or 0 for number in one.word_ids]))
         return found
 
     def tokenize(self, text: str) -> list[str]:

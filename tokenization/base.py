@@ -10,8 +10,8 @@ from typing import Any
 from .arguments import RowOptions, TextOptions, check_count, check_side, row_options, unknown_keyword
 from .batch import BatchEncoding, RowAlignment
 from .engine import Pieces
-from .inputs import Sample, read_samples
-from .rows import Ids, align, frame, plan
+from .inputs import Samples, read_samples
+from .rows import align_rows, cut_rows, frame, frame_rows, ids_of, plan, spans_of
 from .sequences import SequenceBuilder
 from .tensors import check_tensor_type
 
@@ -177,39 +177,40 @@ class Tokenizer(SequenceBuilder):
         if text is None and text_target is None:
             raise TypeError("text is None; give a string or a list of strings, and replace missing texts by ''")
         if text_target is None:
-            return run(*read_samples(text, text_pair, is_split_into_words))
-        target = run(*read_samples(text_target, text_pair_target, is_split_into_words))
+            return run(read_samples(text, text_pair, is_split_into_words))
+        target = run(read_samples(text_target, text_pair_target, is_split_into_words))
         if text is None:
             return target
-        encoded = run(*read_samples(text, text_pair, is_split_into_words))
+        encoded = run(read_samples(text, text_pair, is_split_into_words))
         encoded["labels"] = target["input_ids"]
         return encoded
 
     def _encode(
         self,
-        samples: list[Sample],
-        single: bool,
+        samples: Samples,
         *,
         reading: TextOptions,
         shape: RowOptions,
         wanted: Mapping[str, bool | None],
         tensor_type: str | None,
     ) -> BatchEncoding:
-        if isinstance(samples[0].first if samples else "", list):
-            reading = self._reading_words(reading)
-        pieces = None
+        reading = self._reading_words(reading) if samples.split else reading
+        kept = None
+        spans = None
         if wanted["offset_mapping"] or self._engine_for(reading).random:
-            pieces = self._encode_pieces(samples, reading)
-            ids: list[Ids] = [(first.ids, second.ids if second else None) for first, second in pieces]
+            random = self._engine_for(reading).random
+            firsts, seconds = self._encode_pieces(samples, reading, words=random)
+            kept = (firsts, seconds) if random else None
+            ids = ids_of(firsts, seconds)
+            if wanted["offset_mapping"]:
+                spans = frame_rows(
+                    *cut_rows(spans_of(firsts, seconds), plan(ids, shape)), (0, 0), (0, 0), shape.special
+                )
         else:
             ids = self._encode_ids(samples, reading)
+        align = _Memo(partial(self._align, samples, reading, shape, kept))
         return self._assemble(
-            ids,
-            shape,
-            wanted,
-            single=single,
-            tensor_type=tensor_type,
-            align=_Memo(partial(self._align, samples, reading, shape, pieces)),
+            ids, shape, wanted, single=samples.single, tensor_type=tensor_type, align=align, spans=spans
         )
 
     def _reading_words(self, reading: TextOptions) -> TextOptions:
@@ -218,14 +219,13 @@ class Tokenizer(SequenceBuilder):
 
     def _align(
         self,
-        samples: list[Sample],
+        samples: Samples,
         reading: TextOptions,
         shape: RowOptions,
-        pieces: list[tuple[Pieces, Pieces | None]] | None,
+        kept: tuple[list[Pieces], list[Pieces | None] | None] | None,
     ) -> list[RowAlignment]:
-        pieces = self._encode_pieces(samples, reading) if pieces is None else pieces
-        lengths = [(len(first.ids), len(second.ids) if second else None) for first, second in pieces]
-        return [align(*pieces[number], window, shape.special) for number, window in plan(lengths, shape)]
+        firsts, seconds = self._encode_pieces(samples, reading, words=True) if kept is None else kept
+        return align_rows(firsts, seconds, plan(ids_of(firsts, seconds), shape), shape.special)
 
     def encode(self, text: Any, text_pair: Any = None, **kwargs: Any) -> Any:
         """The ``input_ids`` of a call; the arguments are those of the call."""
@@ -261,13 +261,15 @@ class Tokenizer(SequenceBuilder):
             TypeError: a text is no string.
             ValueError: a text holds a lone surrogate.
         """
-        samples, _ = read_samples(text, pair, split=False)
+        samples = read_samples(text, pair, split=False)
+        if not samples.single:
+            raise TypeError("tokenize takes one text; call the tokenizer with a list of texts")
         reading = self._reading(add_prefix_space, split_special_tokens)
-        sides = [self._tokens(side, reading) for side in samples[0] if isinstance(side, str)]
+        sides = [self._tokens_of(side, reading) for side in samples.flat()]
         second = sides[1] if len(sides) > 1 else None
         return frame(sides[0], second, str(self.cls_token), str(self.sep_token), add_special_tokens)
 
-    def _tokens(self, text: str, reading: TextOptions) -> list[str]:
+    def _tokens_of(self, text: str, reading: TextOptions) -> list[str]:
         engine = self._engine_for(reading)
         tokens: list[str] = []
         for part in self._cut(text, reading)[0]:

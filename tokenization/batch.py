@@ -28,7 +28,8 @@ class RowAlignment:
         count = length - len(self.spans)
         if count <= 0:
             return self
-        spans, none = [(0, 0)] * count, [None] * count
+        spans = [(0, 0)] * count
+        none: list[int | None] = [None] * count
         if side == "left":
             return RowAlignment(spans + self.spans, none + self.words, none + self.sequences)
         return RowAlignment(self.spans + spans, self.words + none, self.sequences + none)
@@ -92,12 +93,14 @@ class Example:
     @property
     def attention_mask(self) -> list[int]:
         """1 for tokens, 0 for padding."""
-        return _as_list(self._batch["attention_mask"], self._batch.single)[self._row]
+        mask: list[int] = _as_list(self._batch["attention_mask"], self._batch.single)[self._row]
+        return mask
 
     @property
     def type_ids(self) -> list[int]:
         """0 for the first text, 1 for the second."""
-        return _as_list(self._batch["token_type_ids"], self._batch.single)[self._row]
+        ids: list[int] = _as_list(self._batch["token_type_ids"], self._batch.single)[self._row]
+        return ids
 
     def __len__(self) -> int:
         return len(self.ids)

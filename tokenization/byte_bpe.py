@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import regex
 
-from .engine import Pieces, Span, surrogate_error
+from .engine import Pieces, Span, surrogate_error, trim_spans
 
 # Contractions, then letters, numbers or other characters with one space before them, then white space.
 # Source: Radford et al. 2019 (GPT-2), encoder.py.
@@ -34,6 +34,7 @@ def byte_characters() -> str:
 
 
 BYTE_TO_CHAR = byte_characters()
+TRANSLATION = dict(enumerate(BYTE_TO_CHAR))
 CHAR_TO_BYTE = {char: byte for byte, char in enumerate(BYTE_TO_CHAR)}
 
 
@@ -71,8 +72,8 @@ class ByteBpe:
         foreign = [pair for pair in merges if pair[0] + pair[1] not in vocab]
         if len(foreign) * 2 > len(merges):
             raise ValueError(
-                f"vocabulary and merges do not belong together: {len(foreign)} of {len(merges)} merges make tokens that "
-                f"the vocabulary lacks, first {foreign[0]!r}; take both files from the same folder"
+                f"vocabulary and merges do not belong together: {len(foreign)} of {len(merges)} merges make tokens "
+                f"that the vocabulary lacks, first {foreign[0]!r}; take both files from the same folder"
             )
         self.vocab, self.merges, self.unk_id = vocab, merges, unk_id
         self.ranks = {pair: rank for rank, pair in reversed(list(enumerate(merges)))}
@@ -96,29 +97,20 @@ class ByteBpe:
         except UnicodeEncodeError as error:
             raise surrogate_error(texts) or error from None
 
-    def encode_spans(self, texts: Sequence[str], *, trim: bool, num_threads: int = 1) -> list[Pieces]:
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Pieces]:
         """Ids, spans and words of each text. A word is what GPT-2's pattern cuts out."""
         try:
-            return [self._encode_spans(text, trim) for text in texts]
+            return [self._encode_spans(text, 1 if trim else 2, words) for text in texts]
         except UnicodeEncodeError as error:
             raise surrogate_error(texts) or error from None
 
-    def _encode_spans(self, text: str, trim: bool) -> Pieces:
-        aligned = self._aligned
-        ids: list[int] = []
-        spans: list[Span] = []
-        numbers: list[int] = []
-        begin = 0
-        for number, word in enumerate(WORD.findall(text)):
-            word_ids, trimmed, whole = aligned[word]
-            ids += word_ids
-            if len(word_ids) == 1:
-                numbers.append(number)
-            else:
-                numbers += [number] * len(word_ids)
-            for start, end in trimmed if trim else whole:
-                spans.append((begin + start, begin + end))
-            begin += len(word)
+    def _encode_spans(self, text: str, kind: int, words: bool) -> Pieces:
+        found = WORD.findall(text)
+        aligned = list(map(self._aligned.__getitem__, found))
+        begins = accumulate(map(len, found), initial=0)
+        ids = [token_id for word in aligned for token_id in word[0]]
+        spans = [(begin + start, begin + end) for begin, word in zip(begins, aligned, strict=False) for start, end in word[kind]]
+        numbers = [number for number, word in enumerate(aligned) for _ in word[0]] if words else []
         return Pieces(ids, spans, numbers)
 
     def tokenize(self, text: str) -> list[str]:
@@ -138,35 +130,34 @@ class ByteBpe:
         return ids, trim_spans(word, whole), whole
 
     def merge(self, symbols: list[str]) -> list[str]:
-        """Joins pairs of symbols, best rank first, every occurrence from left to right, until none is left."""
+        """Joins pairs of symbols, best rank first, every occurrence from left to right, until none is left.
+
+        Args:
+            symbols: the characters of the bytes of a word; the list is used up.
+        """
         if len(symbols) > LONG_WORD:
             return _merge_long(symbols, self.ranks, self.merges)
-        ranks = self.ranks
-        while len(symbols) > 1:
-            pairs = list(pairwise(symbols))
-            best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
-            if best not in ranks:
-                break
-            symbols = _join(symbols, best)
+        rank_of = self.ranks.get
+        none = len(self.merges)
+        ranks = [rank_of(pair, none) for pair in pairwise(symbols)]
+        while ranks and (best := min(ranks)) < none:
+            i = -1
+            for _ in range(ranks.count(best)):
+                try:
+                    i = ranks.index(best, i + 1)
+                except ValueError:
+                    break  # occurrences overlapped, as in aaa
+                symbols[i] += symbols.pop(i + 1)
+                del ranks[i]
+                if i:
+                    ranks[i - 1] = rank_of((symbols[i - 1], symbols[i]), none)
+                if i < len(ranks):
+                    ranks[i] = rank_of((symbols[i], symbols[i + 1]), none)
         return symbols
 
 
 def _byte_symbols(word: str) -> list[str]:
-    return [BYTE_TO_CHAR[byte] for byte in word.encode()]
-
-
-def _join(symbols: list[str], pair: Pair) -> list[str]:
-    first, second = pair
-    joined: list[str] = []
-    i, last = 0, len(symbols) - 1
-    while i <= last:
-        if i < last and symbols[i] == first and symbols[i + 1] == second:
-            joined.append(first + second)
-            i += 2
-        else:
-            joined.append(symbols[i])
-            i += 1
-    return joined
+    return list(word.encode().decode("latin-1").translate(TRANSLATION))
 
 
 def _merge_long(symbols: list[str], ranks: dict[Pair, int], merges: Sequence[Pair]) -> list[str]:
@@ -206,13 +197,3 @@ def _merge_long(symbols: list[str], ranks: dict[Pair, int], merges: Sequence[Pai
                 look(before[i], symbol[i])
             look(i, symbol[after[i]])
     return [token for token in symbol if token is not None]
-
-
-def trim_spans(text: str, spans: Iterable[Span]) -> list[Span]:
-    """The spans without the white space at their start."""
-    trimmed = []
-    for start, end in spans:
-        while start < end and text[start].isspace():
-            start += 1
-        trimmed.append((start, end))
-    return trimmed

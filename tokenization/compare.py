@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = name.removeprefix("legacy:")
         settings = {"legacy_ids": True} if folder != name else {}
         loaded.append(AutoTokenizer.from_pretrained(folder, **settings))
-    result = compare_tokenizers(*loaded, _lines(parsed.file))
+    result = compare_tokenizers(loaded[0], loaded[1], _lines(parsed.file))
     for difference in result.differences[: parsed.show]:
         print(difference)
     print(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .added_tokens import AddedToken
 from .arguments import TextOptions
@@ -44,7 +44,7 @@ class DebertaTokenizer(PretrainedTokenizer):
 
     family = "v1"
     model_input_names: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids")
-    vocab_files_names = {"vocab_file": "vocab.json", "merges_file": "merges.txt"}
+    vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "vocab.json", "merges_file": "merges.txt"}
     slow_class_name = "DebertaTokenizer"
 
     def __init__(
@@ -172,7 +172,7 @@ class DebertaV2Tokenizer(PretrainedTokenizer):
     """
 
     family = "v2"
-    vocab_files_names = {"vocab_file": "spm.model"}
+    vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "spm.model"}
     slow_class_name = "DebertaV2Tokenizer"
 
     def __init__(

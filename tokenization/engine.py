@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 Span = tuple[int, int]
+
+# White space as str.isspace has it, which knows four separators that \s in `re` knows too.
+WHITE_PAIR = re.compile(r"\s\s")
 
 
 @dataclass(slots=True)
@@ -16,7 +20,7 @@ class Pieces:
     Args:
         ids: token ids.
         spans: first and past-the-last character of each token in the text.
-        words: number of the word each token belongs to, from 0, never falling.
+        words: number of the word each token belongs to, from 0, never falling; empty where nobody asked.
     """
 
     ids: list[int]
@@ -35,8 +39,11 @@ class Engine(Protocol):
     def encode(self, texts: Sequence[str], *, num_threads: int) -> list[list[int]]:
         """Ids of each text."""
 
-    def encode_spans(self, texts: Sequence[str], *, trim: bool, num_threads: int) -> list[Pieces]:
-        """Ids, spans and words of each text; ``trim`` leaves out the white space at the start of a span."""
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int) -> list[Pieces]:
+        """Ids and spans of each text, and its words where asked for.
+
+        ``trim`` leaves out the white space at the start of a span.
+        """
 
     def tokenize(self, text: str) -> list[str]:
         """The tokens as strings; a piece outside the vocabulary shows as the text it stands for."""
@@ -53,3 +60,16 @@ def surrogate_error(texts: Sequence[str]) -> ValueError | None:
                     "text.encode('utf-8', 'replace').decode('utf-8')"
                 )
     return None
+
+
+def trim_spans(text: str, spans: Sequence[Span]) -> list[Span]:
+    """The spans without the white space at their start."""
+    once = [(start + 1, end) if start < end and text[start].isspace() else (start, end) for start, end in spans]
+    if not WHITE_PAIR.search(text):
+        return once  # no span can begin with more than the one just left out
+    trimmed = []
+    for start, end in once:
+        while start < end and text[start].isspace():
+            start += 1
+        trimmed.append((start, end))
+    return trimmed

@@ -63,7 +63,7 @@ class FastTokenizer(PretrainedTokenizer):
 
     def _engine_for(self, options: TextOptions) -> Engine:
         if not self.legacy_ids:
-            return super()._engine_for(options)
+            return super()._engine_for(options)  # type: ignore[safe-super]
         if self._legacy_engines is None:
             plain, split = self.backend_tokenizer, self.backend_tokenizer
             split.encode_special_tokens = True

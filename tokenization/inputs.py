@@ -2,21 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, TypeVar
 
 Side = str | list[str]
+T = TypeVar("T")
 
 
-class Sample(NamedTuple):
-    """One text or pair; a list holds the words of a text that came split."""
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The texts of a call; a list holds the words of a text that came split.
 
-    first: Side
-    second: Side | None
+    Args:
+        firsts: the first text of each sample.
+        seconds: the second ones; ``None`` where no sample is a pair.
+        split: the texts came as words.
+        single: the call gave one sample, not a batch.
+    """
+
+    firsts: list[Any]
+    seconds: list[Any] | None
+    split: bool
+    single: bool
+
+    def flat(self) -> list[str]:
+        """Every text, or every word, in the order of ``unflatten``."""
+        if self.seconds is None and not self.split:
+            return self.firsts
+        sides = [side for sample in zip(self.firsts, self.seconds or repeat(None), strict=False) for side in sample]
+        if self.split:
+            return [word for side in sides if side is not None for word in side]
+        return [side for side in sides if side is not None]
+
+    def unflatten(self, values: list[T], join: Callable[[list[T]], T]) -> tuple[list[T], list[T | None] | None]:
+        """What was made of each entry of ``flat()``, as firsts and seconds.
+
+        Args:
+            values: one for each entry.
+            join: puts the values of the words of a text together.
+        """
+        if self.seconds is None and not self.split:
+            return values, None
+        rest = iter(values)
+
+        def take(side: Any) -> T:
+            return join([next(rest) for _ in side]) if self.split else next(rest)
+
+        firsts: list[T] = []
+        seconds: list[T | None] = []
+        for first, second in zip(self.firsts, self.seconds or repeat(None), strict=False):
+            firsts.append(take(first))
+            seconds.append(None if second is None else take(second))
+        return firsts, None if self.seconds is None else seconds
 
 
-def read_samples(text: Any, pair: Any, split: bool) -> tuple[list[Sample], bool]:
-    """The samples of a call, and whether the call gave a single one.
+def read_samples(text: Any, pair: Any, split: bool) -> Samples:
+    """The samples of a call.
 
     Args:
         text: a text, a batch of texts or of pairs; with ``split`` a list of words, or a batch of such lists.
@@ -28,32 +71,37 @@ def read_samples(text: Any, pair: Any, split: bool) -> tuple[list[Sample], bool]
         ValueError: the two batches differ in length.
     """
     text, pair = _listed(text), _listed(pair)
+    if pair is None and not split and isinstance(text, list) and set(map(type, text)) <= {str}:
+        return Samples(list(text), None, False, False)
     if _is_one(text, split):
         if pair is not None and not _is_one(pair, split):
-            raise TypeError(
-                f"text is a single one but text_pair is a batch of {len(pair)}; give both as one or both as lists"
-            )
-        return [Sample(_side(text, split, 0), None if pair is None else _side(pair, split, 0))], True
+            raise TypeError(f"text is a single one but text_pair is {_kind(pair)}; give both as one or both as lists")
+        seconds = None if pair is None else [_side(pair, split, 0)]
+        return Samples([_side(text, split, 0)], seconds, split, True)
     if not isinstance(text, list):
         raise TypeError(f"a text is a string or a list of strings, not {text!r}; {_advice(text)}")
     if pair is None:
-        return [_sample(item, split, number) for number, item in enumerate(text)], False
-    if _is_one(pair, split) and not (split and not pair):
-        raise TypeError("text is a batch but text_pair is a single text; give one second text for each of the batch")
-    if not isinstance(pair, list):
-        raise TypeError(f"text_pair is a string or a list of strings, not {pair!r}; {_advice(pair)}")
+        rows = [_sample(item, split, number) for number, item in enumerate(text)]
+        has_pairs = any(second is not None for _, second in rows)
+        return Samples(
+            [first for first, _ in rows], [second for _, second in rows] if has_pairs else None, split, False
+        )
+    if _is_one(pair, split) or not isinstance(pair, list):
+        raise TypeError(f"text is a batch but text_pair is {_kind(pair)}; give one second text for each of the batch")
     if len(text) != len(pair):
         raise ValueError(f"text has {len(text)} entries and text_pair {len(pair)}; give one second text for each first")
-    return [
-        Sample(_side(first, split, number), _side(second, split, number))
-        for number, (first, second) in enumerate(zip(text, pair, strict=True))
-    ], False
+    firsts = [_side(item, split, number) for number, item in enumerate(text)]
+    return Samples(firsts, [_side(item, split, number) for number, item in enumerate(pair)], split, False)
+
+
+def _kind(value: Any) -> str:
+    return f"a batch of {len(value)}" if isinstance(value, list) else repr(value)
 
 
 def _listed(value: Any) -> Any:
     if isinstance(value, (str, bytes, list)) or value is None:
         return value
-    if hasattr(value, "tolist") and getattr(value, "ndim", 0):
+    if hasattr(value, "tolist") and getattr(value, "ndim", None):
         return value.tolist()
     return list(value) if isinstance(value, Sequence) else value
 
@@ -64,19 +112,19 @@ def _is_one(value: Any, split: bool) -> bool:
     return split and isinstance(value, list) and bool(value) and isinstance(value[0], str)
 
 
-def _sample(item: Any, split: bool, number: int) -> Sample:
+def _sample(item: Any, split: bool, number: int) -> tuple[Side, Side | None]:
     if isinstance(item, str) and not split:
-        return Sample(item, None)
+        return item, None
     item = _listed(item)
     is_pair = isinstance(item, list) and len(item) == 2
     if is_pair and (not split or any(isinstance(side, (list, tuple)) for side in item)):
-        return Sample(_side(item[0], split, number), _side(item[1], split, number))
+        return _side(item[0], split, number), _side(item[1], split, number)
     if isinstance(item, list) and not split:
         raise TypeError(
             f"entry {number} is a list of {len(item)}, expected a text or a pair of texts; "
             "use is_split_into_words=True where a list holds the words of one text"
         )
-    return Sample(_side(item, split, number), None)
+    return _side(item, split, number), None
 
 
 def _side(value: Any, split: bool, number: int) -> Side:

@@ -61,7 +61,8 @@ class PretrainedTokenizer(Tokenizer):
         hub = {name: settings.pop(name) for name in HUB_OPTIONS if name in settings}
         path = Path(pretrained_model_name_or_path)
         if path.is_file():
-            return cls(**{_file_argument(path): path}, **settings)
+            arguments: dict[str, Any] = {_file_argument(path): path, **settings}
+            return cls(**arguments)
         folder = find_folder(str(pretrained_model_name_or_path), hub)
         found, kept = cls._read_settings(folder)
         tokenizer = cls(**{**cls._vocabulary_arguments(folder, settings), **found, **settings})
@@ -113,8 +114,8 @@ class PretrainedTokenizer(Tokenizer):
             )
         if self._next_id() > rows:
             warnings.warn(
-                f"token ids go up to {self._next_id() - 1}, but config.json in {folder} gives the model vocab_size={rows}; "
-                "call model.resize_token_embeddings(len(tokenizer)) before using the added tokens",
+                f"token ids go up to {self._next_id() - 1}, but config.json in {folder} gives the model "
+                f"vocab_size={rows}; call model.resize_token_embeddings(len(tokenizer)) before using the added tokens",
                 stacklevel=3,
             )
 
@@ -213,9 +214,8 @@ class PretrainedTokenizer(Tokenizer):
 
 
 def _parameters(base: type) -> list[str]:
-    return (
-        list(inspect.signature(base.__init__).parameters) if "__init__" in base.__dict__ and base is not object else []
-    )
+    init = base.__dict__.get("__init__")
+    return list(inspect.signature(init).parameters) if inspect.isfunction(init) else []
 
 
 def _file_argument(path: Path) -> str:

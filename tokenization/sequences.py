@@ -7,7 +7,8 @@ from typing import Any
 
 from .arguments import PADDING, RowOptions, check_side, choice, row_options
 from .batch import BatchEncoding, RowAlignment
-from .rows import Ids, cut, frame, plan, special_count, type_ids
+from .engine import Span
+from .rows import Ids, blank_rows, cut_rows, frame, frame_rows, plan, special_count, type_ids, type_rows
 from .tensors import as_lists, check_tensor_type, pad_rows, target_length, tensor_kind, to_tensor
 from .texts import TextTokenizer
 
@@ -25,20 +26,21 @@ class SequenceBuilder(TextTokenizer):
 
     def _assemble(
         self,
-        ids: list[Ids],
+        ids: Ids,
         shape: RowOptions,
         wanted: Wanted,
         *,
         single: bool,
         tensor_type: str | None,
         align: Callable[[], list[RowAlignment]] | None,
+        spans: list[list[Span]] | None = None,
     ) -> BatchEncoding:
         rows: dict[str, Any] = self._rows(ids, shape, wanted)
-        if wanted.get("offset_mapping") and align is not None:
-            rows["offset_mapping"] = [list(row.spans) for row in align()]
+        if spans is not None:
+            rows["offset_mapping"] = spans
         lengths = [len(row) for row in rows["input_ids"]]
         length = target_length(lengths, shape.padding, shape.pad_to, shape.multiple)
-        if length is not None and any([one < length for one in lengths]):
+        if length is not None and min(lengths) < length:
             rows = pad_rows(rows, length, shape.side, self._filling())
         if wanted.get("length"):
             rows["length"] = lengths
@@ -51,31 +53,32 @@ class SequenceBuilder(TextTokenizer):
             rows, align=align, single=single, padding_side=shape.side, names=self.convert_ids_to_tokens
         )
 
-    def _rows(self, ids: list[Ids], shape: RowOptions, wanted: Wanted) -> dict[str, list[Any]]:
+    def _rows(self, ids: Ids, shape: RowOptions, wanted: Wanted) -> dict[str, list[Any]]:
         """Input ids and what goes with them, in the order of ``model_input_names``; not padded yet."""
         begin, end = self._frame_ids() if shape.special else (0, 0)
-        special = shape.special
-        planned = None
-        if shape.limits.acts:
-            planned = plan([(len(first), None if second is None else len(second)) for first, second in ids], shape)
-            ids = [cut(*ids[number], window) for number, window in planned]
-        made: dict[str, list[Any]] = dict.fromkeys(self.model_input_names, [])
-        made["input_ids"] = [frame(first, second, begin, end, special) for first, second in ids]
-        lengths = [(len(first), None if second is None else len(second)) for first, second in ids]
-        made["token_type_ids"] = [type_ids(first, second, special) for first, second in lengths]
-        made["attention_mask"] = [[1] * len(row) for row in made["input_ids"]]
-        for name in ("token_type_ids", "attention_mask"):
+        firsts, seconds = ids
+        numbers: list[int] = list(range(len(firsts))) if shape.limits.overflow else []
+        planned = plan(ids, shape)
+        if planned is not None:
+            numbers = [number for number, _ in planned]
+            firsts, seconds = cut_rows(ids, planned)
+        inputs = frame_rows(firsts, seconds, begin, end, shape.special)
+        made: dict[str, list[Any]] = {}
+        for name in (*self.model_input_names, "token_type_ids", "attention_mask"):
             asked = wanted.get(name)
-            if not (name in self.model_input_names if asked is None else asked):
-                del made[name]
+            if name == "input_ids":
+                made[name] = inputs
+            elif not (name in self.model_input_names if asked is None else asked):
+                continue
+            elif name == "token_type_ids":
+                made[name] = type_rows(firsts, seconds, shape.special)
+            elif name == "attention_mask":
+                made[name] = [[1] * len(row) for row in inputs]
         if wanted.get("special_tokens_mask"):
-            made["special_tokens_mask"] = [
-                frame([0] * first, None if second is None else [0] * second, 1, 1, special) for first, second in lengths
-            ]
+            blank = blank_rows(firsts, seconds)
+            made["special_tokens_mask"] = frame_rows(*blank, 1, 1, shape.special)
         if shape.limits.overflow:
-            made["overflow_to_sample_mapping"] = [
-                number for number, _ in planned or [(i, None) for i in range(len(ids))]
-            ]
+            made["overflow_to_sample_mapping"] = numbers
         return made
 
     def _frame_ids(self) -> tuple[int, int]:
@@ -219,9 +222,9 @@ class SequenceBuilder(TextTokenizer):
             "special_tokens_mask": return_special_tokens_mask,
             "length": return_length,
         }
-        row: Ids = (self._integers(ids), None if pair_ids is None else self._integers(pair_ids))
+        row: Ids = ([self._integers(ids)], None if pair_ids is None else [self._integers(pair_ids)])
         kind = check_tensor_type(return_tensors)
-        return self._assemble([row], shape, wanted, single=not prepend_batch_axis, tensor_type=kind, align=None)
+        return self._assemble(row, shape, wanted, single=not prepend_batch_axis, tensor_type=kind, align=None)
 
     @property
     def max_len_single_sentence(self) -> int:

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .files import read_bytes, read_json
 from .tokenizer_json import BpeJson, UnigramJson, read_tokenizer_json
@@ -114,7 +114,7 @@ def read_merges(path: Path) -> list[Pair]:
 class _DataUnpickler(pickle._Unpickler):  # the Python one: its table of operations can be cut down
     """Reads dictionaries, lists, tuples, strings and integers, and nothing that could name or call code."""
 
-    dispatch = {
+    dispatch: ClassVar[dict[int, Any]] = {
         code: pickle._Unpickler.dispatch[code]
         for code in b"\x80\x8a.()]}aesutq0rhjJKMX\x8c\x94\x95\x85\x86\x87N\x88\x89\x8d2"
         if code in pickle._Unpickler.dispatch

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .arguments import TextOptions
 from .engine import Engine, Pieces, Span
-from .inputs import Sample, Side
+from .inputs import Samples
 from .vocabulary import Vocabulary
 
 
@@ -51,13 +51,13 @@ class TextTokenizer(Vocabulary):
         encoded = iter(engine.encode([part.text for parts in cut for part in parts if part.text], num_threads=threads))
         return [[i for part in parts for i in (next(encoded) if part.text else (part.added,))] for parts in cut]
 
-    def _pieces(self, texts: list[str], options: TextOptions) -> list[Pieces]:
+    def _pieces(self, texts: list[str], options: TextOptions, *, words: bool) -> list[Pieces]:
         engine, threads = self._engine_for(options), options.num_threads
         if self._is_plain(texts, options):
-            return engine.encode_spans(texts, trim=options.trim, num_threads=threads)
+            return engine.encode_spans(texts, trim=options.trim, words=words, num_threads=threads)
         cut = [self._cut(text, options) for text in texts]
         stretches = [part.text for parts, _ in cut for part in parts if part.text]
-        encoded = iter(engine.encode_spans(stretches, trim=options.trim, num_threads=threads))
+        encoded = iter(engine.encode_spans(stretches, trim=options.trim, words=words, num_threads=threads))
         joined = []
         for parts, origin in cut:
             whole = Pieces([], [], [])
@@ -86,38 +86,20 @@ class TextTokenizer(Vocabulary):
     def _parts(self, text: str, begin: int, end: int) -> list[Part]:
         return [Part(place, place + len(part), part) for place, part in self._segments(text[begin:end], begin)]
 
-    def _encode_ids(self, samples: list[Sample], options: TextOptions) -> list[tuple[list[int], list[int] | None]]:
-        encoded = iter(self._ids(_flat_texts(samples), options))
+    def _encode_ids(
+        self, samples: Samples, options: TextOptions
+    ) -> tuple[list[list[int]], list[list[int] | None] | None]:
+        return samples.unflatten(self._ids(samples.flat(), options), lambda words: [i for word in words for i in word])
 
-        def side(value: Side) -> list[int]:
-            return next(encoded) if isinstance(value, str) else [i for _ in value for i in next(encoded)]
-
-        return [(side(sample.first), None if sample.second is None else side(sample.second)) for sample in samples]
-
-    def _encode_pieces(self, samples: list[Sample], options: TextOptions) -> list[tuple[Pieces, Pieces | None]]:
-        encoded = iter(self._pieces(_flat_texts(samples), options))
-
-        def side(value: Side) -> Pieces:
-            return next(encoded) if isinstance(value, str) else _joined_words(value, encoded)
-
-        return [(side(sample.first), None if sample.second is None else side(sample.second)) for sample in samples]
+    def _encode_pieces(
+        self, samples: Samples, options: TextOptions, *, words: bool
+    ) -> tuple[list[Pieces], list[Pieces | None] | None]:
+        return samples.unflatten(self._pieces(samples.flat(), options, words=words), _joined_words)
 
 
-def _flat_texts(samples: list[Sample]) -> list[str]:
-    texts: list[str] = []
-    for sample in samples:
-        for side in sample:
-            if isinstance(side, str):
-                texts.append(side)
-            elif side is not None:
-                texts += side
-    return texts
-
-
-def _joined_words(words: list[str], encoded: Iterator[Pieces]) -> Pieces:
+def _joined_words(words: list[Pieces]) -> Pieces:
     whole = Pieces([], [], [])
-    for number, _ in enumerate(words):
-        word = next(encoded)
+    for number, word in enumerate(words):
         whole.ids += word.ids
         whole.spans += word.spans
         whole.words += [number] * len(word.ids)

@@ -17,10 +17,10 @@ from .spm_proto import BYTE, CONTROL, NORMAL, UNKNOWN, SpmModel, read_rules, wri
 Pair = tuple[str, str]
 NO_CHARSMAP = (
     "{name} carries no character map: a newer release (5 or later) of transformers wrote it and replaced the map by "
-    "rules of its own. SentencePiece's map nmt_nfkc, which the published models were trained with, is used in its place, "
-    "so the ids are those of pre-training. What that release tokenizes otherwise: the ellipsis, fractions, circled and "
-    "full-width characters, ligatures, the trade mark sign, no-break and zero-width spaces, control characters, and every "
-    "character that is no piece (byte pieces here, [UNK] there). If the model was fine-tuned with that release, load "
+    "rules of its own. SentencePiece's map nmt_nfkc, which the published models were trained with, is used in its "
+    "place, so the ids are those of pre-training. What that release tokenizes otherwise: the ellipsis, fractions, "
+    "circled and full-width characters, ligatures, the trade mark sign, no-break and zero-width spaces, control "
+    "characters, and every character that is no piece (byte pieces here, [UNK] there). If the model was fine-tuned with that release, load "
     "with legacy_ids=True to get its ids."
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from .engine import Pieces, Span, surrogate_error
+from .engine import Pieces, Span, surrogate_error, trim_spans
 from .spm_proto import SpmModel, read_model, without_dummy_prefix
 
 SPACE = "▁"  # SentencePiece writes a space as this character
@@ -79,10 +79,16 @@ class Unigram:
         result: list[list[int]] = self._run(texts, num_threads, int)
         return result
 
-    def encode_spans(self, texts: Sequence[str], *, trim: bool, num_threads: int = 1) -> list[Pieces]:
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Pieces]:
         """Ids, spans and words of each text. A word begins at each piece that begins with a space."""
         encoded = self._run(texts, num_threads, "offset_mapping")
-        return [self._pieces(text, one, trim) for text, one in zip(texts, encoded, strict=True)]
+        found = []
+        for text, one in zip(texts, encoded, strict=True):
+            spans = one["offsets"] if text.isascii() else _share_owners(one["offsets"], one["pieces"])
+            if trim:
+                spans = trim_spans(text, spans)
+            found.append(Pieces(one["ids"], spans, _words(one["pieces"]) if words else []))
+        return found
 
     def tokenize(self, text: str) -> list[str]:
         """The pieces; unknown ones as the characters they stand for."""
@@ -95,20 +101,15 @@ class Unigram:
         except (TypeError, RuntimeError, UnicodeEncodeError) as error:
             raise surrogate_error(texts) or error from None
 
-    def _pieces(self, text: str, encoded: dict[str, Any], trim: bool) -> Pieces:
-        spans: list[Span] = encoded["offsets"]
-        if not text.isascii():
-            spans = _share_owners(spans, encoded["pieces"])
-        if trim:
-            ending = text + "x"  # an empty span may lie behind the last character
-            spans = [span if not ending[span[0]].isspace() else _trimmed(text, span) for span in spans]
-        words = []
-        word = -1
-        for piece in encoded["pieces"]:
-            if piece[0] == SPACE or word < 0:
-                word += 1
-            words.append(word)
-        return Pieces(encoded["ids"], spans, words)
+
+def _words(pieces: list[str]) -> list[int]:
+    words = []
+    word = -1
+    for piece in pieces:
+        if piece[0] == SPACE or word < 0:
+            word += 1
+        words.append(word)
+    return words
 
 
 def _rebuild(proto: bytes, settings: dict[str, Any], add_prefix_space: bool) -> Unigram:
@@ -127,13 +128,6 @@ def _check_settings(settings: dict[str, Any]) -> None:
             f"sp_model_kwargs['nbest_size'] is {settings['nbest_size']}, which leaves nothing to sample from; "
             "use -1 for all segmentations or a number above 1"
         )
-
-
-def _trimmed(text: str, span: Span) -> Span:
-    start, end = span
-    while start < end and text[start].isspace():
-        start += 1
-    return start, end
 
 
 def _share_owners(spans: list[Span], pieces: list[str]) -> list[Span]:

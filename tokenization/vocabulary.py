@@ -248,15 +248,17 @@ class Vocabulary(ABC):
     @overload
     def convert_tokens_to_ids(self, tokens: str) -> int: ...
     @overload
-    def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]: ...
-    def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> int | list[int]:
+    def convert_tokens_to_ids(self, tokens: list[str] | tuple[str, ...]) -> list[int]: ...
+    def convert_tokens_to_ids(self, tokens: str | list[str] | tuple[str, ...]) -> int | list[int]:
         """Ids of tokens; that of the unknown token where the vocabulary lacks one.
 
         Raises:
             TypeError: something is no string.
         """
-        if not isinstance(tokens, str):
+        if isinstance(tokens, (list, tuple)):
             return [self.convert_tokens_to_ids(token) for token in tokens]
+        if not isinstance(tokens, str):
+            raise TypeError(f"a token is a string, not {tokens!r}; use convert_ids_to_tokens for ids")
         token_id = self._id_of(tokens)
         return self._unknown_id if token_id is None else token_id
 
@@ -288,8 +290,8 @@ class Vocabulary(ABC):
         if 0 <= number < self.vocab_size:
             return self._base_tokens[number]
         raise ValueError(
-            f"token id {number} is out of range: ids go from 0 to {self._next_id() - 1}; padding of labels such as -100 "
-            "must be replaced before decoding, and rows of an embedding beyond the vocabulary stand for no token"
+            f"token id {number} is out of range: ids go from 0 to {self._next_id() - 1}; padding of labels such as "
+            "-100 must be replaced before decoding, and rows of an embedding beyond the vocabulary stand for no token"
         )
 
     @staticmethod

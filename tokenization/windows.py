@@ -130,8 +130,8 @@ def _cuts(length: int, room: int, limits: Limits) -> list[slice]:
     step = room - limits.stride
     if step <= 0:
         raise ValueError(
-            f"no room to slide: {room} tokens of the text fit into a row and stride={limits.stride} of them would repeat; "
-            "raise max_length or lower stride"
+            f"no room to slide: {room} tokens of the text fit into a row and stride={limits.stride} of them would "
+            "repeat; raise max_length or lower stride"
         )
     begins = range(0, max(length - limits.stride, 1), step)
     spans = [(begin, min(begin + room, length)) for begin in begins]
