@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ class Replacement:
         self._token = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._new: dict[str, Path] = {}
         self._old: dict[str, Path] = {}
+        self._done = False
 
     def create(self, name: str) -> Path:
         """Make an empty file that will be called ``name``, and return where to write it now.
@@ -34,9 +34,9 @@ class Replacement:
             OSError: the folder cannot be written to.
         """
         path = self._hidden(name, "new")
+        self._new[name] = path
         # Not tempfile's: its files are private to the user, and a model is as readable as any new file.
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        self._new[name] = path
         os.close(descriptor)
         return path
 
@@ -55,31 +55,32 @@ class Replacement:
         names = list(self._new)
         for path in self._new.values():
             _flush(path)
-        try:
-            for name in reversed(names):
-                self._set_aside(name)
-            for name in names:
-                os.replace(self._new[name], self._folder / name)
-        except BaseException:
-            self._roll_back()
-            raise
-        self._new.clear()
-        for path in (*self._old.values(), *(self._folder / name for name in stale)):
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-        self._old.clear()
+        if len(names) == 1:  # one step, which needs no way back
+            os.replace(self._new[names[0]], self._folder / names[0])
+        else:
+            self._exchange(names)
+        self._done = True
+        for name in stale:
+            (self._folder / name).unlink(missing_ok=True)
+        self._remove_hidden()
         _flush(self._folder)
         return [self._folder / name for name in names]
 
     def _hidden(self, name: str, kind: str) -> Path:
         return self._folder / f".{name}.{self._token}.{kind}"
 
-    def _set_aside(self, name: str) -> None:
-        # A single file is replaced in one step and needs no way back.
-        if len(self._new) > 1 and os.path.lexists(self._folder / name):
-            hidden = self._hidden(name, "old")
-            self._old[name] = hidden  # before the rename, so that an interruption in between is undone too
-            os.replace(self._folder / name, hidden)
+    def _exchange(self, names: Sequence[str]) -> None:
+        try:
+            for name in reversed(names):
+                if os.path.lexists(self._folder / name):
+                    # Noted before the rename, so that an interruption in between is undone, too.
+                    self._old[name] = self._hidden(name, "old")
+                    os.replace(self._folder / name, self._old[name])
+            for name in names:
+                os.replace(self._new[name], self._folder / name)
+        except BaseException:
+            self._roll_back()
+            raise
 
     def _roll_back(self) -> None:
         for name in self._new:
@@ -90,15 +91,18 @@ class Replacement:
                 os.replace(hidden, self._folder / name)
         self._old.clear()
 
+    def _remove_hidden(self) -> None:
+        old = self._old.values() if self._done else ()
+        for path in (*self._new.values(), *old):
+            path.unlink(missing_ok=True)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for path in self._new.values():
-            path.unlink(missing_ok=True)
-        self._new.clear()
+        self._remove_hidden()
 
 
 def _flush(path: Path) -> None:

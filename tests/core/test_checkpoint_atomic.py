@@ -70,20 +70,49 @@ def test_files_of_other_formats_stay(tmp_path):
     assert [value_in(tmp_path, format) for format, _ in FORMATS] == [2.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("fails_at", range(8))
-def test_an_interrupted_exchange_of_shards_is_undone(tmp_path, monkeypatch, fails_at):
-    save(tmp_path, 1.0, shards=True)
-    before = state(tmp_path)
+def interrupt(monkeypatch, fails_at, *, after):
+    """Make the numbered rename fail, before or after it is done."""
     calls = []
     replace = os.replace
 
     def interrupted(source, target):
         calls.append(target)
-        if len(calls) == fails_at + 1:
+        fails = len(calls) == fails_at + 1
+        if fails and not after:
             raise KeyboardInterrupt
         replace(source, target)
+        if fails:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(atomic.os, "replace", interrupted)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("fails_at", range(8))
+def test_an_interrupted_exchange_of_shards_is_undone(tmp_path, monkeypatch, fails_at, after):
+    save(tmp_path, 1.0, shards=True)
+    before = state(tmp_path)
+    interrupt(monkeypatch, fails_at, after=after)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2.0, shards=True)
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupted_exchange_of_one_file_leaves_one_state(tmp_path, monkeypatch, after):
+    save(tmp_path, 1.0)
+    interrupt(monkeypatch, 0, after=after)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    assert value_in(tmp_path, "safetensors") == (2.0 if after else 1.0)
+
+
+@pytest.mark.parametrize("fails_at", range(4))
+def test_interrupted_shards_beside_a_single_file_are_removed(tmp_path, monkeypatch, fails_at):
+    save(tmp_path, 1.0)
+    before = state(tmp_path)
+    interrupt(monkeypatch, fails_at, after=True)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, 2.0, shards=True)
     assert state(tmp_path) == before
