@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import signal
 import sys
@@ -11,10 +12,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
+
+from conversion.reports import Table, as_markdown, as_text
 
 FINE, OVER_LIMIT, ERROR = 0, 1, 2
 _INTERRUPTED = 130
+_TRACEBACK = "DEBERTA_TRACEBACK"  # environment variable: errors with the place in the code, for bug reports
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Command:
 COMMANDS = (
     Command("convert", "turn a checkpoint into one of the other framework or format", "conversion.convert_command"),
     Command("inspect", "say what a checkpoint is and what each model finds in it", "conversion.inspect_command"),
-    Command("verify", "run a checkpoint in both frameworks, or two checkpoints, and compare", "conversion.verify_command"),
+    Command("verify", "run checkpoints in both frameworks and compare, layer by layer", "conversion.verify_command"),
 )
 
 
@@ -80,10 +84,12 @@ def run(commands: Sequence[Command], program: str, description: str, arguments: 
     except MemoryError:
         _say("error: not enough memory")
         return ERROR
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        if os.environ.get("DEBERTA_TRACEBACK"):
+    except Exception as error:
+        if os.environ.get(_TRACEBACK):
             raise
-        _say(f"error: {_text(error)}")
+        expected = isinstance(error, OSError | ValueError | TypeError | KeyError)
+        hint = "" if expected else f" ({type(error).__name__}; {_TRACEBACK}=1 shows where)"
+        _say(f"error: {_text(error)}{hint}")
         return ERROR
 
 
@@ -94,7 +100,8 @@ def _parser(
     rows = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     chosen = next((word for word in given if not word.startswith("-")), None)
     for command in commands:
-        row = rows.add_parser(command.name, help=command.help, description=command.help[0].upper() + command.help[1:] + ".")
+        description = f"{command.help[0].upper()}{command.help[1:]}."
+        row = rows.add_parser(command.name, help=command.help, description=description)
         if command.name == chosen:
             module = command.load()
             module.add_arguments(row)
@@ -113,6 +120,8 @@ def terminate_cleanly() -> None:
 
 def _text(error: BaseException) -> str:
     """An error in one line."""
+    if isinstance(error, KeyError) and error.args:  # whose text is quoted
+        return str(error.args[0])
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{os.fspath(error.filename)}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
@@ -125,3 +134,30 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how a result is printed."""
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print the result as JSON")
+    forms.add_argument("--markdown", action="store_true", help="print the result as Markdown")
+
+
+class Report(Protocol):
+    """A result that can be printed."""
+
+    def tables(self) -> list[Table]:
+        """Its content for people."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its content for programs."""
+        ...
+
+
+def print_report(report: Report, args: argparse.Namespace) -> None:
+    """Print a result in the form that the arguments ask for."""
+    if args.json:
+        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print((as_markdown if args.markdown else as_text)(report.tables()))

@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: default those of the process.
     """
-    return run(COMMANDS, "deberta", "DeBERTa in PyTorch and TensorFlow: convert, compare and run checkpoints.", arguments)
+    description = "DeBERTa in PyTorch and TensorFlow: convert, compare and run checkpoints."
+    return run(COMMANDS, "deberta", description, arguments)
 
 
 if __name__ == "__main__":

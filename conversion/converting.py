@@ -1,0 +1,287 @@
+"""``convert``: a checkpoint in the other framework's files, or in another format, without loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conversion.folder import Extra, Target, carry, find_extras
+from conversion.mapping import layers_of_h5
+from conversion.plan import Move, Plan, Reader, make_plan
+from conversion.reports import Row, Table, in_bytes, some
+from conversion.side_file import SIDE_FILE
+from conversion.source import GENERATOR_CONFIG, Source, open_source
+from conversion.values import FLOATS
+from conversion.verification import Verification, verify
+from deberta_core.checkpoint import TensorInfo, write_weights
+from deberta_core.checkpoint.plan import parse_size
+from deberta_core.config import CONFIG_NAME
+from deberta_core.files import write_text
+
+FORMATS = {"pt": ("safetensors", "bin"), "tf": ("h5", "safetensors")}
+Progress = Callable[[int, int], None]
+Supplier = Callable[[], np.ndarray[Any, Any]]
+
+
+@dataclass
+class ConversionReport:
+    """What a conversion did.
+
+    Attributes:
+        source: what was read.
+        target: folder that was written.
+        read_as: format and names of the source, in words.
+        to: whose names the target has, ``pt`` or ``tf``.
+        format: of the target.
+        family: ``model_type``.
+        head: the head of the model, as its class name ends.
+        files: names of the weights files written.
+        tensors: number of tensors written.
+        nbytes: bytes of tensors written.
+        seconds: time it took.
+        lossless: whether a conversion back gives every tensor back, bit for bit.
+        renamed: spellings brought up to date, old to new.
+        aside: tensors kept in the side file.
+        restored: tensors taken up from the source's side file.
+        aliases_dropped: second names of tied weights, which the target's format leaves out.
+        aliases_added: second names of tied weights, which PyTorch's .bin files have.
+        not_tensors: entries that are no tensors and stay behind, with their kind.
+        widened: bfloat16 tensors, stored as float32 because h5 has no bfloat16.
+        narrowed: tensors that lost precision through ``dtype``.
+        not_finite: number of NaN and of infinite elements by tensor.
+        overflowed: elements that became infinite through ``dtype``, by tensor.
+        copied: other files that were carried along.
+        left_behind: other files that were not, with the reason.
+        notes: remarks on how the source was understood.
+        verification: of source against target, where asked for.
+    """
+
+    source: str
+    target: str
+    read_as: str
+    to: str
+    format: str
+    family: str
+    head: str
+    files: list[str] = field(default_factory=list)
+    tensors: int = 0
+    nbytes: int = 0
+    seconds: float = 0.0
+    lossless: bool = True
+    renamed: dict[str, str] = field(default_factory=dict)
+    aside: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
+    aliases_dropped: dict[str, str] = field(default_factory=dict)
+    aliases_added: dict[str, str] = field(default_factory=dict)
+    not_tensors: dict[str, str] = field(default_factory=dict)
+    widened: list[str] = field(default_factory=list)
+    narrowed: list[str] = field(default_factory=list)
+    not_finite: dict[str, tuple[int, int]] = field(default_factory=dict)
+    overflowed: dict[str, int] = field(default_factory=dict)
+    copied: list[str] = field(default_factory=list)
+    left_behind: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    verification: Verification | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for json."""
+        return asdict(self)
+
+    def tables(self) -> list[Table]:
+        """Everything of note, for people."""
+        rows: list[Row] = [
+            ("source", f"{self.source} ({self.read_as})"),
+            ("target", f"{self.target}: {some(self.files)}"),
+            ("model", f"{self.family}, {self.head}"),
+            ("tensors", f"{self.tensors}, {in_bytes(self.nbytes)}, {self.seconds:.1f} s"),
+            ("lossless", "yes" if self.lossless else "no, see below"),
+        ]
+        rows += [(label, some([str(item) for item in items])) for label, items in self._remarks() if items]
+        return [Table("", (), rows), *([] if self.verification is None else self.verification.tables())]
+
+    def _remarks(self) -> list[tuple[str, list[str]]]:
+        return [
+            ("kept in " + SIDE_FILE, self.aside),
+            ("taken up from " + SIDE_FILE, self.restored),
+            ("names brought up to date", [f"{old} -> {new}" for old, new in self.renamed.items()]),
+            ("second names left out", [f"{alias} = {first}" for alias, first in self.aliases_dropped.items()]),
+            ("second names added", [f"{alias} = {first}" for alias, first in self.aliases_added.items()]),
+            ("no tensors, left out", [f"{name} ({kind})" for name, kind in self.not_tensors.items()]),
+            ("bfloat16 widened to float32", self.widened),
+            ("rounded", self.narrowed),
+            ("NOT FINITE", [f"{n}: {nan} NaN, {inf} infinite" for n, (nan, inf) in self.not_finite.items()]),
+            ("OVERFLOWED", [f"{name}: {count} became infinite" for name, count in self.overflowed.items()]),
+            ("copied", self.copied),
+            ("left behind", [f"{name} ({reason})" for name, reason in self.left_behind.items()]),
+            ("note", self.notes),
+        ]
+
+
+def convert(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    *,
+    to: str,
+    format: str | None = None,
+    dtype: str | None = None,
+    max_shard_size: int | str | None = None,
+    overwrite: bool = False,
+    verify: bool = False,
+    progress: Progress | None = None,
+    isolate_h5: bool = False,
+) -> ConversionReport:
+    """Write a checkpoint as the other framework's, or in another format.
+
+    Tensors move one at a time; neither framework is needed. Names, axes and the layers of h5 files follow the published
+    files. Nothing is lost: tensors that no model of the zoo has a use for stay in the weights file where it has a place
+    for them, and go to ``unused_weights.safetensors`` where it has not (``conversion.side_file``), from where the way
+    back takes them; bfloat16, which h5 does not have, is widened to float32 and narrowed on the way back. What is
+    brought up to date for good is the spelling of old names (``bert.``, ``module.``, ``gamma``/``beta`` of PyTorch
+    files) and entries that are no tensors; the report names them. ``config.json``, tokenizer files and everything else
+    in a folder are carried along, except weights of other formats.
+
+    Args:
+        src: folder, weights file, or index of shards, of any format.
+        dst: folder to write, made with its parents; it is complete or as it was before.
+        to: ``"pt"`` or ``"tf"``: whose names and axes.
+        format: ``"safetensors"`` or ``"bin"`` for ``pt`` (default the first), ``"h5"`` or ``"safetensors"`` for ``tf``.
+        dtype: store floating-point tensors in this type: ``"float32"``, ``"float16"``, ``"bfloat16"``, ``"float64"``.
+        max_shard_size: bytes of tensors per file, or a text such as ``"5GB"``; None for one file.
+        overwrite: write into a folder that holds something; its weights are replaced, its other files kept.
+        verify: afterwards run both in every framework that is installed, and compare.
+        progress: told the bytes done and the bytes in all.
+        isolate_h5: read HDF5 in a process of its own, so that a damaged file cannot end this one.
+
+    Raises:
+        CheckpointError: the source is damaged, refused, or not a DeBERTa.
+        FileExistsError: the target holds something.
+        FileNotFoundError: there is no source.
+        OSError: no space, or the target cannot be written to.
+        ValueError: arguments or files that do not fit together.
+    """
+    started = time.monotonic()
+    format = _check_arguments(to, format, dtype, max_shard_size)
+    target = Target(dst, overwrite=overwrite)
+    with open_source(src, isolate_h5=isolate_h5) as source:
+        for path in source.file.paths:
+            target.refuse_source(path)
+        plan = make_plan(source, to=to, format=format, dtype=dtype)
+        whole, weights = source.path.is_dir(), source.file.paths
+        extras, left = find_extras(source.folder, whole=whole, weights=weights, skip=target.path)
+        report = _describe(source, plan, os.fspath(dst), to, format)
+        reader = Reader(source)
+        with target.building(plan.nbytes + sum(extra.size for extra in extras)) as folder:
+            _write(folder, source, plan, reader, report, dtype, max_shard_size, progress)
+            _carry(folder, source, extras, report, dtype)
+    report.left_behind = dict(left)
+    report.not_finite, report.overflowed = reader.not_finite, reader.overflowed
+    report.seconds = time.monotonic() - started
+    if verify:
+        report.verification = _verify(src, dst, isolate_h5)
+    return report
+
+
+_verify_files = verify
+
+
+def _verify(src: str | os.PathLike[str], dst: str | os.PathLike[str], isolate_h5: bool) -> Verification:
+    return _verify_files(src, dst, isolate_h5=isolate_h5)
+
+
+def _check_arguments(to: str, format: str | None, dtype: str | None, max_shard_size: int | str | None) -> str:
+    if to not in FORMATS:
+        raise ValueError(f"to is {to!r}, expected 'pt' or 'tf'")
+    if format is not None and format not in FORMATS[to]:
+        raise ValueError(f"format is {format!r}, expected {' or '.join(map(repr, FORMATS[to]))} for to={to!r}")
+    if dtype is not None and dtype not in FLOATS:
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(FLOATS)}")
+    if max_shard_size is not None:
+        parse_size(max_shard_size)
+    return format or FORMATS[to][0]
+
+
+def _describe(source: Source, plan: Plan, target: str, to: str, format: str) -> ConversionReport:
+    moves = [*plan.weights, *plan.aside]
+    return ConversionReport(
+        source=os.fspath(source.weights), target=target, to=to, format=format,
+        read_as=f"{source.file.format}, {source.names.layout}", family=source.names.family, head=source.head,
+        tensors=len(moves), nbytes=plan.nbytes, lossless=not plan.narrowed and not source.file.skipped,
+        renamed=dict(source.names.renamed), aside=[move.target.name for move in plan.aside],
+        restored=list(source.restored), aliases_dropped=plan.dropped_aliases,
+        aliases_added={a: f for a, f in plan.aliases.items() if a not in source.file.aliases},
+        not_tensors=dict(source.file.skipped), widened=plan.widened, narrowed=plan.narrowed,
+        notes=[*source.file.notes, *([] if source.config_file else ["no config.json: sizes are read off the shapes"])],
+    )  # fmt: skip
+
+
+def _write(
+    folder: Path,
+    source: Source,
+    plan: Plan,
+    reader: Reader,
+    report: ConversionReport,
+    dtype: str | None,
+    max_shard_size: int | str | None,
+    progress: Progress | None,
+) -> None:
+    done = 0
+
+    def count(nbytes: int) -> None:
+        nonlocal done
+        done += nbytes
+        if progress is not None:
+            progress(done, plan.nbytes)
+
+    names = [move.target.name for move in plan.weights]
+    layout = None
+    if report.format == "h5":
+        layout = layers_of_h5(source.config, source.head, set(source.names.keys.values()), names)
+    written = write_weights(
+        folder, _sources(plan.weights, reader), format=report.format, naming=report.to,
+        metadata=_metadata(source), max_shard_size=max_shard_size, h5=layout, aliases=plan.aliases, progress=count,
+    )  # fmt: skip
+    if plan.aside or plan.record:
+        written += write_weights(
+            folder, _sources(plan.aside, reader), format="safetensors", metadata=plan.record.to_metadata(),
+            file_name=SIDE_FILE, progress=count,
+        )  # fmt: skip
+    report.files = [path.name for path in written]
+
+
+def _sources(moves: Sequence[Move], reader: Reader) -> list[tuple[TensorInfo, Supplier]]:
+    return [(move.target, reader.supplier(move)) for move in moves]
+
+
+def _metadata(source: Source) -> dict[str, str]:
+    """Texts of a safetensors header that go along; those of an h5 file say how Keras laid it out."""
+    if source.file.format != "safetensors":
+        return {}
+    return {key: text for key, text in source.file.metadata.items() if key != "format"}
+
+
+def _carry(folder: Path, source: Source, extras: list[Extra], report: ConversionReport, dtype: str | None) -> None:
+    config = source.config_file
+    others = [extra for extra in extras if extra.name != CONFIG_NAME]
+    if config is not None and config.name == GENERATOR_CONFIG:
+        others = [extra for extra in others if extra.name != GENERATOR_CONFIG]
+    carry(others, folder)
+    if config is not None:
+        write_text(folder / CONFIG_NAME, _config_text(config, source, dtype))
+    report.copied = [*([CONFIG_NAME] if config else []), *(extra.name for extra in others)]
+
+
+def _config_text(config: Path, source: Source, dtype: str | None) -> str:
+    """The config as it is, unless the type of the weights changes."""
+    text = config.read_text(encoding="utf-8")
+    if dtype is None:
+        return text
+    values = dict(source.config_values)
+    values["torch_dtype" if "torch_dtype" in values else "dtype"] = dtype
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

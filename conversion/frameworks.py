@@ -1,0 +1,88 @@
+"""Building a checkpoint's model in either framework and running it; each is imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from conversion.batches import Batch
+from conversion.source import Source
+from deberta_core.config import BaseConfig
+from deberta_core.loading import fit_head
+
+Outputs = dict[str, np.ndarray[Any, Any]]
+_FAMILIES = {"deberta": "Deberta", "deberta-v2": "DebertaV2"}
+_NEEDS = {"torch": ("torch",), "tensorflow": ("tensorflow", "tf_keras")}
+
+
+def installed() -> list[str]:
+    """The frameworks that can be imported: ``torch``, ``tensorflow``."""
+    return [name for name, needs in _NEEDS.items() if all(importlib.util.find_spec(need) for need in needs)]
+
+
+def run_model(framework: str, source: Source, head: str, dtype: str, batches: Sequence[Batch]) -> list[Outputs]:
+    """Build the model of an open checkpoint, run batches, and let it go again.
+
+    Args:
+        framework: ``torch`` or ``tensorflow``.
+        source: the checkpoint.
+        head: class to build, a key of ``deberta_core.heads.HEADS``.
+        dtype: of weights and arithmetic, ``float32`` or ``bfloat16``.
+        batches: inputs.
+
+    Returns:
+        For each batch the embeddings, every layer's states and the head's outputs, float32, by name.
+    """
+    return _RUNNERS[framework](source, head, fit_head(source.config, head, source.file), dtype, batches)
+
+
+def _run_torch(source: Source, head: str, config: BaseConfig, dtype: str, batches: Sequence[Batch]) -> list[Outputs]:
+    import torch
+
+    from deberta_pt import families
+
+    with torch.device("meta"):
+        model = getattr(families, _FAMILIES[config.model_type] + head)(config)
+    model.load_file(source.file, dtype, False)
+    model.eval()
+    results = []
+    with torch.inference_mode():
+        for batch in batches:
+            inputs = {name: torch.from_numpy(value.copy()) for name, value in batch.inputs.items()}
+            output = model(**inputs, output_hidden_states=True, return_dict=True)
+            results.append(_collect(output, lambda tensor: tensor.float().numpy()))
+    return results
+
+
+def _run_tensorflow(
+    source: Source, head: str, config: BaseConfig, dtype: str, batches: Sequence[Batch]
+) -> list[Outputs]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its messages would hide ours
+    import tensorflow as tf
+
+    from deberta_tf import families
+    from deberta_tf.pretrained import policy
+
+    with policy(tf.as_dtype(dtype)):
+        model = getattr(families, "TF" + _FAMILIES[config.model_type] + head)(config)
+        model.load_file(source.file)
+        results = []
+        for batch in batches:
+            inputs = {name: tf.constant(value) for name, value in batch.inputs.items()}
+            output = model(inputs, output_hidden_states=True, return_dict=True)
+            results.append(_collect(output, lambda tensor: tf.cast(tensor, tf.float32).numpy()))
+    return results
+
+
+_RUNNERS = {"torch": _run_torch, "tensorflow": _run_tensorflow}
+
+
+def _collect(output: Any, to_numpy: Callable[[Any], np.ndarray[Any, Any]]) -> Outputs:
+    states = output["hidden_states"]
+    rows = {"embeddings" if number == 0 else f"layer {number}": to_numpy(state) for number, state in enumerate(states)}
+    heads = [name for name in output if name not in ("hidden_states", "attentions")]
+    return rows | {name: to_numpy(output[name]) for name in heads}

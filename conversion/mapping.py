@@ -1,0 +1,229 @@
+"""What the names of a checkpoint say: its family, its layout, its heads, and where each tensor goes in the other world.
+
+Names are read by the table of ``deberta_core.weight_names``; a tensor that the table does not know is *foreign*: it is
+carried along, in the weights file where that has a place for it and in the side file where it has not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from deberta_core.checkpoint import H5Layout
+from deberta_core.config import CONFIGS, BaseConfig
+from deberta_core.heads import HEADS, h5_layout, mlm_head_of
+from deberta_core.loading import ALIASES, published_key
+from deberta_core.weight_names import HEAD_ROWS, Weight, body_weights, head_weights, is_kernel, to_pt
+
+PREFIX = "deberta."
+_LAYER = re.compile(r"encoder[./]layer(?:\.|_\._|/)(\d{1,6})[./]")
+_MARKS = {"deberta": "attention.self.in_proj", "deberta-v2": "attention.self.query_proj"}
+# Spellings that today's readers no longer take; they are brought up to date in every conversion.
+_OLD = re.compile(r"^(module\.|bert\.)|LayerNorm\.(gamma|beta)$")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one checkpoint, understood.
+
+    Attributes:
+        naming: ``pt`` or ``tf``.
+        family: ``model_type`` that the keys show.
+        layers: encoder layers.
+        keys: published PyTorch key (``deberta.`` included) by name in the file, for what a model of the zoo can hold.
+        foreign: names that no model of the zoo has a use for, in the order of the file.
+        renamed: name in the file and today's spelling, where they differ by more than the prefix.
+        prefixed: whether the encoder's names begin with ``deberta.`` (or the original code's ``bert.``).
+    """
+
+    naming: str
+    family: str
+    layers: int
+    keys: Mapping[str, str]
+    foreign: tuple[str, ...]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    prefixed: bool = True
+
+    @property
+    def layout(self) -> str:
+        """The layout in words."""
+        if self.naming == "tf":
+            return "TensorFlow names"
+        if any(new.startswith(PREFIX) and "bert." in old[:12] for old, new in self.renamed.items()):
+            return "PyTorch names of the original code (prefix bert.)"
+        return "PyTorch names" + ("" if self.prefixed else " of an encoder alone (no prefix)")
+
+
+def read_names(names: Iterable[str], naming: str) -> Names | None:
+    """Understand the names of a checkpoint; None if no DeBERTa encoder is among them.
+
+    Args:
+        names: as stored, TF names without the class name.
+        naming: ``pt`` or ``tf``.
+    """
+    names = list(names)
+    family = recognise_family(names)
+    if family is None:
+        return None
+    layers = count_layers(names)
+    known = every_weight(family, layers)
+    by_key: dict[str, str] = {}
+    for name in names:
+        key = published_key(name, naming=naming, family=family)
+        if key in known and (key not in by_key or name in (key, known[key].tf_name)):
+            by_key[key] = name
+    keys = {name: key for key, name in by_key.items()}
+    renamed = {name: keys[name] for name in names if naming == "pt" and name in keys and _OLD.search(name)}
+    return Names(
+        naming, family, layers, {name: keys[name] for name in names if name in keys},
+        tuple(name for name in names if name not in keys), renamed,
+        naming == "tf" or any(name.removeprefix("module.").startswith((PREFIX, "bert.")) for name in names),
+    )  # fmt: skip
+
+
+def recognise_family(names: Iterable[str]) -> str | None:
+    """``model_type`` by the projections of the attention; None where there are neither, or both."""
+    dotted = [name.replace("/", ".") for name in names]
+    found = [family for family, mark in _MARKS.items() if any(mark in name for name in dotted)]
+    return found[0] if len(found) == 1 else None
+
+
+def count_layers(names: Iterable[str]) -> int:
+    """Number of encoder layers that are numbered without a gap."""
+    numbers = {int(match[1]) for match in map(_LAYER.search, names) if match}
+    count = 0
+    while count in numbers:
+        count += 1
+    return count
+
+
+def every_weight(family: str, layers: int) -> dict[str, Weight]:
+    """Every weight that any model of a family can hold, by key, in the order of the forward pass.
+
+    Shapes are those of a model with the smallest sizes and mean nothing.
+
+    Args:
+        family: ``model_type``.
+        layers: encoder layers.
+    """
+    config = CONFIGS[family](
+        hidden_size=2, num_attention_heads=1, num_hidden_layers=max(layers, 1), embedding_size=1, type_vocab_size=1,
+        relative_attention=True, pos_att_type="c2p|p2c", position_biased_input=True, **_SWITCHES[family],
+    )  # fmt: skip
+    return {**body_weights(config), **head_weights(config, HEAD_ROWS)}
+
+
+_SWITCHES: dict[str, dict[str, Any]] = {
+    "deberta": {"talking_head": True},
+    "deberta-v2": {"conv_kernel_size": 3, "norm_rel_ebd": "layer_norm", "share_att_key": False},
+}
+
+
+def head_of(config: BaseConfig | None, architectures: Iterable[Any], keys: Collection[str]) -> str:
+    """The head of a checkpoint: what its config says it is, else what its keys show.
+
+    Args:
+        config: where there is one.
+        architectures: class names in its ``config.json``.
+        keys: full published keys.
+    """
+    for name in architectures:
+        head = re.sub(r"^(TF)?Deberta(V2)?", "", str(name))
+        if head in HEADS and head != name and _has_head(head, keys):
+            return head
+    starts = {key.split(".")[0] for key in keys}
+    if "qa_outputs" in starts:
+        return "ForQuestionAnswering"
+    if "classifier" in starts:
+        return "ForSequenceClassification" if "pooler" in starts else "ForTokenClassification"
+    if "mask_predictions" in starts:
+        return "ForReplacedTokenDetection"
+    return "ForMaskedLM" if starts & {"cls", "lm_predictions"} else "Model"
+
+
+_HEAD_MARKS: dict[str, str | tuple[str, ...]] = {
+    "Model": "deberta.", "ForMaskedLM": ("cls.predictions.", "lm_predictions."), "ForQuestionAnswering": "qa_outputs.",
+    "ForReplacedTokenDetection": "mask_predictions.",
+}  # fmt: skip
+
+
+def _has_head(head: str, keys: Collection[str]) -> bool:
+    return any(key.startswith(_HEAD_MARKS.get(head, "classifier.")) for key in keys)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor goes: its name there, and whether its axes are turned round."""
+
+    name: str
+    flipped: bool = False
+
+
+def place_known(key: str, weight: Weight, source: str, target: str, prefix: str) -> Place:
+    """Where a weight of the zoo goes.
+
+    Args:
+        key: full published key.
+        weight: its row.
+        source: naming of the file it is in.
+        target: naming of the file it goes to.
+        prefix: what the encoder's names begin with in a PyTorch file.
+    """
+    flipped = weight.transposed and source != target
+    if target == "tf":
+        return Place(weight.tf_name, flipped)
+    return Place(prefix + key.removeprefix(PREFIX) if weight.is_body else key, flipped)
+
+
+def place_foreign(name: str, names: Names, target: str, returning: Mapping[str, str]) -> Place | None:
+    """Where a foreign tensor goes; None for the side file.
+
+    Args:
+        name: as stored.
+        names: of its file.
+        target: naming of the file it goes to.
+        returning: TF name by PyTorch name of tensors that came from a TF file.
+    """
+    if names.naming == target:
+        return Place(name)
+    if target == "pt":
+        return Place(to_pt(name, family=names.family), is_kernel(name))
+    if name in returning:
+        return Place(returning[name], is_kernel(returning[name]))
+    return None
+
+
+def tied_aliases(written: Collection[str], prefix: str, tied: bool) -> dict[str, str]:
+    """Second names that PyTorch's own .bin files give to tied weights, with the first names.
+
+    Args:
+        written: names in the file.
+        prefix: what the encoder's names begin with.
+        tied: whether the decoder is the word table.
+    """
+    found = {}
+    for alias, key in ALIASES.items():
+        head = alias.rpartition("decoder.")[0]
+        first = prefix + key.removeprefix(PREFIX) if key.startswith(PREFIX) else key
+        legacy = alias.startswith("cls.") and f"{head}bias" in written and first in written
+        if legacy and alias not in written and (tied or not alias.endswith(".weight")):
+            found[alias] = first
+    return found
+
+
+def layers_of_h5(config: BaseConfig, head: str, keys: Collection[str], written: Collection[str]) -> H5Layout:
+    """The layers of a ``tf_model.h5`` that holds more than one model's weights.
+
+    Args:
+        config: of the model.
+        head: key of ``HEADS``.
+        keys: full published keys in the file.
+        written: TF names in the file.
+    """
+    layout = h5_layout(config.copy(mlm_head=mlm_head_of(config, keys)), head)
+    present = list(dict.fromkeys(name.split("/")[0] for name in written))
+    layers = tuple(dict.fromkeys((*layout.layer_names, *present)))
+    embeddings = [name for name in written if name.startswith("deberta/embeddings/")]
+    return replace(layout, layer_names=layers, repeats={"cls": embeddings} if "cls" in present else {})

@@ -1,0 +1,248 @@
+"""What becomes of each tensor, decided before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from conversion.mapping import PREFIX, Place, every_weight, place_foreign, place_known, tied_aliases
+from conversion.side_file import Record
+from conversion.source import Source
+from conversion.values import FLOATS, cast, count_not_finite, is_bfloat16_in_disguise, is_narrower
+from deberta_core.checkpoint import TensorInfo
+from deberta_core.checkpoint.tensor_file import recognise_naming
+from deberta_core.weight_names import flip_axes
+
+
+@dataclass(frozen=True)
+class Move:
+    """One tensor on its way.
+
+    Attributes:
+        source: name and type in the source.
+        target: name, shape and type in the target.
+        flipped: whether the axes are turned round.
+    """
+
+    source: TensorInfo
+    target: TensorInfo
+    flipped: bool
+
+
+@dataclass
+class Plan:
+    """All tensors on their way.
+
+    Attributes:
+        weights: to the weights file, in the order of the model.
+        aside: to the side file.
+        record: what the way back must know.
+        aliases: second names of tensors in a .bin file.
+        dropped_aliases: second names that the target format leaves out.
+        widened: bfloat16 tensors that are stored as float32.
+        narrowed: tensors that lose precision, as ``dtype`` asks.
+    """
+
+    weights: list[Move] = field(default_factory=list)
+    aside: list[Move] = field(default_factory=list)
+    record: Record = field(default_factory=Record)
+    aliases: dict[str, str] = field(default_factory=dict)
+    dropped_aliases: dict[str, str] = field(default_factory=dict)
+    widened: list[str] = field(default_factory=list)
+    narrowed: list[str] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that will be written."""
+        return sum(move.target.nbytes for move in (*self.weights, *self.aside))
+
+
+def make_plan(source: Source, *, to: str, format: str, dtype: str | None) -> Plan:
+    """Decide where every tensor goes.
+
+    Args:
+        source: the checkpoint.
+        to: naming of the target, ``pt`` or ``tf``.
+        format: ``safetensors``, ``bin`` or ``h5``.
+        dtype: floating-point type to store all floating-point tensors in; None: as they are.
+    """
+    return _Planner(source, to, format, dtype).plan()
+
+
+class _Planner:
+    def __init__(self, source: Source, to: str, format: str, dtype: str | None) -> None:
+        self.source, self.to, self.format, self.dtype = source, to, format, dtype
+        self.names = source.names
+        self.table = every_weight(self.names.family, self.names.layers)
+        self.tensors = source.tensors
+        self.result = Plan()
+
+    def plan(self) -> Plan:
+        kept = self._split_aliases()
+        prefix = self._prefix()
+        placed = self._place(prefix, skip={*kept, *self.result.dropped_aliases})
+        for name, place in placed.items():
+            move = Move(self.tensors[name], self._target(name, place), place is not None and place.flipped)
+            (self.result.aside if place is None else self.result.weights).append(move)
+        targets = {name: place.name for name, place in placed.items() if place}
+        if self.format == "bin":
+            self.result.aliases = self._bin_aliases(targets, prefix, kept)
+        self._note(placed, targets)
+        return self.result
+
+    # Second names of tied weights.
+
+    def _split_aliases(self) -> dict[str, str]:
+        """Second names that stay such in the target; those that it leaves out are noted, the rest become tensors."""
+        found = dict(self.source.file.aliases)
+        if self.format == "bin":
+            return found
+        usual = self._usual_aliases()
+        self.result.dropped_aliases = {alias: first for alias, first in found.items() if usual.get(alias) == first}
+        return {}
+
+    def _usual_aliases(self) -> dict[str, str]:
+        """Those that PyTorch's own .bin file of the source has."""
+        written = self.source.file.tensors.keys() - self.source.file.aliases.keys()
+        return tied_aliases(written, self._own_prefix(), self.source.config.tie_word_embeddings)
+
+    def _bin_aliases(self, targets: dict[str, str], prefix: str, kept: dict[str, str]) -> dict[str, str]:
+        if self.source.file.format == "bin":
+            return {self._bring_up_to_date(alias, prefix): targets[first] for alias, first in kept.items()}
+        written, given = set(targets.values()), self.source.record.aliases
+        if given is None:
+            return tied_aliases(written, prefix, self.source.config.tie_word_embeddings)
+        return {alias: first for alias, first in given.items() if first in written and alias not in written}
+
+    def _bring_up_to_date(self, alias: str, prefix: str) -> str:
+        key = self.names.keys.get(alias)
+        return place_known(key, self.table[key], "pt", "pt", prefix).name if key else alias
+
+    # Places.
+
+    def _own_prefix(self) -> str:
+        return PREFIX if self.names.prefixed else ""
+
+    def _prefix(self) -> str:
+        """What the encoder's names begin with in a PyTorch target; by PyTorch's rule an encoder alone has no prefix."""
+        if self.names.naming == "pt":
+            return self._own_prefix()
+        if self.source.record.prefix is not None:
+            return self.source.record.prefix
+        return PREFIX if self._more_than_encoder(self.tensors) else ""
+
+    def _more_than_encoder(self, names: Iterable[str]) -> bool:
+        return any(not self.names.keys.get(name, "").startswith(PREFIX) for name in names)
+
+    def _place(self, prefix: str, skip: set[str]) -> dict[str, Place | None]:
+        """Where each tensor goes, in the order of the model, None for the side file."""
+        order = {key: number for number, key in enumerate(self.table)}
+        known = sorted(self.names.keys.items(), key=lambda pair: order[pair[1]])
+        placed: dict[str, Place | None] = {n: self._place_known(n, key, prefix) for n, key in known if n not in skip}
+        taken = {place.name for place in placed.values() if place}
+        for name in (*self.names.foreign, *self.source.restored):
+            if name in skip:
+                continue
+            place = self._place_foreign(name)
+            placed[name] = None if place is None or place.name in taken else place
+            taken.add(place.name if place else "")
+        return placed
+
+    def _place_known(self, name: str, key: str, prefix: str) -> Place:
+        if self.names.naming == self.to == "tf":
+            return Place(name)
+        place = place_known(key, self.table[key], self.names.naming, self.to, prefix)
+        before = self.source.record.names.get(key) if self.to == "tf" else None
+        return place if before is None else Place(before, place.flipped)
+
+    def _place_foreign(self, name: str) -> Place | None:
+        if name in self.source.restored:
+            return Place(name) if recognise_naming([name]) == self.to else None
+        return place_foreign(name, self.names, self.to, self.source.record.names)
+
+    # Types.
+
+    def _target(self, name: str, place: Place | None) -> TensorInfo:
+        info = self.tensors[name]
+        if place is None:
+            return info
+        shape = info.shape[::-1] if place.flipped else info.shape
+        return TensorInfo(place.name, shape, self._dtype(name, info.dtype))
+
+    def _dtype(self, name: str, stored: str) -> str:
+        wanted = stored
+        if self.dtype is not None and stored in FLOATS:
+            wanted = self.dtype
+            if is_narrower(stored, wanted):
+                self.result.narrowed.append(name)
+        elif name in self.source.record.widened and stored == "float32" and self.format != "h5":
+            wanted = "bfloat16" if is_bfloat16_in_disguise(self.source.read_raw(name)) else stored
+        if wanted == "bfloat16" and self.format == "h5":
+            self.result.widened.append(name)
+            wanted = "float32"
+        return wanted
+
+    # What the way back could not find out by itself.
+
+    def _note(self, placed: dict[str, Place | None], targets: dict[str, str]) -> None:
+        record, given, naming = self.result.record, self.source.record, self.names.naming
+        if self.to == "tf":
+            came_with = given.prefix if naming == "tf" else self._own_prefix()
+            usual = PREFIX if self._more_than_encoder(placed) else ""
+            record.prefix = came_with if came_with not in (None, usual) else None
+        else:
+            record.names = self._names_to_note(targets) if naming == "tf" else dict(given.names)
+        if self.format != "bin":
+            record.aliases = given.aliases
+            if self.source.file.format == "bin" and self.result.dropped_aliases != self._usual_aliases():
+                record.aliases = dict(self.result.dropped_aliases)
+        if self.format == "h5":
+            before = given.widened if naming == "tf" else []
+            record.widened = sorted({targets[name] for name in (*self.result.widened, *before) if name in targets})
+
+    def _names_to_note(self, targets: dict[str, str]) -> dict[str, str]:
+        """TF names that a conversion back would not give, by full PyTorch key or foreign name."""
+        noted = {}
+        for name, target in targets.items():
+            key = self.names.keys.get(name)
+            if key is None and name not in self.source.restored:
+                noted[target] = name
+            elif key is not None and self.table[key].tf_name != name:
+                noted[key] = name
+        return noted
+
+
+@dataclass
+class Reader:
+    """Reads tensors as the target wants them and watches what passes.
+
+    Attributes:
+        source: the checkpoint.
+        not_finite: number of NaN and of infinite elements by name, where there are any.
+        overflowed: elements that became infinite in a narrower type, by name.
+    """
+
+    source: Source
+    not_finite: dict[str, tuple[int, int]] = field(default_factory=dict)
+    overflowed: dict[str, int] = field(default_factory=dict)
+
+    def supplier(self, move: Move) -> Callable[[], np.ndarray[Any, Any]]:
+        """A function that gives the tensor's elements when its turn has come."""
+
+        def read() -> np.ndarray[Any, Any]:
+            stored, wanted = move.source.dtype, move.target.dtype
+            raw = self.source.read_raw(move.source.name)
+            nan, infinite = count_not_finite(raw, stored)
+            if nan or infinite:
+                self.not_finite[move.source.name] = (nan, infinite)
+            array = cast(raw, stored, wanted)
+            if stored != wanted and is_narrower(stored, wanted):
+                lost = count_not_finite(array, wanted)[1] - infinite
+                if lost:
+                    self.overflowed[move.source.name] = lost
+            return flip_axes(array) if move.flipped else array
+
+        return read
