@@ -51,8 +51,9 @@ class Heads(NamedTuple):
 def skew(wide: Tensor, width: int) -> Tensor:
     """Shift row ``i`` of ``[..., M, M+width-1]`` left by ``M-1-i`` and keep ``width`` columns, without copying."""
     rows, columns = wide.shape[-2:]
-    flat = wide.flatten(-2)[..., rows - 1 : rows - 1 + rows * (columns - 1)]
-    return flat.unflatten(-1, (rows, columns - 1))[..., :width]  # [..., M, width]
+    step = columns - 1 if rows > 1 else columns  # a single row stays where it is
+    flat = wide.flatten(-2)[..., rows - 1 : rows - 1 + rows * step]
+    return flat.unflatten(-1, (rows, step))[..., :width]  # [..., M, width]
 
 
 def products_by_distance(states: Tensor, positions: Tensor, columns: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ class DisentangledSelfAttention(nn.Module):
     def choose(self, output_attentions: bool) -> str:
         """The implementation for this call: the one asked for, or the one that can give what was asked."""
         wanted = self.config.attn_implementation
-        if output_attentions or getattr(self.config, "talking_head", False):
+        if output_attentions or self.config.mixes_heads:
             return "eager"  # the only one that holds the probabilities
         return "sdpa" if wanted == "auto" else wanted
 
@@ -179,7 +180,7 @@ class FusedSelfAttention(DisentangledSelfAttention):
         self.in_proj = nn.Linear(config.hidden_size, 3 * self.width, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(self.width))
         self.v_bias = nn.Parameter(torch.zeros(self.width))
-        if getattr(config, "talking_head", False):
+        if config.mixes_heads:
             self.head_logits_proj = nn.Linear(self.num_heads, self.num_heads, bias=False)
             self.head_weights_proj = nn.Linear(self.num_heads, self.num_heads, bias=False)
         if config.c2p:
@@ -226,7 +227,7 @@ class SeparateSelfAttention(DisentangledSelfAttention):
         self.query_proj = nn.Linear(config.hidden_size, self.width)
         self.key_proj = nn.Linear(config.hidden_size, self.width)
         self.value_proj = nn.Linear(config.hidden_size, self.width)
-        self.shared = bool(getattr(config, "share_att_key", False))
+        self.shared = config.shares_projections
         if config.c2p and not self.shared:
             self.pos_key_proj = nn.Linear(config.hidden_size, self.width)
         if config.p2c and not self.shared:

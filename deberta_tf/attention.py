@@ -52,8 +52,9 @@ class Heads(NamedTuple):
 def skew(wide: tf.Tensor, width: int) -> tf.Tensor:
     """Shift row ``i`` of ``[..., M, M+width-1]`` left by ``M-1-i`` and keep ``width`` columns."""
     *batch, rows, columns = shape_of(wide)
-    flat = tf.reshape(wide, [*batch, rows * columns])[..., rows - 1 : rows - 1 + rows * (columns - 1)]
-    return tf.reshape(flat, [*batch, rows, columns - 1])[..., :width]  # [..., M, width]
+    step = columns - (int(rows > 1) if isinstance(rows, int) else tf.cast(rows > 1, tf.int32))  # a single row stays
+    flat = tf.reshape(wide, [*batch, rows * columns])[..., rows - 1 : rows - 1 + rows * step]
+    return tf.reshape(flat, [*batch, rows, step])[..., :width]  # [..., M, width]
 
 
 def products_by_distance(states: tf.Tensor, positions: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
@@ -193,7 +194,7 @@ class FusedSelfAttention(DisentangledSelfAttention):
             self.in_proj = linear(hidden, 3 * self.width, deviation, name="in_proj", bias=False)
             self.q_bias = self.add_weight("q_bias", (self.width,), initializer="zeros")
             self.v_bias = self.add_weight("v_bias", (self.width,), initializer="zeros")
-            if getattr(config, "talking_head", False):
+            if config.mixes_heads:
                 heads = self.num_heads
                 self.head_logits_proj = linear(heads, heads, deviation, name="head_logits_proj", bias=False)
                 self.head_weights_proj = linear(heads, heads, deviation, name="head_weights_proj", bias=False)
@@ -240,7 +241,7 @@ class SeparateSelfAttention(DisentangledSelfAttention):
     def __init__(self, config: BaseConfig, layer: int, name: str = "self") -> None:
         super().__init__(config, layer, name=name)
         hidden, deviation = config.hidden_size, config.initializer_range
-        self.shared = bool(getattr(config, "share_att_key", False))
+        self.shared = config.shares_projections
         with tf.name_scope(name):
             self.query_proj = linear(hidden, self.width, deviation, name="query_proj")
             self.key_proj = linear(hidden, self.width, deviation, name="key_proj")
