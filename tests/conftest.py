@@ -48,7 +48,7 @@ def pytest_make_collect_report() -> Any:
 def _seeds() -> None:
     """Every test starts from the same random state, whatever ran before it."""
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - code under test may use the old generator
+    np.random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
     if "tensorflow" in sys.modules:

@@ -20,7 +20,10 @@ SWITCHES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "both untidy": (ALL, {"pos_att_type": " P2C | C2P "}),
     "terms without relative attention": (ALL, {"relative_attention": False}),
     "absolute positions": (ALL, {"position_biased_input": True, "max_position_embeddings": 24}),
-    "only absolute positions": (ALL, {"position_biased_input": True, "relative_attention": False, "pos_att_type": None}),
+    "only absolute positions": (
+        ALL,
+        {"position_biased_input": True, "relative_attention": False, "pos_att_type": None},
+    ),
     "embedding_size": (ALL, {"embedding_size": 10}),
     "embedding_size, all tables": (ALL, {"embedding_size": 10, "position_biased_input": True, "type_vocab_size": 3}),
     "type_vocab_size": (ALL, {"type_vocab_size": 3}),
