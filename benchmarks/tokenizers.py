@@ -161,7 +161,8 @@ def report(data: Path, text: Path, rounds: int, threads: int) -> list[str]:
                     print(rows[-1], file=sys.stderr)
     head = [
         f"Text: {text.name}, {len(corpora['documents'])} documents, {len(corpora['lines'])} lines; "
-        f"{threads} thread(s), median of {rounds} rounds. Speed is relative to {PEER} in the same rounds; `ours cold` to the same, cold.",
+        f"{threads} thread(s), median of {rounds} rounds. Speed is relative to {PEER} in the same rounds; that of "
+        "`ours cold` to the same, cold.",
         "",
         "| family | task | texts | tokenizer | million tokens/s | speed |",
         "|---|---|---|---|---|---|",

@@ -113,7 +113,7 @@ def add_special_parts(backend: Any, vocabulary: Vocabulary, *, faulty_unk: bool 
     Args:
         backend: the pipeline.
         vocabulary: the tokenizer whose added tokens it gets.
-        faulty_unk: match [UNK] in normalised text, as transformers 4 does.
+        faulty_unk: match [UNK] and added tokens in normalised text, as transformers 4 does.
 
     Raises:
         ValueError: the ids of the added tokens leave gaps, which the library cannot hold.
@@ -121,9 +121,11 @@ def add_special_parts(backend: Any, vocabulary: Vocabulary, *, faulty_unk: bool 
     from tokenizers import AddedToken, processors
 
     for token_id, token in vocabulary.added_tokens_decoder.items():
-        flags = {**token.to_dict(), "normalized": token.normalized and not token.special}
-        if token.content == vocabulary.unk_token:
-            flags["normalized"] = faulty_unk
+        # matched in the text as given, but where it is lower-cased first
+        cased = getattr(vocabulary, "do_lower_case", False) and token.normalized and not token.special
+        flags = {**token.to_dict(), "normalized": bool(cased)}
+        if faulty_unk:
+            flags["normalized"] = token.normalized or token.content == vocabulary.unk_token
         add = backend.add_special_tokens if token.special else backend.add_tokens
         add([AddedToken(flags.pop("content"), **flags)])
         if backend.token_to_id(token.content) != token_id:

@@ -109,7 +109,11 @@ class ByteBpe:
         aligned = list(map(self._aligned.__getitem__, found))
         begins = accumulate(map(len, found), initial=0)
         ids = [token_id for word in aligned for token_id in word[0]]
-        spans = [(begin + start, begin + end) for begin, word in zip(begins, aligned, strict=False) for start, end in word[kind]]
+        spans = [
+            (begin + start, begin + end)
+            for begin, word in zip(begins, aligned, strict=False)
+            for start, end in word[kind]
+        ]
         numbers = [number for number, word in enumerate(aligned) for _ in word[0]] if words else []
         return Pieces(ids, spans, numbers)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from .files import read_json
 from .spm_proto import BYTE, CONTROL, NORMAL, UNKNOWN, SpmModel, read_rules, write_model
 
 Pair = tuple[str, str]
+MOST_SCORE = 3e38
 NO_CHARSMAP = (
     "{name} carries no character map: a newer release (5 or later) of transformers wrote it and replaced the map by "
     "rules of its own. SentencePiece's map nmt_nfkc, which the published models were trained with, is used in its "
     "place, so the ids are those of pre-training. What that release tokenizes otherwise: the ellipsis, fractions, "
     "circled and full-width characters, ligatures, the trade mark sign, no-break and zero-width spaces, control "
-    "characters, and every character that is no piece (byte pieces here, [UNK] there). If the model was fine-tuned with that release, load "
-    "with legacy_ids=True to get its ids."
+    "characters, and every character that is no piece (byte pieces here, [UNK] there). If the model was fine-tuned "
+    "with that release, load with legacy_ids=True to get its ids."
 )
 
 
@@ -51,7 +51,9 @@ def read_tokenizer_json(path: Any, kind: type[Kind]) -> Kind:
         raise ValueError(f"{path} holds no 'model', so it is no tokenizer.json; fetch or copy it again")
     try:
         return kind.of(content, str(path))
-    except (TypeError, KeyError, IndexError, OverflowError, AttributeError, binascii.Error) as error:
+    except (TypeError, KeyError, IndexError, OverflowError, AttributeError, ValueError) as error:
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
         raise ValueError(
             f"{path} is damaged or of another kind ({type(error).__name__}: {error}); fetch or copy it again"
         ) from None
@@ -133,6 +135,8 @@ class UnigramJson:
         """
         model = _model(content, name, "Unigram")
         pieces = [(str(piece), float(score)) for piece, score in model["vocab"]]
+        if not all(abs(score) < MOST_SCORE for _, score in pieces):
+            raise ValueError(f"{name}: a score is no number of single precision; fetch or copy the file again")
         unk_id = model.get("unk_id")
         if not isinstance(unk_id, int) or not 0 <= unk_id < len(pieces):
             raise ValueError(f"{name}: unk_id is {unk_id!r}, expected the id of one of the {len(pieces)} pieces")

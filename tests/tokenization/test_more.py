@@ -1,0 +1,102 @@
+"""Threads, training, comparison."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tokenization import DebertaV2TokenizerFast, compare_tokenizers, train_from_iterator
+from tokenization.compare import main
+
+from .conftest import SENTENCES
+
+ARGUMENTS = [
+    {"max_length": 8, "truncation": True},
+    {"padding": "max_length", "max_length": 40, "truncation": True},
+    {"padding": True, "padding_side": "left"},
+    {"max_length": 9, "truncation": True, "stride": 2, "return_overflowing_tokens": True},
+    {"return_offsets_mapping": True},
+    {"add_prefix_space": True},
+    {"split_special_tokens": True, "return_offsets_mapping": True, "trim_offsets": False},
+    {"add_special_tokens": False, "num_threads": 2},
+]
+
+
+def test_threads_share_a_tokenizer(build, kind):
+    tokenizer = build(kind)
+    texts = [*SENTENCES, "a [MASK] b"]
+    expected = [dict(build(kind)(texts, **arguments)) for arguments in ARGUMENTS]
+
+    def work(number):
+        out = tokenizer(texts, **ARGUMENTS[number])
+        out.word_ids(0)
+        return number, dict(out)
+
+    with ThreadPoolExecutor(8) as pool:
+        for number, found in pool.map(work, [i for _ in range(40) for i in range(len(ARGUMENTS))]):
+            assert found == expected[number]
+
+
+@pytest.mark.parametrize("family", ["v1", "v2"])
+def test_trained_vocabularies_have_the_published_special_ids(family):
+    tokenizer = train_from_iterator(iter(SENTENCES * 2), 500, family=family)
+    special = [tokenizer.convert_tokens_to_ids(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")]
+    assert special == [0, 1, 2, 3, len(tokenizer) - 1]
+    assert len(tokenizer) <= 500
+    assert tokenizer.is_fast
+    for text in SENTENCES:
+        assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True).split() == text.split()
+    small = train_from_iterator(SENTENCES * 2, 400, family=family)
+    assert len(small("The quick brown fox")["input_ids"]) >= len(tokenizer("The quick brown fox")["input_ids"])
+
+
+def test_training_without_byte_pieces(v2_model_without_bytes):
+    tokenizer = DebertaV2TokenizerFast(v2_model_without_bytes)
+    assert tokenizer("🫠猫", add_special_tokens=False)["input_ids"][-1] == tokenizer.unk_token_id
+    assert tokenizer.tokenize("🫠猫")[-1] == "🫠猫"
+
+
+def test_errors_of_training():
+    with pytest.raises(ValueError, match="family='v3'"):
+        train_from_iterator(SENTENCES, 500, family="v3")
+    with pytest.raises(ValueError, match="at least 261"):
+        train_from_iterator(SENTENCES, 100)
+    with pytest.raises(TypeError, match="single string"):
+        train_from_iterator("text", 500)
+    for family in ("v1", "v2"):
+        with pytest.raises(ValueError, match="no text"):
+            train_from_iterator(iter([]), 500, family=family)
+        with pytest.raises(TypeError, match="text 1 is 3"):
+            train_from_iterator(["a", 3], 500, family=family)
+
+
+def test_comparison(build, tmp_path, capsys):
+    exact = build("v2 slow")
+    exact.save_pretrained(tmp_path / "exact")
+    legacy = DebertaV2TokenizerFast.from_pretrained(tmp_path / "exact", legacy_ids=True)
+    texts = ["The lazy dog", "dog 🫠 fox"] * 2
+    result = compare_tokenizers(exact, legacy, iter(texts))
+    assert (result.texts, result.rate) == (4, 0.5)
+    first = result.differences[0]
+    prefix = len(exact.tokenize("dog")) + 1
+    assert (first.number, first.text, first.position) == (1, "dog 🫠 fox", prefix)
+    assert first.first[0] == "<0xF0>"
+    assert first.second[0] == "[UNK]"
+    assert compare_tokenizers(exact, exact, texts).rate == 0
+    assert compare_tokenizers(exact, exact, []).rate == 0
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(texts), encoding="utf-8")
+    folder = str(tmp_path / "exact")
+    assert main([folder, folder, str(file)]) == 0
+    assert main([folder, f"legacy:{folder}", str(file)]) == 1
+    out = capsys.readouterr().out
+    assert "0 of 4 texts differ" in out
+    assert "2 of 4 texts differ (50.00%)" in out
+    assert "<0xF0>" in out
+
+
+def test_time_grows_with_the_length_only(tokenizer):
+    # work, not time, is compared: the engine looks at each pair of a word a bounded number of times
+    word = "thequickbrownfox" * 4000
+    assert tokenizer.decode(tokenizer(word, add_special_tokens=False)["input_ids"]) == word
