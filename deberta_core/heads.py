@@ -111,7 +111,7 @@ HEADS: dict[str, Head] = {
     head.name: head
     for head in (
         Head("Model", outputs.BaseModelOutput, lambda c: (), ("deberta",), ()),
-        Head("ForMaskedLM", outputs.MaskedLMOutput, mlm_rows, ("deberta", "cls")),
+        Head("ForMaskedLM", outputs.MaskedLMOutput, mlm_rows, ()),
         Head(
             "ForSequenceClassification", outputs.SequenceClassifierOutput, lambda c: (POOLER, CLASSIFIER),
             ("deberta", "pooler", "cls_dropout", "classifier"),
