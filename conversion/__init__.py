@@ -1,6 +1,7 @@
 """Converting, inspecting and verifying checkpoints; importing this, and converting, needs neither framework."""
 
 from conversion.converting import ConversionReport, convert
+from conversion.inspection import Inspection, inspect
 from conversion.verification import Verification, verify
 
-__all__ = ["ConversionReport", "Verification", "convert", "verify"]
+__all__ = ["ConversionReport", "Inspection", "Verification", "convert", "inspect", "verify"]

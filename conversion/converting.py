@@ -52,7 +52,7 @@ class ConversionReport:
         restored: tensors taken up from the source's side file.
         aliases_dropped: second names of tied weights, which the target's format leaves out.
         aliases_added: second names of tied weights, which PyTorch's .bin files have.
-        not_tensors: entries that are no tensors and stay behind, with their kind.
+        not_weights: entries that are no weights of the model and stay behind, with their kind.
         widened: bfloat16 tensors, stored as float32 because h5 has no bfloat16.
         narrowed: tensors that lost precision through ``dtype``.
         not_finite: number of NaN and of infinite elements by tensor.
@@ -80,7 +80,7 @@ class ConversionReport:
     restored: list[str] = field(default_factory=list)
     aliases_dropped: dict[str, str] = field(default_factory=dict)
     aliases_added: dict[str, str] = field(default_factory=dict)
-    not_tensors: dict[str, str] = field(default_factory=dict)
+    not_weights: dict[str, str] = field(default_factory=dict)
     widened: list[str] = field(default_factory=list)
     narrowed: list[str] = field(default_factory=list)
     not_finite: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class ConversionReport:
             ("names brought up to date", [f"{old} -> {new}" for old, new in self.renamed.items()]),
             ("second names left out", [f"{alias} = {first}" for alias, first in self.aliases_dropped.items()]),
             ("second names added", [f"{alias} = {first}" for alias, first in self.aliases_added.items()]),
-            ("no tensors, left out", [f"{name} ({kind})" for name, kind in self.not_tensors.items()]),
+            ("no weights, left out", [f"{name} ({kind})" for name, kind in self.not_weights.items()]),
             ("bfloat16 widened to float32", self.widened),
             ("rounded", self.narrowed),
             ("NOT FINITE", [f"{n}: {nan} NaN, {inf} infinite" for n, (nan, inf) in self.not_finite.items()]),
@@ -216,7 +216,7 @@ def _describe(source: Source, plan: Plan, target: str, to: str, format: str) -> 
         renamed=dict(source.names.renamed), aside=[move.target.name for move in plan.aside],
         restored=list(source.restored), aliases_dropped=plan.dropped_aliases,
         aliases_added={a: f for a, f in plan.aliases.items() if a not in source.file.aliases},
-        not_tensors=dict(source.file.skipped), widened=plan.widened, narrowed=plan.narrowed,
+        not_weights=dict(source.file.skipped), widened=plan.widened, narrowed=plan.narrowed,
         notes=[*source.file.notes, *([] if source.config_file else ["no config.json: sizes are read off the shapes"])],
     )  # fmt: skip
 

@@ -75,10 +75,11 @@ def read_names(names: Iterable[str], naming: str) -> Names | None:
         if key in known and (key not in by_key or name in (key, known[key].tf_name)):
             by_key[key] = name
     keys = {name: key for key, name in by_key.items()}
-    renamed = {name: keys[name] for name in names if naming == "pt" and name in keys and _OLD.search(name)}
+    today = {name: key if naming == "pt" else known[key].tf_name for name, key in keys.items()}
+    old = [name for name in names if name in keys and (_OLD.search(name) if naming == "pt" else name != today[name])]
     return Names(
         naming, family, layers, {name: keys[name] for name in names if name in keys},
-        tuple(name for name in names if name not in keys), renamed,
+        tuple(name for name in names if name not in keys), {name: today[name] for name in old},
         naming == "tf" or any(name.removeprefix("module.").startswith((PREFIX, "bert.")) for name in names),
     )  # fmt: skip
 
@@ -186,6 +187,8 @@ def place_foreign(name: str, names: Names, target: str, returning: Mapping[str, 
         target: naming of the file it goes to.
         returning: TF name by PyTorch name of tensors that came from a TF file.
     """
+    if names.naming == "tf" and "/" not in name:  # no variable of a layer, such as the state of Keras's dropout
+        return None
     if names.naming == target:
         return Place(name)
     if target == "pt":

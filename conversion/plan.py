@@ -119,7 +119,7 @@ class _Planner:
 
     def _bring_up_to_date(self, alias: str, prefix: str) -> str:
         key = self.names.keys.get(alias)
-        return place_known(key, self.table[key], "pt", "pt", prefix).name if key else alias
+        return self._place_known(key, prefix).name if key else alias
 
     # Places.
 
@@ -141,7 +141,7 @@ class _Planner:
         """Where each tensor goes, in the order of the model, None for the side file."""
         order = {key: number for number, key in enumerate(self.table)}
         known = sorted(self.names.keys.items(), key=lambda pair: order[pair[1]])
-        placed: dict[str, Place | None] = {n: self._place_known(n, key, prefix) for n, key in known if n not in skip}
+        placed: dict[str, Place | None] = {n: self._place_known(key, prefix) for n, key in known if n not in skip}
         taken = {place.name for place in placed.values() if place}
         for name in (*self.names.foreign, *self.source.restored):
             if name in skip:
@@ -151,12 +151,8 @@ class _Planner:
             taken.add(place.name if place else "")
         return placed
 
-    def _place_known(self, name: str, key: str, prefix: str) -> Place:
-        if self.names.naming == self.to == "tf":
-            return Place(name)
-        place = place_known(key, self.table[key], self.names.naming, self.to, prefix)
-        before = self.source.record.names.get(key) if self.to == "tf" else None
-        return place if before is None else Place(before, place.flipped)
+    def _place_known(self, key: str, prefix: str) -> Place:
+        return place_known(key, self.table[key], self.names.naming, self.to, prefix)
 
     def _place_foreign(self, name: str) -> Place | None:
         if name in self.source.restored:
@@ -204,15 +200,8 @@ class _Planner:
             record.widened = sorted({targets[name] for name in (*self.result.widened, *before) if name in targets})
 
     def _names_to_note(self, targets: dict[str, str]) -> dict[str, str]:
-        """TF names that a conversion back would not give, by full PyTorch key or foreign name."""
-        noted = {}
-        for name, target in targets.items():
-            key = self.names.keys.get(name)
-            if key is None and name not in self.source.restored:
-                noted[target] = name
-            elif key is not None and self.table[key].tf_name != name:
-                noted[key] = name
-        return noted
+        """TF names of foreign tensors, which cannot be told from their PyTorch names."""
+        return {targets[name]: name for name in self.names.foreign if name in targets}
 
 
 @dataclass

@@ -67,6 +67,11 @@ class Source:
         return {} if self.side is None else self.side.tensors
 
     @property
+    def architectures(self) -> list[str]:
+        """Class names in the config."""
+        return [str(name) for name in _architectures(self.config_values)]
+
+    @property
     def shapes(self) -> dict[str, Shape]:
         """PyTorch shape by published key."""
         return shapes_by_key(self.names, self.file.tensors)
@@ -105,10 +110,10 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
     """
     path = Path(path)
     config_file = find_config(path)
-    file = open_tensors(path, config_file, isolate_h5=isolate_h5)
+    file = open_tensors(path, isolate_h5=isolate_h5)
     side: TensorFile | None = None
     try:
-        side, record = open_side_file(file.paths[0].parent) if path.is_dir() else (None, Record())
+        side, record = open_side_file(file.paths[0].parent)
         names = read_names(file.tensors, file.naming)
         if names is None:
             raise _not_deberta(file)
