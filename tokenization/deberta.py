@@ -66,9 +66,8 @@ class DebertaTokenizer(PretrainedTokenizer):
         **common: Any,
     ) -> None:
         source = BpeSource.read(vocab_file, merges_file, tokenizer_file)
-        unknown = source.vocab.get(getattr(unk_token, "content", unk_token))
         self._tokens = source.tokens()
-        self._engine = ByteBpe(source.vocab, source.merges, len(source.vocab) if unknown is None else unknown)
+        self._engine = ByteBpe(source.vocab, source.merges, 0)
         self.errors, self.add_prefix_space, self.add_bos_token = errors, bool(add_prefix_space), bool(add_bos_token)
         common.setdefault("added_tokens_decoder", source.added_tokens)
         specials = {

@@ -159,8 +159,8 @@ def test_pad(tokenizer):
     assert only_ids["attention_mask"] == [[0, 1, 1], [0, 0, 1]]
     kept = tokenizer.pad({"input_ids": [[5, 6], [7]], "attention_mask": [[0, 1], [1]]})
     assert kept["attention_mask"] == [[0, 1], [1, 0]]
-    assert isinstance(tokenizer.pad([{"input_ids": torch.tensor([5, 6])}, {"input_ids": torch.tensor([7])}])["input_ids"],
-                      torch.Tensor)  # fmt: skip
+    tensors = [{"input_ids": torch.tensor([5, 6])}, {"input_ids": torch.tensor([7])}]
+    assert isinstance(tokenizer.pad(tensors)["input_ids"], torch.Tensor)
     assert isinstance(tokenizer.pad({"input_ids": [np.array([5]), np.array([6, 7])]})["input_ids"], np.ndarray)
     assert tokenizer.pad({"input_ids": [5, 6]}, padding="max_length", max_length=3)["input_ids"] == [5, 6, 0]
     assert tokenizer.pad({"input_ids": []})["input_ids"] == []
