@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -106,15 +106,20 @@ class AddedVocabulary:
                 floor = len(text) - len(text[end:].lstrip())
             yield Match(begin, end, floor, token_id)
 
-    def may_occur(self, texts: Iterable[str], *, which: str = "all") -> bool:
-        """Whether any text holds a first character of an added token; cheap, and never wrongly false."""
+    def marked(self, texts: Sequence[str], *, which: str = "all") -> set[int]:
+        """Numbers of the texts that hold an added token.
+
+        Args:
+            texts: the texts.
+            which: as in ``find``.
+        """
         searcher = self._searcher(which)
         if searcher is None:
-            return False
-        if len(searcher[0]) == 1:
-            char = searcher[0]
-            return any(char in text for text in texts)
-        return any(searcher[1].search(text) for text in texts)
+            return set()
+        firsts, pattern = searcher
+        if len(firsts) == 1:  # a search for one character costs next to nothing
+            return {number for number, text in enumerate(texts) if firsts in text and pattern.search(text)}
+        return {number for number, text in enumerate(texts) if pattern.search(text)}
 
     def _searcher(self, which: str) -> tuple[str, re.Pattern[str]] | None:
         if which not in self._searchers:

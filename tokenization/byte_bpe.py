@@ -10,10 +10,12 @@ from typing import Any
 import regex
 
 from .engine import Pieces, Span, surrogate_error, trim_spans
+from .whole_tokens import WholeTokens
 
-# Contractions, then letters, numbers or other characters with one space before them, then white space.
+# Letters, numbers or other characters with one space before them, contractions, white space. The order of the
+# alternatives differs from GPT-2's where no character can begin both, so that the most frequent come first.
 # Source: Radford et al. 2019 (GPT-2), encoder.py.
-WORD = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+WORD = regex.compile(r" ?\p{L}++|'(?:s|t|re|ve|m|ll|d)| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s+")
 
 # Above this many bytes the pairs of a word are kept in a queue by rank: a search for the best pair in each round
 # would take time quadratic in the length.
@@ -77,6 +79,7 @@ class ByteBpe:
             )
         self.vocab, self.merges, self.unk_id = vocab, merges, unk_id
         self.ranks = {pair: rank for rank, pair in reversed(list(enumerate(merges)))}
+        self._whole = WholeTokens(merges, self.ranks)
         self._ids = _Cache(self._make_ids)
         self._aligned = _Cache(self._make_aligned)
 
@@ -119,14 +122,19 @@ class ByteBpe:
 
     def tokenize(self, text: str) -> list[str]:
         """Tokens as strings of byte characters."""
-        return [token for word in WORD.findall(text) for token in self.merge(_byte_symbols(word))]
+        return [token for word in WORD.findall(text) for token in self.split(word)]
+
+    def split(self, word: str) -> list[str]:
+        """The tokens of a word, in byte characters."""
+        token = word.encode().decode("latin-1").translate(TRANSLATION)
+        return [token] if self._whole.has(token) else self.merge(list(token))
 
     def _make_ids(self, word: str) -> tuple[int, ...]:
         vocab, unk_id = self.vocab, self.unk_id
-        return tuple([vocab.get(token, unk_id) for token in self.merge(_byte_symbols(word))])
+        return tuple([vocab.get(token, unk_id) for token in self.split(word)])
 
     def _make_aligned(self, word: str) -> tuple[tuple[int, ...], list[Span], list[Span]]:
-        tokens = self.merge(_byte_symbols(word))
+        tokens = self.split(word)
         ids = tuple([self.vocab.get(token, self.unk_id) for token in tokens])
         owner = [i for i, char in enumerate(word) for _ in char.encode()]  # character that owns each byte
         ends = list(accumulate(map(len, tokens), initial=0))
@@ -158,10 +166,6 @@ class ByteBpe:
                 if i < len(ranks):
                     ranks[i] = rank_of((symbols[i], symbols[i + 1]), none)
         return symbols
-
-
-def _byte_symbols(word: str) -> list[str]:
-    return list(word.encode().decode("latin-1").translate(TRANSLATION))
 
 
 def _merge_long(symbols: list[str], ranks: dict[Pair, int], merges: Sequence[Pair]) -> list[str]:

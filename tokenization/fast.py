@@ -70,8 +70,8 @@ class FastTokenizer(PretrainedTokenizer):
             self._legacy_engines = BackendEngine(plain), BackendEngine(split)
         return self._legacy_engines[0 if options.specials else 1]
 
-    def _is_plain(self, texts: Sequence[str], options: TextOptions) -> bool:
-        return self.legacy_ids or super()._is_plain(texts, options)
+    def _to_cut(self, texts: Sequence[str], options: TextOptions) -> set[int]:
+        return set() if self.legacy_ids else super()._to_cut(texts, options)
 
     def _cut(self, text: str, options: TextOptions) -> tuple[list[Part], list[Span] | None]:
         if self.legacy_ids:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from .arguments import TextOptions
 from .engine import Engine, Pieces, Span
 from .inputs import Samples
 from .vocabulary import Vocabulary
+
+T = TypeVar("T")
 
 
 class Part(NamedTuple):
@@ -40,33 +42,47 @@ class TextTokenizer(Vocabulary):
         """The stretches of a text that the engine gets one by one, with their places."""
         return [(begin, text)] if text else []
 
-    def _is_plain(self, texts: Sequence[str], options: TextOptions) -> bool:
-        return not self._needs_preparation(options) and not self._added.may_occur(texts, which=options.which)
+    def _to_cut(self, texts: Sequence[str], options: TextOptions) -> set[int]:
+        """Numbers of the texts that do not go to the engine as they are."""
+        if self._needs_preparation(options):
+            return set(range(len(texts)))
+        return self._added.marked(texts, which=options.which)
 
     def _ids(self, texts: list[str], options: TextOptions) -> list[list[int]]:
         engine, threads = self._engine_for(options), options.num_threads
-        if self._is_plain(texts, options):
-            return engine.encode(texts, num_threads=threads)
-        cut = [self._cut(text, options)[0] for text in texts]
-        encoded = iter(engine.encode([part.text for parts in cut for part in parts if part.text], num_threads=threads))
-        return [[i for part in parts for i in (next(encoded) if part.text else (part.added,))] for parts in cut]
+
+        def encode(stretches: list[str]) -> list[list[int]]:
+            return engine.encode(stretches, num_threads=threads)
+
+        def cut(chosen: list[str]) -> list[list[int]]:
+            parts_of = [self._cut(text, options)[0] for text in chosen]
+            encoded = iter(encode([part.text for parts in parts_of for part in parts if part.text]))
+            return [
+                [i for part in parts for i in (next(encoded) if part.text else (part.added,))] for parts in parts_of
+            ]
+
+        return _sorted_out(texts, self._to_cut(texts, options), encode, cut)
 
     def _pieces(self, texts: list[str], options: TextOptions, *, words: bool) -> list[Pieces]:
         engine, threads = self._engine_for(options), options.num_threads
-        if self._is_plain(texts, options):
-            return engine.encode_spans(texts, trim=options.trim, words=words, num_threads=threads)
-        cut = [self._cut(text, options) for text in texts]
-        stretches = [part.text for parts, _ in cut for part in parts if part.text]
-        encoded = iter(engine.encode_spans(stretches, trim=options.trim, words=words, num_threads=threads))
-        joined = []
-        for parts, origin in cut:
-            whole = Pieces([], [], [])
-            for part in parts:
-                _append(whole, next(encoded) if part.text else self._added_piece(part, options.trim), part.begin)
-            if origin is not None:
-                whole.spans = [_original(span, origin) for span in whole.spans]
-            joined.append(whole)
-        return joined
+
+        def encode(stretches: list[str]) -> list[Pieces]:
+            return engine.encode_spans(stretches, trim=options.trim, words=words, num_threads=threads)
+
+        def cut(chosen: list[str]) -> list[Pieces]:
+            parts_of = [self._cut(text, options) for text in chosen]
+            encoded = iter(encode([part.text for parts, _ in parts_of for part in parts if part.text]))
+            return [self._joined(parts, origin, encoded, options.trim) for parts, origin in parts_of]
+
+        return _sorted_out(texts, self._to_cut(texts, options), encode, cut)
+
+    def _joined(self, parts: list[Part], origin: list[Span] | None, encoded: Iterator[Pieces], trim: bool) -> Pieces:
+        whole = Pieces([], [], [])
+        for part in parts:
+            _append(whole, next(encoded) if part.text else self._added_piece(part, trim), part.begin)
+        if origin is not None:
+            whole.spans = [_original(span, origin) for span in whole.spans]
+        return whole
 
     def _added_piece(self, part: Part, trim: bool) -> Pieces:
         length = part.end - part.begin
@@ -95,6 +111,17 @@ class TextTokenizer(Vocabulary):
         self, samples: Samples, options: TextOptions, *, words: bool
     ) -> tuple[list[Pieces], list[Pieces | None] | None]:
         return samples.unflatten(self._pieces(samples.flat(), options, words=words), _joined_words)
+
+
+def _sorted_out(
+    texts: list[str], chosen: set[int], encode: Callable[[list[str]], list[T]], cut: Callable[[list[str]], list[T]]
+) -> list[T]:
+    """One function's results for most texts and another's for the chosen ones, in the order of the texts."""
+    if not chosen:
+        return encode(texts)
+    rest = iter(encode([text for number, text in enumerate(texts) if number not in chosen]))
+    special = iter(cut([text for number, text in enumerate(texts) if number in chosen]))
+    return [next(special) if number in chosen else next(rest) for number in range(len(texts))]
 
 
 def _joined_words(words: list[Pieces]) -> Pieces:

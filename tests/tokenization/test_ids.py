@@ -99,6 +99,27 @@ def test_merges_in_any_order_of_ranks(symbols, merges):
     assert engine.merge(list(symbols)) == naive_merge(list(symbols), merges)
 
 
+@given(text=st.text("ab", min_size=1, max_size=14), order=st.permutations(range(24)))
+def test_whole_tokens_are_what_the_merges_make(text, order):
+    merges = []
+    for number in order:  # grows tokens from those there are, in a chance order
+        tokens = ["a", "b", *(first + second for first, second in merges)]
+        pair = tokens[number % len(tokens)], tokens[(number // 3) % len(tokens)]
+        if pair[0] + pair[1] not in tokens and len(merges) < 8:
+            merges.append(pair)
+    engine = ByteBpe({"a": 0, "b": 1} | {x + y: i for i, (x, y) in enumerate(merges, 2)}, merges, 0)
+    assert engine._whole.usable
+    for token in {text, *(first + second for first, second in merges)}:
+        expected = naive_merge(list(token), merges)
+        assert engine.split(token) == expected
+        assert engine._whole.has(token) == (len(token) > 1 and expected == [token])
+
+
+def test_nearly_all_trained_tokens_are_whole(all_tokenizers):
+    engine = all_tokenizers["v1 slow"]._engine
+    assert all(engine._whole.has(first + second) for first, second in engine.merges)
+
+
 def test_long_word_equals_its_definition(all_tokenizers):
     tokenizer = all_tokenizers["v1 slow"]
     word = "".join(random.Random(1).choices("thequickbrown", k=1500))
