@@ -145,12 +145,12 @@ class Target:
         made = self._make_parents()
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
         try:
-            self._check_space(needed)
             try:
                 temporary.mkdir()
             except OSError as error:
                 text = f"the target cannot be written ({error.strerror})"
                 raise OSError(error.errno, text, os.fspath(self.shown)) from None
+            self._check_space(needed)
             yield temporary
             self._keep_others(temporary)
             self._swap(temporary)

@@ -108,7 +108,8 @@ def checkpoint_prefix(path: Path) -> Path | None:
         return path
     indexes = sorted(path.glob("*.index")) if path.is_dir() else []
     if len(indexes) > 1 and (path / "checkpoint").is_file():  # Keras writes there which is the latest
-        latest = re.search(r'^model_checkpoint_path: "([^"/]+)"', (path / "checkpoint").read_text("utf-8"), re.MULTILINE)
+        text = (path / "checkpoint").read_text("utf-8")
+        latest = re.search(r'^model_checkpoint_path: "([^"/]+)"', text, re.MULTILINE)
         indexes = [index for index in indexes if latest and index.name == f"{latest[1]}.index"]
     return indexes[0].with_suffix("") if len(indexes) == 1 else None
 
