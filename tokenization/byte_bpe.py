@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
@@ -16,6 +17,12 @@ from .whole_tokens import WholeTokens
 # alternatives differs from GPT-2's where no character can begin both, so that the most frequent come first.
 # Source: Radford et al. 2019 (GPT-2), encoder.py.
 WORD = regex.compile(r" ?\p{L}++|'(?:s|t|re|ve|m|ll|d)| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s+")
+
+# The same for ASCII, for which the standard library's module is faster. It takes the separators 1C to 1F for white
+# space, which the other does not, hence the classes.
+ASCII_WORD = re.compile(
+    r" ?[A-Za-z]+|'(?:s|t|re|ve|m|ll|d)| ?[0-9]+| ?[^\t-\r A-Za-z0-9]+|[\t-\r ]+(?![^\t-\r ])|[\t-\r ]+"
+)
 
 # Above this many bytes the pairs of a word are kept in a queue by rank: a search for the best pair in each round
 # would take time quadratic in the length.
@@ -38,6 +45,11 @@ def byte_characters() -> str:
 BYTE_TO_CHAR = byte_characters()
 TRANSLATION = dict(enumerate(BYTE_TO_CHAR))
 CHAR_TO_BYTE = {char: byte for byte, char in enumerate(BYTE_TO_CHAR)}
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, which together are the text."""
+    return (ASCII_WORD if text.isascii() else WORD).findall(text)
 
 
 class _Cache(dict[str, Any]):
@@ -94,7 +106,7 @@ class ByteBpe:
 
     def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
         """Ids of each text. ``num_threads`` is without effect: the work is Python's."""
-        words_of, ids_of, flat = WORD.findall, self._ids.__getitem__, chain.from_iterable
+        ids_of, flat = self._ids.__getitem__, chain.from_iterable
         try:
             return [list(flat(map(ids_of, words_of(text)))) for text in texts]
         except UnicodeEncodeError as error:
@@ -108,7 +120,7 @@ class ByteBpe:
             raise surrogate_error(texts) or error from None
 
     def _encode_spans(self, text: str, kind: int, words: bool) -> Pieces:
-        found = WORD.findall(text)
+        found = words_of(text)
         aligned = list(map(self._aligned.__getitem__, found))
         begins = accumulate(map(len, found), initial=0)
         ids = [token_id for word in aligned for token_id in word[0]]
@@ -122,7 +134,7 @@ class ByteBpe:
 
     def tokenize(self, text: str) -> list[str]:
         """Tokens as strings of byte characters."""
-        return [token for word in WORD.findall(text) for token in self.split(word)]
+        return [token for word in words_of(text) for token in self.split(word)]
 
     def split(self, word: str) -> list[str]:
         """The tokens of a word, in byte characters."""

@@ -7,12 +7,13 @@ import random
 from itertools import pairwise
 
 import pytest
+import regex
 import sentencepiece
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tokenization
-from tokenization.byte_bpe import BYTE_TO_CHAR, WORD, ByteBpe
+from tokenization.byte_bpe import BYTE_TO_CHAR, ByteBpe, words_of
 
 from .conftest import DATA, SENTENCES, needs_data
 
@@ -28,6 +29,10 @@ TEXT = (
     .filter(lambda text: not any(0xD800 <= ord(char) <= 0xDFFF for char in text))
 )
 PLAIN = TEXT.filter(lambda text: "[" not in text)
+
+
+# the pattern as GPT-2 published it
+WORD = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 
 
 def naive_merge(symbols: list[str], merges: list[tuple[str, str]]) -> list[str]:
@@ -118,6 +123,11 @@ def test_whole_tokens_are_what_the_merges_make(text, order):
 def test_nearly_all_trained_tokens_are_whole(all_tokenizers):
     engine = all_tokenizers["v1 slow"]._engine
     assert all(engine._whole.has(first + second) for first, second in engine.merges)
+
+
+@given(text=st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_are_those_of_the_general_pattern(text):
+    assert words_of(text) == WORD.findall(text)
 
 
 def test_long_word_equals_its_definition(all_tokenizers):

@@ -36,6 +36,15 @@ def test_laws_of_spans(text, all_tokenizers):
 
 
 @given(text=PLAIN)
+def test_quick_spans_of_plain_text_are_those_of_sentencepiece(text, all_tokenizers):
+    engine = all_tokenizers["v2 slow"]._engine
+    for one in (engine, engine.with_other_prefix):
+        for trim in (True, False):
+            quick = one.encode_spans([text], trim=trim, words=True)
+            assert quick == one._aligned([text], trim, True, 1)
+
+
+@given(text=PLAIN)
 def test_v1_spans_cover_all_but_white_space(text, all_tokenizers):
     encoded = all_tokenizers["v1 slow"](text)
     covered = {i for start, end in encoded[0].offsets for i in range(start, end)}
