@@ -150,7 +150,8 @@ class BaseConfig:
         for f in dataclasses.fields(self):
             self._check_field(f, getattr(self, f.name))
         cut = {int(layer): sorted(heads) for layer, heads in self.pruned_heads.items()}
-        object.__setattr__(self, "pruned_heads", cut)
+        object.__setattr__(self, "pruned_heads", {})
+        object.__setattr__(self, "pruned_heads", check_pruning(self, cut) if cut else {})
         self._sync_labels("num_labels" if self.id2label is None else "id2label")
         self._check_together()
 
@@ -216,7 +217,37 @@ class BaseConfig:
             )
         self.position_types  # noqa: B018 - refuses unknown terms
 
-    # What a model computes with.
+    # What a model computes with. Switches of one family are off in the other.
+
+    @property
+    def mixes_heads(self) -> bool:
+        """Whether heads are mixed before and after the softmax (v1)."""
+        return False
+
+    @property
+    def shares_projections(self) -> bool:
+        """Whether positions are projected by the content's query and key projections (v2)."""
+        return False
+
+    @property
+    def normalises_relative(self) -> bool:
+        """Whether the relative table passes through a layer norm (v2)."""
+        return False
+
+    @property
+    def convolution_width(self) -> int:
+        """Tokens seen by the convolution after the first layer (v2); 0: there is none."""
+        return 0
+
+    @property
+    def convolution_groups(self) -> int:
+        """Groups of channels of the convolution (v2)."""
+        return 1
+
+    @property
+    def convolution_act(self) -> str:
+        """Activation of the convolution (v2)."""
+        return "linear"
 
     @property
     def embedding_width(self) -> int:
@@ -273,6 +304,11 @@ class BaseConfig:
     def score_terms(self) -> int:
         """The f of the score scale ``1 / sqrt(D f)``; counts listed terms even without relative attention."""
         raise NotImplementedError("use DebertaConfig or DebertaV2Config")
+
+    @property
+    def use_return_dict(self) -> bool:
+        """``return_dict`` under the name that adapters read."""
+        return self.return_dict
 
     # Files.
 
@@ -351,6 +387,11 @@ class DebertaConfig(BaseConfig):
     talking_head: bool = _spec(False, "mix the heads before and after the softmax")
 
     @property
+    def mixes_heads(self) -> bool:
+        """Whether heads are mixed before and after the softmax."""
+        return self.talking_head
+
+    @property
     def score_terms(self) -> int:
         """One more than the entries of ``pos_att_type``, whatever they are (``["none"]`` counts)."""
         return 1 + len(self.position_types)
@@ -396,7 +437,27 @@ class DebertaV2Config(BaseConfig):
         return max(self.position_buckets, 0)
 
     @property
-    def normalise_relative(self) -> bool:
+    def shares_projections(self) -> bool:
+        """Whether positions are projected by the content's query and key projections."""
+        return self.share_att_key
+
+    @property
+    def convolution_width(self) -> int:
+        """Tokens seen by the convolution after the first layer; 0: there is none."""
+        return self.conv_kernel_size
+
+    @property
+    def convolution_groups(self) -> int:
+        """Groups of channels of the convolution."""
+        return self.conv_groups
+
+    @property
+    def convolution_act(self) -> str:
+        """Activation of the convolution."""
+        return self.conv_act
+
+    @property
+    def normalises_relative(self) -> bool:
         """Whether the relative table passes through a layer norm."""
         return "layer_norm" in [part.strip() for part in self.norm_rel_ebd.lower().split("|")]
 
@@ -423,6 +484,31 @@ class AutoConfig:
     ) -> DebertaConfig | DebertaV2Config:
         """As ``from_pretrained`` of the family that the file names."""
         return AutoConfig.from_dict(read_config(path, subfolder=subfolder), **overrides)
+
+
+def check_pruning(config: BaseConfig, heads: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:
+    """All heads that are cut once ``heads`` are, by layer.
+
+    Args:
+        config: of the model, with the heads cut so far.
+        heads: numbers of heads to cut, by number of the layer, counted as in the uncut model.
+
+    Raises:
+        ValueError: for a layer or head that does not exist, a layer left without heads, or a model with talking heads.
+    """
+    if config.mixes_heads:
+        raise ValueError("talking heads mix all heads of a layer: none of them can be cut out")
+    cut = {layer: set(gone) for layer, gone in config.pruned_heads.items()}
+    for layer, gone in heads.items():
+        if not 0 <= layer < config.num_hidden_layers:
+            raise ValueError(f"layer {layer} does not exist, expected 0..{config.num_hidden_layers - 1}")
+        cut[layer] = cut.get(layer, set()) | set(gone)
+        wrong = sorted(h for h in cut[layer] if not 0 <= h < config.num_attention_heads)
+        if wrong:
+            raise ValueError(f"heads {wrong} do not exist, expected 0..{config.num_attention_heads - 1}")
+        if len(cut[layer]) == config.num_attention_heads:
+            raise ValueError(f"layer {layer} would be left without heads, expected at least one to stay")
+    return {layer: sorted(gone) for layer, gone in sorted(cut.items()) if gone}
 
 
 def read_config(path: str | os.PathLike[str], *, subfolder: str = "") -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,6 +107,25 @@ def fit_head(config: BaseConfig, head: str, file: TensorFile) -> BaseConfig:
         )
     found = mlm_head_of(config, known)
     return config if found == config.mlm_head else config.copy(mlm_head=found)
+
+
+def formats(known: Sequence[str], use_safetensors: bool | None) -> tuple[str, ...]:
+    """Formats to look for, best first: only safetensors, all but safetensors, or (``None``) all that are known."""
+    return tuple(f for f in known if use_safetensors is None or (f == "safetensors") == use_safetensors)
+
+
+def generator_paths(path: str | os.PathLike[str], subfolder: str) -> tuple[Path, Path]:
+    """Config and weights of the generator that a discriminator's folder holds.
+
+    Raises:
+        FileNotFoundError: if there is none; the text says what was looked for.
+    """
+    folder = Path(path) / subfolder
+    config, names = folder / "generator_config.json", ("model.generator.safetensors", "pytorch_model.generator.bin")
+    for name in names:
+        if (folder / name).is_file() and config.is_file():
+            return config, folder / name
+    raise FileNotFoundError(f"no generator in {folder}: looked for {config.name} and {' or '.join(names)}")
 
 
 def check_shapes(

@@ -69,7 +69,7 @@ def _v1(c: BaseConfig) -> bool:
 
 
 def _own_positions(c: BaseConfig) -> bool:
-    return not _v1(c) and not getattr(c, "share_att_key", False)
+    return not _v1(c) and not c.shares_projections
 
 
 _EMBEDDINGS = "deberta.embeddings"
@@ -86,17 +86,17 @@ BODY: tuple[Row, ...] = (
     Row(f"{_EMBEDDINGS}.LayerNorm", "norm", "H"),
     Row("deberta.encoder.rel_embeddings", "table", "R H", lambda c: c.relative_attention,
         tf="deberta/encoder", tf_leaf="rel_embeddings.weight"),
-    Row("deberta.encoder.LayerNorm", "norm", "H", lambda c: getattr(c, "normalise_relative", False)),
-    Row("deberta.encoder.conv.conv", "conv", "H G W", lambda c: getattr(c, "conv_kernel_size", 0) > 0),
-    Row("deberta.encoder.conv.LayerNorm", "norm", "H", lambda c: getattr(c, "conv_kernel_size", 0) > 0),
+    Row("deberta.encoder.LayerNorm", "norm", "H", lambda c: c.normalises_relative),
+    Row("deberta.encoder.conv.conv", "conv", "H G W", lambda c: c.convolution_width > 0),
+    Row("deberta.encoder.conv.LayerNorm", "norm", "H", lambda c: c.convolution_width > 0),
 )  # fmt: skip
 
 LAYER: tuple[Row, ...] = (
     Row(f"{_SELF}.in_proj", "matrix", "3A H", _v1),
     Row(f"{_SELF}.q_bias", "vector", "A", _v1),
     Row(f"{_SELF}.v_bias", "vector", "A", _v1),
-    Row(f"{_SELF}.head_logits_proj", "matrix", "N N", lambda c: getattr(c, "talking_head", False)),
-    Row(f"{_SELF}.head_weights_proj", "matrix", "N N", lambda c: getattr(c, "talking_head", False)),
+    Row(f"{_SELF}.head_logits_proj", "matrix", "N N", lambda c: c.mixes_heads),
+    Row(f"{_SELF}.head_weights_proj", "matrix", "N N", lambda c: c.mixes_heads),
     Row(f"{_SELF}.pos_proj", "matrix", "A H", lambda c: _v1(c) and c.c2p),
     Row(f"{_SELF}.pos_q_proj", "linear", "A H", lambda c: _v1(c) and c.p2c),
     Row(f"{_SELF}.query_proj", "linear", "A H", lambda c: not _v1(c)),
@@ -165,8 +165,8 @@ def _sizes(config: BaseConfig, layer: int | None) -> dict[str, int]:
     return {
         "V": config.vocab_size, "E": config.embedding_width, "H": config.hidden_size, "I": config.intermediate_size,
         "P": config.max_position_embeddings, "T": config.type_vocab_size, "R": 2 * config.span, "N": heads,
-        "Y": config.num_labels, "G": config.hidden_size // getattr(config, "conv_groups", 1),
-        "W": getattr(config, "conv_kernel_size", 0), "A": width, "3A": 3 * width, "1": 1, "2": 2,
+        "Y": config.num_labels, "G": config.hidden_size // config.convolution_groups,
+        "W": config.convolution_width, "A": width, "3A": 3 * width, "1": 1, "2": 2,
     }  # fmt: skip
 
 

@@ -98,11 +98,11 @@ class Convolution(nn.Module):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
-        hidden, width = config.hidden_size, config.conv_kernel_size
-        self.conv = nn.Conv1d(hidden, hidden, width, padding=width // 2, groups=config.conv_groups)
+        hidden, width = config.hidden_size, config.convolution_width
+        self.conv = nn.Conv1d(hidden, hidden, width, padding=width // 2, groups=config.convolution_groups)
         self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.activation = activation(config.conv_act)
+        self.activation = activation(config.convolution_act)
 
     def forward(
         self, hidden: Tensor, layer_output: Tensor, token_mask: Tensor | None, pair_mask: Tensor | None
@@ -149,9 +149,9 @@ class Encoder(nn.Module):
         self.layer = nn.ModuleList([Layer(config, i) for i in range(config.num_hidden_layers)])
         if config.relative_attention:
             self.rel_embeddings = nn.Embedding(2 * config.span, config.hidden_size)
-        if getattr(config, "normalise_relative", False):
+        if config.normalises_relative:
             self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        if getattr(config, "conv_kernel_size", 0) > 0:
+        if config.convolution_width > 0:
             self.conv = Convolution(config)
         self.config = config
         self.distance_rows = np.array(distance_rows(config))  # not a buffer: survives a model built without memory
@@ -203,7 +203,8 @@ class Encoder(nn.Module):
             ``[B, N, L, L]``, or ``None``.
         """
         relative = self.relative(hidden.shape[1], hidden.shape[1], hidden.device)
-        states, attentions = [hidden], list[Any]()
+        states: list[Tensor] = [hidden]
+        attentions: list[Any] = []
         for i, layer in enumerate(self.layer):
             output, probs = self.run_layer(layer, hidden, mask, relative, None, output_attentions)
             if i == 0 and hasattr(self, "conv"):

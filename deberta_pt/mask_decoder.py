@@ -58,6 +58,8 @@ class Transform(nn.Module):
 class LegacyPredictions(nn.Module):
     """``cls.predictions``: a transform, then the word table (or, untied, a matrix of its own) and a bias."""
 
+    predicts_words = True
+
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.transform = Transform(config)
@@ -73,6 +75,8 @@ class LegacyPredictions(nn.Module):
 
 class PublishedPredictions(Transform):
     """``lm_predictions.lm_head``, the head of the published files: the same function, its weights named otherwise."""
+
+    predicts_words = True
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +19,9 @@ from deberta_core.loading import (
     LoadReport,
     check_shapes,
     fit_head,
+    formats,
     fresh_head_warning,
+    generator_paths,
     in_pytorch_axes,
     loading_info,
     match_names,
@@ -27,6 +29,7 @@ from deberta_core.loading import (
 )
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import HEAD_MODULES, Weight
+from deberta_pt import surgery
 
 FORMATS = ("safetensors", "bin", "h5")
 
@@ -47,6 +50,7 @@ class PreTrainedModel(nn.Module):
                 f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(config).__name__}"
             )
         self.config = config
+        self._input_hook: Any = None
         self.register_load_state_dict_pre_hook(_read_published_names)
 
     # Outputs.
@@ -98,6 +102,105 @@ class PreTrainedModel(nn.Module):
         """Replace the word table."""
         self.base_model.get_submodule("embeddings").word_embeddings = table
 
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The module whose ``weight`` ``[V, E]`` predicts words, ``None`` for a model that does not."""
+        for module in self.modules():
+            if getattr(module, "predicts_words", False):
+                return getattr(module, "decoder", self.get_input_embeddings())
+        return None
+
+    def set_output_embeddings(self, module: nn.Module) -> None:
+        """Replace the matrix that predicts words; a tied one is the word table."""
+        for own in self.modules():
+            if getattr(own, "predicts_words", False) and hasattr(own, "decoder"):
+                own.decoder = module
+                return
+        raise ValueError(f"{type(self).__name__} has no word matrix of its own; use set_input_embeddings")
+
+    def tie_weights(self) -> None:
+        """Nothing to do: a tied model holds the word table once."""
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = False
+    ) -> nn.Embedding:
+        """Cut or continue the word table, and with it the bias (and matrix) that predicts words.
+
+        Args:
+            new_num_tokens: rows; default as many as now.
+            pad_to_multiple_of: round the rows up to a multiple.
+            mean_resizing: let new rows scatter around the mean of the old ones, instead of around zero.
+
+        Returns:
+            The word table.
+
+        Raises:
+            ValueError: if the pad token's row would be cut off.
+        """
+        count = self.config.vocab_size if new_num_tokens is None else new_num_tokens
+        if pad_to_multiple_of:
+            count = -(-count // pad_to_multiple_of) * pad_to_multiple_of
+        if count == self.config.vocab_size:
+            return self.get_input_embeddings()
+        return surgery.resize_token_embeddings(self, count, mean=mean_resizing)
+
+    def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
+        """Cut attention heads out for good; the config remembers, so saving, loading and conversion keep it.
+
+        Args:
+            heads_to_prune: numbers of heads by number of the layer, counted as in the uncut model.
+
+        Raises:
+            ValueError: for heads that do not exist, a layer left without heads, or a model with talking heads.
+        """
+        surgery.prune_heads(self, heads_to_prune)
+
+    # Training.
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Recompute each layer in the backward pass: less memory, the same gradients.
+
+        Args:
+            gradient_checkpointing_kwargs: for ``torch.utils.checkpoint.checkpoint``; both of its modes work, and
+                ``use_reentrant`` is ``False`` by default.
+        """
+        self._encoder().set_checkpointing(True, **(gradient_checkpointing_kwargs or {}))
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep the states of all layers for the backward pass again."""
+        self._encoder().set_checkpointing(False)
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether layers are recomputed in the backward pass."""
+        return self._encoder().checkpointing is not None
+
+    def _encoder(self) -> Any:
+        return self.base_model.get_submodule("encoder")
+
+    def enable_input_require_grads(self) -> None:
+        """Let gradients flow into the embeddings' output even if all tables are frozen, as adapters need."""
+        if self._input_hook is None:
+            table = self.get_input_embeddings()
+            self._input_hook = table.register_forward_hook(_require_grad)
+
+    def disable_input_require_grads(self) -> None:
+        """Undo ``enable_input_require_grads``."""
+        if self._input_hook is not None:
+            self._input_hook.remove()
+            self._input_hook = None
+
+    def parameter_groups(self, weight_decay: float = 0.01) -> list[dict[str, Any]]:
+        """Groups for an optimiser: weight decay for matrices and tables, none for biases and norms.
+
+        Args:
+            weight_decay: of the first group.
+        """
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        return [
+            {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Number of scalars in the weights."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
@@ -113,6 +216,7 @@ class PreTrainedModel(nn.Module):
         dtype: torch.dtype | str | None = None,
         torch_dtype: torch.dtype | str | None = None,
         subfolder: str = "",
+        generator: bool = False,
         from_tf: bool = False,
         use_safetensors: bool | None = None,
         ignore_mismatched_sizes: bool = False,
@@ -127,6 +231,8 @@ class PreTrainedModel(nn.Module):
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
             subfolder: folder below ``path``.
+            generator: take the generator beside a discriminator: ``pytorch_model.generator.bin`` (or
+                ``model.generator.safetensors``) and ``generator_config.json``.
             from_tf: take ``tf_model.h5`` even if there are others.
             use_safetensors: take only (``True``) or never (``False``) safetensors.
             ignore_mismatched_sizes: start a head afresh where its shape differs from the file's.
@@ -141,14 +247,15 @@ class PreTrainedModel(nn.Module):
             TypeError: for an unknown keyword.
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
+        config_path, weights_path = generator_paths(path, subfolder) if generator else (path, path)
         if config is None:
-            config = cls.config_class.from_pretrained(path, subfolder=subfolder, **overrides)
+            config = cls.config_class.from_pretrained(
+                config_path, subfolder="" if generator else subfolder, **overrides
+            )
         elif overrides:
             config = config.copy(**overrides)
-        prefer: tuple[str, ...] = ("h5",) if from_tf else FORMATS
-        if use_safetensors is not None:
-            prefer = tuple(f for f in prefer if (f == "safetensors") == use_safetensors)
-        where = find_weights(path, subfolder=subfolder, prefer=prefer)
+        prefer = formats(("h5",) if from_tf else FORMATS, use_safetensors)
+        where = find_weights(weights_path, subfolder="" if generator else subfolder, prefer=prefer)
         with open_weights(where) as file:
             config = fit_head(config, cls.head, file)
             with torch.device("meta"):
@@ -265,6 +372,10 @@ def read_dtype(dtype: torch.dtype | str | None, stored: set[str]) -> torch.dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(f"dtype is {dtype!r}, expected 'auto' or a floating-point dtype such as torch.bfloat16")
     return found
+
+
+def _require_grad(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    output.requires_grad_(True)
 
 
 def _reader(value: Tensor) -> Any:

@@ -16,7 +16,17 @@ from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_tf.activations import activation
 from deberta_tf.attention import FusedSelfAttention, Relative, SeparateSelfAttention
-from deberta_tf.layers import Conv1D, Dropout, Embedding, LayerNorm, linear, next_seed, reseeded, shape_of
+from deberta_tf.layers import (
+    Conv1D,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Seeds,
+    dropout_seeds,
+    linear,
+    running_seeds,
+    shape_of,
+)
 
 
 class Output(tf_keras.layers.Layer):
@@ -102,12 +112,12 @@ class Convolution(tf_keras.layers.Layer):
 
     def __init__(self, config: BaseConfig, name: str = "conv") -> None:
         super().__init__(name=name)
-        hidden, width = config.hidden_size, config.conv_kernel_size
+        hidden, width = config.hidden_size, config.convolution_width
         with tf.name_scope(name):
-            self.conv = Conv1D(hidden, width, config.conv_groups)
+            self.conv = Conv1D(hidden, width, config.convolution_groups)
             self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
-        self.activation = activation(config.conv_act)
+        self.activation = activation(config.convolution_act)
 
     def call(
         self,
@@ -166,9 +176,9 @@ class Encoder(tf_keras.layers.Layer):
             if config.relative_attention:
                 rows = 2 * config.span
                 self.rel_embeddings = Embedding(rows, hidden, config.initializer_range, name="rel_embeddings")
-            if getattr(config, "normalise_relative", False):
+            if config.normalises_relative:
                 self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
-            if getattr(config, "conv_kernel_size", 0) > 0:
+            if config.convolution_width > 0:
                 self.conv = Convolution(config)
         self.config = config
         self.distance_rows = np.array(distance_rows(config), np.int32)
@@ -246,15 +256,23 @@ class Encoder(tf_keras.layers.Layer):
         """One layer, recomputed in the backward pass if gradient checkpointing is on."""
         if not (self.checkpointing and training):
             return layer(hidden, mask, relative, query_states, output_attentions, training=training)
-        seed = next_seed()
+        given = {"hidden": hidden, "rows": None if relative is None else relative.rows, "query_states": query_states}
+        given = {name: x for name, x in given.items() if x is not None}  # it takes nothing but tensors
+        seeds = running_seeds()
+        first, state = (0, None) if seeds is None else (seeds.drawn, tf.convert_to_tensor(seeds.state))
 
-        def run(hidden: tf.Tensor, rows: tf.Tensor | None, query_states: tf.Tensor | None) -> list[tf.Tensor]:
-            again = None if relative is None or rows is None else Relative(rows, relative.columns)
-            with reseeded(seed):  # the same dropout in both runs
-                output, probs = layer(hidden, mask, again, query_states, output_attentions, training=training)
+        def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
+            now = dict(zip(given, tensors, strict=True))
+            again = None if relative is None else Relative(now["rows"], relative.columns)
+            states = (now["hidden"], mask, again, now.get("query_states"), output_attentions)
+            mine = None if state is None else Seeds(state, first)  # the same dropout in both runs
+            with dropout_seeds(mine):
+                output, probs = layer(*states, training=training)
+            if seeds is not None and mine is not None:
+                seeds.drawn = mine.drawn
             return [output] if probs is None else [output, probs]
 
-        output, *probs = tf.recompute_grad(run)(hidden, None if relative is None else relative.rows, query_states)
+        output, *probs = tf.recompute_grad(run)(*given.values())
         return output, probs[0] if probs else None
 
     def set_checkpointing(self, enabled: bool) -> None:

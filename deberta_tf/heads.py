@@ -64,7 +64,7 @@ class TFModel(TFPreTrainedModel):
     head = "Model"
 
     def __init__(self, config: BaseConfig, position_table: bool = False) -> None:
-        super().__init__(config)
+        super().__init__(config, **({"name": "deberta"} if type(self) is TFModel else {}))
         self.dropout_state = new_dropout_state()
         with tf.name_scope("deberta"):
             self.embeddings = Embeddings(config, position_table)

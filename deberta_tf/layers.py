@@ -120,17 +120,6 @@ class Conv1D(tf_keras.layers.Layer):
         return tf.reshape(mixed, [batch, length, size]) + self.bias
 
 
-_seeds: contextvars.ContextVar[Iterator[tf.Tensor] | None] = contextvars.ContextVar("dropout seeds", default=None)
-
-
-def seeds_from(state: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Endless seeds, each another, all from one ``state`` int64 ``[2]``."""
-    site = 0
-    while True:
-        yield tf.random.experimental.stateless_fold_in(state, site)
-        site += 1
-
-
 def new_dropout_state() -> tf.Variable:
     """The state that dropout draws its seeds from: int64 ``[2]``, a seed and the number of training forwards so far.
 
@@ -145,46 +134,51 @@ def new_dropout_state() -> tf.Variable:
     )
 
 
-def advance(state: tf.Variable) -> tf.Tensor:
-    """Count one training forward, and return the state for it; replicas get different ones."""
-    now = state.assign_add([0, 1])
-    replica = tf.distribute.get_replica_context()
-    number = 0 if replica is None else tf.cast(replica.replica_id_in_sync_group, tf.int64)
-    return tf.identity(now) + tf.stack([tf.cast(number, tf.int64) * 2**32, tf.zeros([], tf.int64)])
+def advance(state: tf.Variable) -> None:
+    """Count one training forward."""
+    state.assign_add([0, 1])
+
+
+class Seeds:
+    """Endless seeds, each another, from one state.
+
+    Args:
+        state: int64 ``[2]``; a variable is read where a seed is needed, so that a graph of one layer can be saved alone.
+        drawn: how many were drawn before.
+    """
+
+    def __init__(self, state: tf.Variable | tf.Tensor, drawn: int = 0) -> None:
+        self.state = state
+        self.drawn = drawn
+
+    def draw(self) -> tf.Tensor:
+        """The next seed; replicas get different ones."""
+        self.drawn += 1
+        seed = tf.random.experimental.stateless_fold_in(tf.convert_to_tensor(self.state), self.drawn)
+        replica = tf.distribute.get_replica_context()
+        return (
+            seed
+            if replica is None
+            else tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
+        )
+
+
+_seeds: contextvars.ContextVar[Seeds | None] = contextvars.ContextVar("dropout seeds", default=None)
 
 
 @contextlib.contextmanager
-def dropout_seeds(state: tf.Tensor | None) -> Iterator[None]:
-    """Let the dropouts called inside draw their seeds from ``state``, unless an outer block already does."""
-    if state is None or _seeds.get() is not None:
-        yield
-        return
-    token = _seeds.set(seeds_from(state))
+def dropout_seeds(seeds: Seeds | None) -> Iterator[None]:
+    """Let the dropouts called inside draw from ``seeds``; ``None``: from TensorFlow's global generator."""
+    token = _seeds.set(seeds)
     try:
         yield
     finally:
         _seeds.reset(token)
 
 
-@contextlib.contextmanager
-def reseeded(state: tf.Tensor | None) -> Iterator[None]:
-    """As ``dropout_seeds``, but inside a block that has seeds of its own: the same state gives the same masks."""
-    token = _seeds.set(None if state is None else seeds_from(state))
-    try:
-        yield
-    finally:
-        _seeds.reset(token)
-
-
-def has_dropout_seeds() -> bool:
-    """Whether a forward is running that dropout draws its seeds from."""
-    return _seeds.get() is not None
-
-
-def next_seed() -> tf.Tensor | None:
-    """The next seed of the running forward, or ``None`` outside one."""
-    seeds = _seeds.get()
-    return None if seeds is None else next(seeds)
+def running_seeds() -> Seeds | None:
+    """The seeds of the running forward, ``None`` outside one."""
+    return _seeds.get()
 
 
 class Dropout(tf_keras.layers.Layer):
@@ -202,7 +196,7 @@ class Dropout(tf_keras.layers.Layer):
         """Same shape; unchanged unless ``training``."""
         if not training or self.rate == 0:
             return x
-        seed = next_seed()
-        if seed is None:
+        seeds = running_seeds()
+        if seeds is None:
             return tf.nn.dropout(x, self.rate)
-        return tf.nn.experimental.stateless_dropout(x, self.rate, seed)
+        return tf.nn.experimental.stateless_dropout(x, self.rate, seeds.draw())

@@ -63,6 +63,8 @@ class Transform(tf_keras.layers.Layer):
 class LegacyPredictions(tf_keras.layers.Layer):
     """``cls.predictions``: a transform, then the word table (or, untied, a matrix of its own) and a bias."""
 
+    predicts_words = True
+
     def __init__(self, config: BaseConfig, name: str = "predictions") -> None:
         super().__init__(name=name)
         width, words = config.embedding_width, config.vocab_size
@@ -81,6 +83,8 @@ class LegacyPredictions(tf_keras.layers.Layer):
 
 class PublishedPredictions(Transform):
     """``lm_predictions.lm_head``, the head of the published files: the same function, its weights named otherwise."""
+
+    predicts_words = True
 
     def __init__(self, config: BaseConfig, name: str = "lm_head") -> None:
         super().__init__(config, name=name)

@@ -20,7 +20,9 @@ from deberta_core.loading import (
     LoadReport,
     check_shapes,
     fit_head,
+    formats,
     fresh_head_warning,
+    generator_paths,
     in_pytorch_axes,
     loading_info,
     match_names,
@@ -28,8 +30,9 @@ from deberta_core.loading import (
 )
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import Weight, flip_axes
+from deberta_tf import surgery
 from deberta_tf.inputs import read_inputs
-from deberta_tf.layers import advance, dropout_seeds, has_dropout_seeds
+from deberta_tf.layers import Seeds, advance, dropout_seeds, running_seeds
 from deberta_tf.training import KerasTraining
 
 FORMATS = ("h5", "safetensors", "bin")
@@ -51,6 +54,7 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
         super().__init__(**options)
         self._autocast = False  # soft labels and given embeddings keep their precision
         self.config = config
+        self.built = True  # all weights exist from construction on
 
     # Inputs.
 
@@ -71,8 +75,11 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None, **options: Any) -> Any:
         """What Keras calls: the inputs in one dict."""
-        state = advance(self.base_model.dropout_state) if training and not has_dropout_seeds() else None
-        with dropout_seeds(state):
+        if not training or running_seeds() is not None:
+            return self.forward(**inputs, **options, training=training)
+        state = self.base_model.dropout_state
+        advance(state)
+        with dropout_seeds(Seeds(state)):
             return self.forward(**inputs, **options, training=training)
 
     # Outputs.
@@ -101,6 +108,68 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
         """The word table."""
         return self.base_model.embeddings.word_embeddings
 
+    def get_output_embeddings(self) -> tf_keras.layers.Layer | None:
+        """The layer that holds the matrix which predicts words, ``None`` for a model that does not."""
+        for module in self._flatten_layers():
+            if getattr(module, "predicts_words", False):
+                return getattr(module, "decoder", self.get_input_embeddings())
+        return None
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = False
+    ) -> tf_keras.layers.Layer:
+        """Cut or continue the word table, and with it the bias (and matrix) that predicts words.
+
+        A compiled model has to be compiled again: its optimiser knows the old table.
+
+        Args:
+            new_num_tokens: rows; default as many as now.
+            pad_to_multiple_of: round the rows up to a multiple.
+            mean_resizing: let new rows scatter around the mean of the old ones, instead of around zero.
+
+        Returns:
+            The word table.
+
+        Raises:
+            ValueError: if the pad token's row would be cut off.
+        """
+        count = self.config.vocab_size if new_num_tokens is None else new_num_tokens
+        if pad_to_multiple_of:
+            count = -(-count // pad_to_multiple_of) * pad_to_multiple_of
+        if count == self.config.vocab_size:
+            return self.get_input_embeddings()
+        return surgery.resize_token_embeddings(self, count, mean=mean_resizing)
+
+    # Training.
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Recompute each layer in the backward pass: less memory, the same gradients."""
+        self.base_model.encoder.set_checkpointing(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep the states of all layers for the backward pass again."""
+        self.base_model.encoder.set_checkpointing(False)
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether layers are recomputed in the backward pass."""
+        return bool(self.base_model.encoder.checkpointing)
+
+    # Keras.
+
+    def get_config(self) -> dict[str, Any]:
+        """What ``from_config`` builds the model from."""
+        return {"config": self.config.to_dict(), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: Any, custom_objects: Any = None) -> Any:
+        """A model with starting weights, from ``get_config`` or from a config of the family."""
+        if isinstance(config, BaseConfig):
+            return cls(config)
+        model = cls(cls.config_class.from_dict(config["config"]))
+        model._name = config.get("name", model.name)
+        return model
+
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Number of scalars in the weights."""
         found = self.trainable_weights if only_trainable else [self.variable(w) for w in self.weight_rows().values()]
@@ -117,6 +186,7 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
         dtype: tf.DType | str | None = None,
         torch_dtype: Any = None,
         subfolder: str = "",
+        generator: bool = False,
         from_pt: bool = False,
         use_safetensors: bool | None = None,
         ignore_mismatched_sizes: bool = False,
@@ -131,6 +201,8 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
             subfolder: folder below ``path``.
+            generator: take the generator beside a discriminator: ``pytorch_model.generator.bin`` (or
+                ``model.generator.safetensors``) and ``generator_config.json``.
             from_pt: take PyTorch's file even if there are others.
             use_safetensors: take only (``True``) or never (``False``) safetensors.
             ignore_mismatched_sizes: start a head afresh where its shape differs from the file's.
@@ -145,14 +217,15 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
             TypeError: for an unknown keyword.
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
+        config_path, weights_path = generator_paths(path, subfolder) if generator else (path, path)
         if config is None:
-            config = cls.config_class.from_pretrained(path, subfolder=subfolder, **overrides)
+            config = cls.config_class.from_pretrained(
+                config_path, subfolder="" if generator else subfolder, **overrides
+            )
         elif overrides:
             config = config.copy(**overrides)
-        prefer: tuple[str, ...] = ("safetensors", "bin") if from_pt else FORMATS
-        if use_safetensors is not None:
-            prefer = tuple(f for f in prefer if (f == "safetensors") == use_safetensors)
-        where = find_weights(path, subfolder=subfolder, prefer=prefer)
+        prefer = formats(("safetensors", "bin") if from_pt else FORMATS, use_safetensors)
+        where = find_weights(weights_path, subfolder="" if generator else subfolder, prefer=prefer)
         with open_weights(where) as file:
             config = fit_head(config, cls.head, file)
             with policy(

@@ -1,0 +1,100 @@
+"""Changing a built model: another vocabulary size, fewer heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from deberta_core.config import check_pruning
+from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention
+
+if TYPE_CHECKING:
+    from deberta_pt.pretrained import PreTrainedModel
+
+
+def resized(rows: Tensor, count: int, deviation: float, mean: bool = False) -> Tensor:
+    """A table cut or continued to ``count`` rows.
+
+    Args:
+        rows: ``[V, ...]``.
+        count: rows of the result.
+        deviation: standard deviation of the new rows; 0 for a bias.
+        mean: let new rows scatter around the mean of the old ones, instead of around zero.
+
+    Returns:
+        ``[count, ...]``, the first rows those of ``rows``.
+    """
+    new = rows.new_empty((count, *rows.shape[1:])).normal_(0.0, deviation)
+    if mean:
+        new += rows.mean(0)
+    kept = min(count, len(rows))
+    new[:kept] = rows[:kept]
+    return new
+
+
+@torch.no_grad()
+def resize_token_embeddings(model: PreTrainedModel, count: int, *, mean: bool) -> nn.Embedding:
+    """Give the word table, and what predicts words, ``count`` rows; see the method of the models."""
+    config = model.config
+    if config.pad_token_id is not None and count <= config.pad_token_id:
+        raise ValueError(f"{count} rows leave no place for pad_token_id {config.pad_token_id}")
+    table = model.get_input_embeddings()
+    table.weight = _like(table.weight, resized(table.weight, count, config.initializer_range, mean))
+    table.num_embeddings = count
+    for module in model.modules():
+        if getattr(module, "predicts_words", False):
+            module.bias = _like(module.bias, resized(module.bias, count, 0.0))  # type: ignore[arg-type]
+            if hasattr(module, "decoder"):
+                decoder: Any = module.decoder
+                decoder.weight = _like(decoder.weight, resized(decoder.weight, count, config.initializer_range, mean))
+                decoder.out_features = count
+    config.vocab_size = count
+    return table
+
+
+@torch.no_grad()
+def prune_heads(model: PreTrainedModel, heads: Mapping[int, Iterable[int]]) -> None:
+    """Cut heads out of layers; see the method of the models."""
+    config = model.config
+    cut = check_pruning(config, heads)
+    layers: Any = model.base_model.get_submodule("encoder.layer")
+    for layer, module in enumerate(layers):
+        before = [h for h in range(config.num_attention_heads) if h not in config.pruned_heads.get(layer, ())]
+        kept = [i for i, head in enumerate(before) if head not in cut.get(layer, ())]
+        if len(kept) < len(before):
+            _keep_heads(module.attention.self, kept)
+            columns = _positions(kept, module.attention.self.head_size, module.attention.output.dense.weight.device)
+            dense = module.attention.output.dense
+            dense.weight = _like(dense.weight, dense.weight[:, columns])
+            dense.in_features = len(columns)
+    config.pruned_heads = cut
+
+
+def _keep_heads(attention: DisentangledSelfAttention, kept: list[int]) -> None:
+    size = attention.head_size
+    device = next(attention.parameters()).device
+    rows, fused = _positions(kept, size, device), _positions(kept, 3 * size, device)
+    for name, module in attention.named_children():
+        if isinstance(module, nn.Linear):
+            index = fused if name == "in_proj" else rows
+            module.weight = _like(module.weight, module.weight[index])
+            if module.bias is not None:
+                module.bias = _like(module.bias, module.bias[index])
+            module.out_features = len(index)
+    if isinstance(attention, FusedSelfAttention):
+        attention.q_bias = _like(attention.q_bias, attention.q_bias[rows])
+        attention.v_bias = _like(attention.v_bias, attention.v_bias[rows])
+    attention.num_heads, attention.width = len(kept), len(rows)
+
+
+def _positions(blocks: list[int], size: int, device: torch.device) -> Tensor:
+    """Positions of some blocks of ``size`` entries each, in order."""
+    starts = torch.tensor(blocks, device=device)[:, None] * size
+    return (starts + torch.arange(size, device=device)).flatten()
+
+
+def _like(old: Tensor, new: Tensor) -> nn.Parameter:
+    return nn.Parameter(new.contiguous(), requires_grad=old.requires_grad)
