@@ -11,6 +11,8 @@ import json
 import math
 import os
 import shutil
+import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +28,7 @@ TORCH, TF, TF_TRAINED, TORCH_AGAIN = "1-pytorch", "2-tensorflow", "3-tensorflow-
 MARKER = "deberta-demo.json"
 LIMIT = 1e-5  # largest difference of two probabilities
 STEPS = 7
+UNBROKEN: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,32 +37,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", default=BUNDLED, metavar="FILE", help="your own texts: CSV with the columns label and text"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of starting weights, dropout and order, default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of starting weights, dropout and order, default 0")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 if it holds, 1 if the classifier is no better than chance or the frameworks differ."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported: warnings and worse only
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same sums in both frameworks: a GPU may round products to TF32
     terminate_cleanly()
-    return run_demo(Path(args.output), read_csv(args.data), Settings(seed=args.seed))
+    train, held = hold_back(read_csv(args.data))
+    prepare_folder(Path(args.output))
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        start_tensorflow_quietly()
+    return run_demo(Path(args.output), train, held, Settings(seed=args.seed))
 
 
-def run_demo(output: Path, data: LabelledTexts, settings: Settings) -> int:
+def start_tensorflow_quietly() -> None:
+    """Import TensorFlow without the lines it prints while starting, of which no log level stops all.
+
+    Raises:
+        ImportError: if it is not installed; what it printed is then shown.
+    """
+    print("Starting TensorFlow ...", flush=True)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as lines:
+        os.dup2(lines.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()
+        except Exception:
+            lines.seek(0)
+            os.write(kept, lines.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def run_demo(output: Path, train: LabelledTexts, held: LabelledTexts, settings: Settings) -> int:
     """All steps, in one process.
 
     Args:
         output: folder to write; one that an earlier demo wrote is replaced.
-        data: labelled texts, of which every fifth is held back.
+        train: texts to learn from.
+        held: texts to judge by.
         settings: sizes, epochs, seed.
 
     Raises:
         FileExistsError: if the folder holds something else.
-        ValueError: if there are too few labels or texts.
     """
     started = time.monotonic()
-    train, held = hold_back(data)
     prepare_folder(output)
-    print(f"{len(train)} texts to train on, {len(held)} held back; labels: {', '.join(data.names)}")
+    print(f"{len(train)} texts to train on, {len(held)} held back; labels: {', '.join(train.names)}")
     with one_thread():
         train_vocabulary(output, train)
         results = {"pytorch": first_training(output, train, held, settings)}
@@ -109,7 +139,8 @@ def say_done(written: Sequence[Path], *commands: str) -> None:
     """Close a step: what was written, and how to do the same with other data."""
     names = sorted(path.name for path in written)
     if names:
-        print(f"  wrote        {written[0].parent}: {', '.join(names)}")
+        text = f"{written[0].parent}: {', '.join(names)}"
+        print(textwrap.fill(text, 110, initial_indent="  wrote        ", subsequent_indent=" " * 15, **UNBROKEN))
     for number, command in enumerate(commands):
         print(f"  {'your data:' if number == 0 else '':<12} {command}")
 
@@ -126,8 +157,8 @@ def train_vocabulary(output: Path, train: LabelledTexts) -> None:
     print(f"  {len(tokenizer)} pieces; {train.texts[0]!r} becomes\n  {' '.join(tokens)}")
     say_done(
         written,
-        'python -c "from tokenization import train_from_iterator as train;',
-        "           train(open('texts.txt'), 32000, fast=False).save_pretrained('my-model')\"",
+        "python -c \"import tokenization as t; t.train_from_iterator(open('texts.txt'), 32000, fast=False)"
+        ".save_pretrained('my-model')\"",
     )
 
 
@@ -155,7 +186,7 @@ def convert_to(output: Path, source: str, target: str, to: str, *, step: int) ->
 
     say_step(step, f"Conversion to {'TensorFlow' if to == 'tf' else 'PyTorch'}")
     report = convert(output / source, output / target, to=to)
-    print(f"  {report.tensors} tensors, {'without loss' if report.lossless else 'some of them rounded'}")
+    print(f"  {report.tensors} tensors, {'without loss' if report.lossless else 'NOT without loss'}")
     say_done(sorted((output / target).iterdir()), f"deberta convert my-model my-{to}-model --to {to}")
 
 
@@ -175,43 +206,37 @@ def verify_step(output: Path) -> bool:
 
 def keras_training(output: Path, train: LabelledTexts, held: LabelledTexts, settings: Settings) -> float:
     """Step 5: the converted classifier goes on learning in Keras."""
-    import tensorflow as tf
-
     say_step(5, "TensorFlow: training goes on with model.fit")
     folder = output / TF_TRAINED
     tokenizer = load_tokenizer(output, TF)
-    with tf.device("CPU:0"):  # a GPU may round products to TF32
-        right = fit_in_keras(output / TF, folder, tokenizer, train, held, settings)
+    right = fit_in_keras(output / TF, folder, tokenizer, train, held, settings)
     tokenizer.save_pretrained(folder)
     print(f"  {right:.1%} of the held-back texts right, chance is {held.most_frequent:.1%}")
     say_done(
         sorted(folder.iterdir()),
-        "model = TFAutoModelForSequenceClassification.from_pretrained('my-tf-model')",
-        "model.compile('adam'); model.fit(dict(tokenizer(texts, padding=True, return_tensors='np')), labels)",
+        "model = deberta_tf.TFAutoModelForSequenceClassification.from_pretrained('my-tf-model')",
+        "model.compile(tf_keras.optimizers.Adam(2e-5))",
+        "model.fit(dict(tokenizer(texts, padding=True, return_tensors='np')), numpy.array(labels))",
     )
     return right
 
 
 def compare(output: Path, held: LabelledTexts) -> float:
     """Step 7: what both frameworks say to the held-back texts; returns the largest difference of two probabilities."""
-    import tensorflow as tf
-
     from deberta_pt import AutoModelForSequenceClassification
     from deberta_tf import TFAutoModelForSequenceClassification
 
     say_step(7, "The same texts in both frameworks: probability of the likeliest label")
     tokenizer = load_tokenizer(output, TORCH_AGAIN)
     left = torch_scores(AutoModelForSequenceClassification.from_pretrained(output / TORCH_AGAIN), tokenizer, held.texts)
-    with tf.device("CPU:0"):
-        model = TFAutoModelForSequenceClassification.from_pretrained(output / TF_TRAINED)
-        right = tf_scores(model, tokenizer, held.texts)
+    right = tf_scores(TFAutoModelForSequenceClassification.from_pretrained(output / TF_TRAINED), tokenizer, held.texts)
     print(table(held, left, right, examples(held)))
     difference = float(np.abs(left - right).max())
     print(f"  Largest difference over all labels of all {len(held)} held-back texts: {difference:.1e}")
     say_done(
         [],
-        "tokenizer = AutoTokenizer.from_pretrained('my-model')",
-        "model = AutoModelForSequenceClassification.from_pretrained('my-model')",
+        "tokenizer = tokenization.AutoTokenizer.from_pretrained('my-model')",
+        "model = deberta_pt.AutoModelForSequenceClassification.from_pretrained('my-model')",
         "model(**tokenizer('A sentence.', return_tensors='pt')).logits.softmax(-1)",
     )
     return difference

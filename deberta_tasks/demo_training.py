@@ -29,7 +29,7 @@ class Settings:
         heads: attention heads.
         batch_size: texts in a step.
         torch_epochs: most passes over the texts in PyTorch.
-        enough: PyTorch stops at this share of the way from chance to all held-back texts right; Keras goes on from there.
+        enough: PyTorch stops at this share of the way from chance to all held-back texts right, and Keras goes on.
         torch_rate: learning rate in PyTorch, to which it rises during the first pass.
         keras_epochs: passes in Keras.
         keras_rate: learning rate there.

@@ -1,0 +1,176 @@
+"""The demo, in short in every run, and whole where there is time."""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("tensorflow")
+
+from deberta_tasks import demo
+from deberta_tasks.cli import main
+from deberta_tasks.data import BUNDLED, LabelledTexts, hold_back, read_csv
+from deberta_tasks.demo_training import Settings
+
+FOLDERS = (demo.TORCH, demo.TF, demo.TF_TRAINED, demo.TORCH_AGAIN)
+TOKENIZER_FILES = {"added_tokens.json", "special_tokens_map.json", "spm.model", "tokenizer_config.json"}
+
+
+def check_output(folder: Path) -> None:
+    """Every folder of the demo is a whole checkpoint, and the last one answers as the table says."""
+    for name in FOLDERS:
+        weights = "tf_model.h5" if "tensorflow" in name else "model.safetensors"
+        assert {path.name for path in (folder / name).iterdir()} == {*TOKENIZER_FILES, "config.json", weights}
+
+
+def test_a_short_demo_does_every_step_and_says_that_it_learnt_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, held = hold_back(read_csv(BUNDLED))
+    short = Settings(hidden_size=16, layers=1, heads=2, batch_size=128, torch_epochs=1, keras_epochs=1, keras_rate=0.0)
+    code = demo.run_demo(tmp_path / "out", train, held, short)
+    out = capsys.readouterr().out
+    assert code == 1
+    assert out.count("FAILED: after training in ") == 2
+    assert "clearly above chance would be" in out
+    check_output(tmp_path / "out")
+    for number in range(1, demo.STEPS + 1):
+        assert f"\n{number}/{demo.STEPS}  " in out
+    assert out.count("your data:") == demo.STEPS
+    assert "without loss" in out
+    results = json.loads((tmp_path / "out" / demo.MARKER).read_text())
+    assert 0 < results["largest_difference"] <= demo.LIMIT
+    first, last = (tmp_path / "out" / name / "model.safetensors" for name in (demo.TORCH, demo.TORCH_AGAIN))
+    assert weights(first).keys() == weights(last).keys()
+    assert all(np.array_equal(weights(first)[key], weights(last)[key]) for key in weights(first))  # at rate 0
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+@pytest.mark.slow
+def test_the_whole_demo_beats_chance_within_three_minutes(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = command(["--output", str(tmp_path / "out")])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - started < 180
+    assert done.stderr == ""  # no log lines, no warnings
+    assert "\x1b" not in done.stdout
+    assert "\r" not in done.stdout
+    check_output(tmp_path / "out")
+    results = json.loads((tmp_path / "out" / demo.MARKER).read_text())
+    assert min(results["accuracy"].values()) > 0.43
+    assert 0 < results["largest_difference"] <= 1e-5
+    rows = re.findall(r"^  .{32}\w+\*? +(\d\.\d{6}) +(\d\.\d{6}) +\d\.\de-\d\d$", done.stdout, re.MULTILINE)
+    assert len(rows) == 8
+    assert all(abs(float(left) - float(right)) <= 2e-6 for left, right in rows)
+    first, last = (weights(tmp_path / "out" / name / "model.safetensors") for name in (demo.TORCH, demo.TORCH_AGAIN))
+    assert not np.array_equal(first["classifier.weight"], last["classifier.weight"])  # Keras went on
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_it_without_traceback_and_the_next_one_may_take_the_folder(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deberta_tasks.cli", "demo", "--output", str(tmp_path / "out")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**environment(), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch  1" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+    demo.prepare_folder(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [demo.MARKER]
+
+
+def command(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "deberta_tasks.cli", "demo", *arguments]
+    return subprocess.run(program, capture_output=True, text=True, env=environment(), timeout=400, check=False)
+
+
+def environment() -> dict[str, str]:
+    """The user's, without what the tests set."""
+    own = {"TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS", "CUDA_VISIBLE_DEVICES"}
+    return {name: value for name, value in os.environ.items() if name not in own}
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    assert main(["demo", "--output", str(tmp_path)]) == 2
+    assert "holds files that no earlier demo wrote; give a new or empty folder" in capsys.readouterr().err
+    assert main(["demo", "--output", str(tmp_path / "letter.txt")]) == 2
+    assert "is a file; give the name of a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_folder_of_an_earlier_demo_is_emptied_of_what_the_demo_wrote(tmp_path: Path) -> None:
+    demo.prepare_folder(tmp_path)
+    (tmp_path / demo.TF).mkdir()
+    (tmp_path / demo.TF / "tf_model.h5").write_text("old")
+    (tmp_path / "notes.txt").write_text("mine")
+    demo.prepare_folder(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {demo.MARKER, "notes.txt"}
+
+
+def test_data_that_does_not_fit_is_refused_before_the_folder_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts.csv").write_text("a,b\n1,2\n")
+    arguments = ["--output", str(tmp_path / "out"), "--data", str(tmp_path / "texts.csv")]
+    assert main(["demo", *arguments]) == 2
+    assert "no column 'label'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_clearly_above_chance_depends_on_how_many_texts_are_held_back() -> None:
+    few = LabelledTexts(["x"] * 16, [0] * 8 + [1] * 8, ["a", "b"])
+    many = LabelledTexts(["x"] * 1600, [0] * 800 + [1] * 800, ["a", "b"])
+    assert demo.needed(few) == pytest.approx(0.5 + 4 * 0.125)
+    assert demo.needed(many) == pytest.approx(0.5 + 4 * 0.0125)
+
+
+def test_a_difference_or_a_failed_verification_fails_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    held = LabelledTexts(["x"] * 96, [0, 1, 2, 3] * 24, list("abcd"))
+    assert demo.judge({"pytorch": 0.7}, held, 1e-7, True)
+    assert not demo.judge({"pytorch": 0.7}, held, 1e-4, True)
+    assert not demo.judge({"pytorch": 0.7}, held, float("nan"), True)
+    assert not demo.judge({"pytorch": 0.7}, held, 1e-7, False)
+    assert not demo.judge({"pytorch": 0.4}, held, 1e-7, True)
+    assert capsys.readouterr().out.count("FAILED") == 4
+
+
+def test_examples_take_the_labels_in_turn() -> None:
+    held = LabelledTexts(list("tuvwxyz"), [0, 0, 0, 1, 1, 2, 0], list("abc"))
+    assert demo.examples(held, most=6) == [0, 3, 5, 1, 4, 2]
+
+
+def test_the_table_shows_both_probabilities_and_marks_wrong_answers() -> None:
+    held = LabelledTexts(["a short one", "a text that is far too long for its column"], [0, 0], ["yes", "no"])
+    left = np.array([[0.75, 0.25], [0.4, 0.6]])
+    text = demo.table(held, left, left + np.array([[0.0, 0.001], [0.0, 0.0]]), [0, 1])
+    assert "a short one                     yes      0.750000    0.750000     1.0e-03" in text
+    assert "a text that is far too long f…  no*      0.600000    0.600000     0.0e+00" in text
+    assert text.endswith("* the text was labelled otherwise")
+
+
+def test_the_arguments_have_the_defaults_that_the_help_says() -> None:
+    parser = argparse.ArgumentParser()
+    demo.add_arguments(parser)
+    args = parser.parse_args([])
+    assert (args.output, args.data, args.seed) == ("deberta-demo", BUNDLED, 0)
