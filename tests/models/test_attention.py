@@ -1,0 +1,299 @@
+"""The implementations of attention agree; masks of every shape and dtype mean the same; packed texts stay apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.models.helpers import (
+    BASES,
+    assert_all_close,
+    assert_close,
+    assert_gradients_close,
+    flatten,
+    pt_gradients,
+    pt_inputs,
+    pt_model,
+    random_batch,
+    random_weights,
+    small_config,
+    tf_inputs,
+    tf_model,
+)
+from tests.models.test_reference import masks
+
+FRAMEWORKS = pytest.mark.parametrize("framework", ["pt", "tf"])
+
+
+def model_of(framework, config, values=None, dtype="float32"):
+    pytest.importorskip({"pt": "torch", "tf": "tensorflow"}[framework])
+    build = pt_model if framework == "pt" else tf_model
+    return build(config, "Model", random_weights(config) if values is None else values, dtype=dtype)
+
+
+def call(framework, model, inputs, **options):
+    """Outputs as arrays by name."""
+    given = pt_inputs(inputs) if framework == "pt" else tf_inputs(inputs)
+    return flatten(model(**given, **options))
+
+
+def masks_and_none():
+    return {**masks(21), "none": None}
+
+
+@pytest.mark.parametrize("rows", ["zero", "uniform"])
+@pytest.mark.parametrize("kind", masks_and_none())
+@pytest.mark.parametrize("base", [*BASES, "without terms"])
+def test_fused_attention_equals_eager(base, kind, rows):
+    """States and all gradients, for every kind of mask and both meanings of a row that sees nothing."""
+    torch = pytest.importorskip("torch")
+    terms = {"pos_att_type": None} if base == "without terms" else {}
+    results = {}
+    for name in ("eager", "sdpa"):
+        config = small_config("v3" if terms else base, masked_rows=rows, attn_implementation=name, **terms)
+        model = model_of("pt", config)
+        inputs = random_batch(config)
+        mask = masks_and_none()[kind]
+        inputs = {"input_ids": inputs["input_ids"], **({} if mask is None else {"attention_mask": mask})}
+        output = model(**pt_inputs(inputs), output_hidden_states=True)
+        direction = torch.from_numpy(np.random.default_rng(2).normal(size=(4, 21, 24)).astype(np.float32))
+        (output.last_hidden_state * direction).sum().backward()
+        results[name] = flatten(output), pt_gradients(model)
+    assert_all_close(results["sdpa"][0], results["eager"][0], "sdpa")
+    assert_gradients_close(results["sdpa"][1], results["eager"][1], "sdpa gradient")
+
+
+def test_the_choice_of_the_implementation():
+    """Asked for what only one can give, the model takes that one; the rest of the output stays the same."""
+    pytest.importorskip("torch")
+    for name, expected in (("auto", "sdpa"), ("sdpa", "sdpa"), ("eager", "eager")):
+        attention = model_of("pt", small_config(attn_implementation=name)).encoder.layer[0].attention.self
+        assert attention.choose(False) == expected
+        assert attention.choose(True) == "eager"
+    talking = model_of("pt", small_config("v1", talking_head=True, attn_implementation="sdpa"))
+    assert talking.encoder.layer[0].attention.self.choose(False) == "eager"
+
+
+@FRAMEWORKS
+def test_attentions_on_request(framework):
+    for name in ("auto", "eager", "sdpa"):
+        config = small_config(attn_implementation=name)
+        model, inputs = model_of(framework, config), random_batch(config)
+        plain = call(framework, model, inputs)
+        assert list(plain) == ["last_hidden_state"]
+        full = call(framework, model, inputs, output_attentions=True)
+        assert [k for k in full if k != "last_hidden_state"] == ["attentions_0", "attentions_1"]
+        assert_close(full["last_hidden_state"], plain["last_hidden_state"], name)
+        probs, mask = full["attentions_1"], inputs["attention_mask"] != 0
+        assert probs.shape == (4, 3, 21, 21)
+        sums = probs.sum(-1)  # [B, N, Q]
+        assert_close(sums, np.broadcast_to(mask[:, None], sums.shape), "rows add up to one, or to zero where hidden")
+
+
+@FRAMEWORKS
+def test_hidden_states_only_on_request(framework):
+    config = small_config("v2")
+    model, inputs = model_of(framework, config), random_batch(config)
+    assert len(model(**(pt_inputs if framework == "pt" else tf_inputs)(inputs))) == 1
+    full = call(framework, model, inputs, output_hidden_states=True)
+    states = [full[f"hidden_states_{i}"] for i in range(3)]
+    assert "hidden_states_3" not in full
+    assert (states[2] == full["last_hidden_state"]).all()
+    config.output_hidden_states = config.output_attentions = True
+    assert set(call(framework, model, inputs)) == set(full) | {"attentions_0", "attentions_1"}
+    config.return_dict = False
+    output = model(**(pt_inputs if framework == "pt" else tf_inputs)(inputs))
+    assert isinstance(output, tuple)
+    assert [len(part) if isinstance(part, tuple) else 0 for part in output] == [0, 3, 2]
+
+
+def test_states_of_inner_layers_are_freed():
+    """Without a request nothing holds them when the next layer runs."""
+    pytest.importorskip("torch")
+    import gc
+    import weakref
+
+    import torch
+
+    config = small_config(num_hidden_layers=4)
+    model, alive, seen = model_of("pt", config), [], []
+
+    def remember(_module, _inputs, output):
+        gc.collect()
+        seen.append(sum(ref() is not None for ref in alive))
+        alive.append(weakref.ref(output[0]))
+
+    for layer in model.encoder.layer:
+        layer.register_forward_hook(remember)
+    with torch.no_grad():
+        model(**pt_inputs(random_batch(config)))
+    assert max(seen) <= 1, "only the input of the running layer"
+
+
+DTYPES = ("bool", "int64", "int32", "uint8", "float32", "float16")
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize("base", ["v2", "v1"])
+def test_mask_dtypes(framework, base):
+    """Non-zero is visible, whatever the dtype and the value."""
+    config = small_config(base)
+    model, inputs = model_of(framework, config), random_batch(config)
+    for kind, mask in masks(21).items():
+        want = call(framework, model, {**inputs, "attention_mask": mask})
+        for dtype in DTYPES:
+            got = call(framework, model, {**inputs, "attention_mask": mask.astype(dtype)})
+            assert_all_close(got, want, f"{kind} {dtype}", tolerance=0)
+        got = call(framework, model, {**inputs, "attention_mask": mask.astype(np.float32) * 0.5})
+        assert_all_close(got, want, f"{kind} of halves", tolerance=0)
+        got = call(framework, model, {**inputs, "attention_mask": mask * 7})
+        assert_all_close(got, want, f"{kind} of sevens", tolerance=0)
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize("base", BASES)
+def test_a_row_that_sees_nothing(framework, base):
+    """Zero context and probabilities; nothing that is padded changes what is not."""
+    config = small_config(base)
+    model, inputs = model_of(framework, config), random_batch(config)
+    full = call(framework, model, inputs, output_attentions=True)
+    assert not full["attentions_0"][3].any()
+    assert np.isfinite(full["last_hidden_state"]).all()
+    other = inputs["input_ids"].copy()
+    other[inputs["attention_mask"] == 0] = 9
+    again = call(framework, model, {**inputs, "input_ids": other}, output_attentions=True)
+    assert_all_close(again, full, "other tokens under the padding", tolerance=0)
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize("base", BASES)
+def test_padding_changes_nothing(framework, base):
+    """A text alone, and padded on either side."""
+    config = small_config(base)
+    model, ids = model_of(framework, config, dtype="float64"), random_batch(config)["input_ids"][:1, :13]
+    alone = call(framework, model, {"input_ids": ids})["last_hidden_state"]
+    for left, right in ((0, 8), (8, 0), (3, 5)):
+        sides = ((0, 0), (left, right))
+        inputs = {"input_ids": np.pad(ids, sides), "attention_mask": np.pad(np.ones_like(ids), sides)}
+        got = call(framework, model, inputs)["last_hidden_state"][:, left : left + 13]
+        assert_close(got, alone, f"{left} left, {right} right", tolerance=1e-9)
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("base", BASES)
+def test_packed_texts(framework, base, absolute):
+    """Several texts in one row, a mask of blocks and positions of their own, equal separate runs: nothing leaks."""
+    more = {"position_biased_input": True} if absolute else {}
+    config = small_config(base, conv_kernel_size=5, **more) if base == "v2" else small_config(base, **more)
+    model, rng = model_of(framework, config, dtype="float64"), np.random.default_rng(8)
+    lengths = [1, 5, 9, 3]
+    texts = [rng.integers(1, 53, (1, n)) for n in lengths]
+    alone = [call(framework, model, {"input_ids": ids})["last_hidden_state"] for ids in texts]
+    segment = np.repeat(np.arange(1, 5), lengths)
+    segment = np.pad(segment, (0, 3))[None]  # and three tokens of padding
+    packed = {
+        "input_ids": np.pad(np.concatenate(texts, 1), ((0, 0), (0, 3))),
+        "attention_mask": (segment[:, :, None] == segment[:, None]) & (segment[:, None] > 0),
+        "position_ids": np.pad(np.concatenate([np.arange(n) for n in lengths]), (0, 3))[None],
+    }
+    got = call(framework, model, packed)["last_hidden_state"]
+    assert_close(got[:, : sum(lengths)], np.concatenate(alone, 1), "packed", tolerance=1e-9)
+    four = {**packed, "attention_mask": packed["attention_mask"][:, None]}
+    assert_close(call(framework, model, four)["last_hidden_state"], got, "with an axis of heads", tolerance=0)
+
+
+@FRAMEWORKS
+def test_embeds_equal_ids(framework):
+    config = small_config("v2", embedding_size=10)
+    values = random_weights(config)
+    model, inputs = model_of(framework, config, values), random_batch(config)
+    want = call(framework, model, inputs)
+    rows = values["deberta.embeddings.word_embeddings.weight"].astype(np.float32)[inputs.pop("input_ids")]
+    assert_all_close(call(framework, model, {**inputs, "inputs_embeds": rows}), want, "embeds", tolerance=0)
+
+
+@FRAMEWORKS
+def test_types_without_a_table_are_ignored(framework):
+    config = small_config("v1")
+    model, inputs = model_of(framework, config), random_batch(config)
+    types = np.ones_like(inputs["input_ids"])
+    want = call(framework, model, inputs)
+    assert_all_close(call(framework, model, {**inputs, "token_type_ids": types}), want, "types", tolerance=0)
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize("base", BASES)
+def test_products_that_leave_half_precision_stay_finite(framework, base):
+    """Unscaled, the products of queries and relative keys exceed 65504; scaled first, they fit float16."""
+    config = small_config(base, num_attention_heads=1, hidden_size=64, layer_norm_eps=1e-7)
+    values = random_weights(config)
+    for key in values:
+        if "attention.self" in key and key.endswith("weight"):
+            values[key] = np.abs(values[key]) * 14 / np.sqrt(64) * 8
+        elif "rel_embeddings" in key or key == "deberta.encoder.LayerNorm.weight":
+            values[key] = np.abs(values[key]) + 1
+    inputs = random_batch(config)
+    wide = call(framework, model_of(framework, config, values), inputs, output_hidden_states=True)
+    assert np.isfinite(wide["last_hidden_state"]).all()
+    half = call(framework, model_of(framework, config, values, dtype="float16"), inputs)
+    assert np.isfinite(half["last_hidden_state"]).all()
+
+
+@FRAMEWORKS
+@pytest.mark.parametrize(("dtype", "limit"), [("bfloat16", 0.06), ("float16", 0.01)])
+@pytest.mark.parametrize("base", BASES)
+def test_half_precision_is_near(framework, base, dtype, limit):
+    """8 bits of mantissa leave 2 to 3 percent after two layers of random weights, 11 bits half a percent."""
+    config = small_config(base)
+    values, inputs = random_weights(config, spread=0.1), random_batch(config)
+    want = call(framework, model_of(framework, config, values), inputs)["last_hidden_state"]
+    model = model_of(framework, config, values, dtype=dtype)
+    output = model(**(pt_inputs if framework == "pt" else tf_inputs)(inputs)).last_hidden_state
+    assert dtype in str(output.dtype)
+    got = output.float().detach().numpy() if framework == "pt" else output.numpy().astype(np.float32)
+    assert_close(got, want, dtype, tolerance=limit)
+
+
+def test_autocast():
+    torch = pytest.importorskip("torch")
+    for base in BASES:
+        for name in ("eager", "sdpa"):
+            config = small_config(base, attn_implementation=name)
+            model, inputs = model_of("pt", config), random_batch(config)
+            want = call("pt", model, inputs)["last_hidden_state"]
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                output = model(**pt_inputs(inputs)).last_hidden_state
+            output.sum().backward()
+            assert_close(output.detach().float(), want, f"{base} {name}", tolerance=0.06)  # bfloat16, as above
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_traced_length_is_not_baked_in(base):
+    """TensorFlow graphs of unknown batch and length, the same numbers as eager, one token included."""
+    tf = pytest.importorskip("tensorflow")
+    config = small_config(base)
+    model = model_of("tf", config)
+    traces = []
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int64)] * 2, autograph=False)
+    def graph(ids, mask):
+        traces.append(1)
+        return model(ids, attention_mask=mask, output_attentions=True, output_hidden_states=True)
+
+    for length in (1, 2, 9, 40):
+        inputs = random_batch(config, length=length)
+        got = flatten(graph(inputs["input_ids"], inputs["attention_mask"]))
+        want = call("tf", model, inputs, output_attentions=True, output_hidden_states=True)
+        assert_all_close(got, want, f"length {length}")
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_xla(base):
+    tf = pytest.importorskip("tensorflow")
+    config = small_config(base)
+    model, inputs = model_of("tf", config), random_batch(config)
+    compiled = tf.function(lambda given: model(given, output_attentions=True), jit_compile=True, autograph=False)
+    want = call("tf", model, inputs, output_attentions=True)
+    assert_all_close(flatten(compiled(tf_inputs(inputs))), want, "xla")
