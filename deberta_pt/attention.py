@@ -161,6 +161,8 @@ class DisentangledSelfAttention(nn.Module):
         wanted = self.config.attn_implementation
         if output_attentions or self.config.mixes_heads:
             return "eager"  # the only one that holds the probabilities
+        if self.config.masked_rows == "uniform":
+            return "eager"  # a fused one lets gradients into the scores of a row that sees nothing
         return "sdpa" if wanted == "auto" else wanted
 
     def mix_logits(self, scores: Tensor) -> Tensor:
