@@ -70,8 +70,9 @@ def test_the_choice_of_the_implementation():
         attention = model_of("pt", small_config(attn_implementation=name)).encoder.layer[0].attention.self
         assert attention.choose(False) == expected
         assert attention.choose(True) == "eager"
-    talking = model_of("pt", small_config("v1", talking_head=True, attn_implementation="sdpa"))
-    assert talking.encoder.layer[0].attention.self.choose(False) == "eager"
+    for base, change in (("v1", {"talking_head": True}), ("v3", {"masked_rows": "uniform"})):
+        model = model_of("pt", small_config(base, attn_implementation="sdpa", **change))
+        assert model.encoder.layer[0].attention.self.choose(False) == "eager"
 
 
 @FRAMEWORKS

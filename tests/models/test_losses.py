@@ -105,7 +105,8 @@ def test_binary_cross_entropy(framework, labels):
 
 ANSWERS = {
     "inside": ([1, 4], [2, 4]), "one column": ([[1], [4]], [[2], [4]]), "cut off": ([1, 5], [9, 4]),
-    "-100": ([1, -100], [-100, 0]), "negative is the first token": ([-1, 3], [0, -7]), "nothing left": ([5, -100], [9, 5]),
+    "-100": ([1, -100], [-100, 0]), "negative is the first token": ([-1, 3], [0, -7]),
+    "nothing left": ([5, -100], [9, 5]),
 }  # fmt: skip
 
 

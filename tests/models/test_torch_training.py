@@ -1,0 +1,354 @@
+"""What PyTorch training loops do with a model besides calling it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import deberta_pt
+from tests.models.helpers import class_name, existing, pt_inputs, pt_model, random_inputs, small_config
+
+HEADS = existing(deberta_pt)
+BASES = ["v1", "v2", "v3"]
+
+
+def loss_and_gradients(model: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    torch.manual_seed(3)
+    model.zero_grad()
+    loss = model(**inputs).loss
+    loss.backward()
+    return loss.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize(("base", "head"), [(b, "ForSequenceClassification") for b in BASES] + [("v3", "ForMaskedLM")])
+def test_gradient_checkpointing_changes_nothing(base: str, head: str, reentrant: bool) -> None:
+    config = small_config(
+        base, num_hidden_layers=3, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, mlm_head="emd"
+    )
+    model, inputs = pt_model(config, head).train(), pt_inputs(random_inputs(config, head))
+    loss, gradients = loss_and_gradients(model, inputs)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+    assert model.is_gradient_checkpointing
+    again, recomputed = loss_and_gradients(model, inputs)
+    assert torch.equal(loss, again)
+    assert gradients.keys() == recomputed.keys()
+    assert all(torch.equal(gradients[name], recomputed[name]) for name in gradients)
+    model.gradient_checkpointing_disable()
+    assert not model.is_gradient_checkpointing
+
+
+def test_gradient_checkpointing_recomputes() -> None:
+    config = small_config("v3")
+    model = pt_model(config, "ForSequenceClassification").train()
+    calls = []
+    model.deberta.encoder.layer[0].register_forward_hook(lambda *_: calls.append(1))
+    model.gradient_checkpointing_enable()
+    loss_and_gradients(model, pt_inputs(random_inputs(config, "ForSequenceClassification")))
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("head", [h for h in HEADS if h != "Model"])
+@pytest.mark.parametrize("base", BASES)
+def test_no_weight_goes_unused(base: str, head: str) -> None:
+    config = small_config(base)
+    model = pt_model(config, head).train()
+    _, gradients = loss_and_gradients(model, pt_inputs(random_inputs(config, head)))
+    assert gradients.keys() == {n for n, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("base", BASES)
+def test_half_precision_trains(base: str, dtype: Any) -> None:
+    config = small_config(base)
+    inputs = pt_inputs(random_inputs(config, "ForTokenClassification"))
+    model = pt_model(config, "ForTokenClassification").train()
+    exact = model(**inputs)
+    with torch.autocast("cpu", dtype=dtype):
+        mixed, gradients = loss_and_gradients(model, inputs)
+    pure, pure_gradients = loss_and_gradients(copy.deepcopy(model).to(dtype), inputs)
+    for loss in (mixed, pure):
+        assert loss.dtype == torch.float32
+        assert abs(loss - exact.loss) < 0.1 * exact.loss  # 8 bits of mantissa through two layers
+    assert all(torch.isfinite(g).all() for g in (*gradients.values(), *pure_gradients.values()))
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("base", BASES)
+def test_products_that_only_fit_when_scaled_stay_finite(base: str, implementation: str) -> None:
+    """A product of 100,000 is beyond float16; divided by the scale it is not."""
+    config = small_config(base, hidden_size=96, num_attention_heads=1, attn_implementation=implementation)
+    model = pt_model(config)
+    attention = model.encoder.layer[0].attention.self
+    queries = torch.full((1, 4, 96), 33.0)
+    attention.project = lambda hidden, query_states: (queries.half(), queries.half(), hidden)
+    attention.project_positions = lambda rows: (rows * 0 + 33, rows * 0 + 33)
+    model = model.half()
+    hidden = torch.randn(1, 4, 96, dtype=torch.float16)
+    relative = model.encoder.relative(4, 4, hidden.device)
+    assert not torch.isfinite((queries.half() @ queries.half().mT)).all()
+    context, _ = attention(hidden, None, relative)
+    assert torch.isfinite(context).all()
+
+
+@pytest.mark.parametrize("head", [h for h in HEADS if h != "Model"])
+@pytest.mark.parametrize("base", ["v1", "v2"])
+def test_compiles_in_one_graph_for_all_lengths(base: str, head: str) -> None:
+    config = small_config(base)
+    model = pt_model(config, head)
+    graphs = []
+
+    def count(graph: Any, _inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=count)
+    for length in (7, 12, 21, 40):
+        inputs = pt_inputs({k: v for k, v in random_inputs(config, head).items() if k in ("input_ids", "attention_mask")})
+        inputs = {k: v.repeat_interleave(2, -1)[..., :length] for k, v in inputs.items()}
+        if head == "ForQuestionAnswering":
+            labels = {"start_positions": torch.tensor([1, 2, -100, 50]), "end_positions": torch.tensor([1, 2, -100, 3])}
+        elif head in ("ForMaskedLM", "ForTokenClassification", "ForReplacedTokenDetection"):
+            labels = {"labels": torch.randint(0, 2, inputs["input_ids"].shape)}
+        else:
+            labels = {"labels": torch.tensor([0, 1, 1, 0])}
+        ours, theirs = compiled(**inputs, **labels), model(**inputs, **labels)
+        assert type(ours) is type(theirs)
+        for name, value in theirs.items():
+            torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-5)
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_pruned_heads_are_gone_for_good(base: str, tmp_path: Path) -> None:
+    config = small_config(base, num_attention_heads=4)
+    model = pt_model(config, "ForSequenceClassification")
+    inputs = pt_inputs(random_inputs(config, "ForSequenceClassification", labels=False))
+    cut = {0: [1], 1: [0, 3]}
+    reference, size = copy.deepcopy(model), config.head_size
+    with torch.no_grad():
+        for layer, heads in cut.items():
+            for head in heads:
+                dense = reference.deberta.encoder.layer[layer].attention.output.dense
+                dense.weight[:, head * size : (head + 1) * size] = 0
+    model.prune_heads({0: [1], 1: [3]})
+    model.prune_heads({1: [0]})
+    wanted = reference(**inputs).logits
+    torch.testing.assert_close(model(**inputs).logits, wanted, rtol=1e-5, atol=1e-5)
+    assert model.deberta.encoder.layer[1].attention.output.dense.in_features == 2 * size
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    assert loaded.config.pruned_heads == cut
+    assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
+
+
+@pytest.mark.parametrize(
+    ("heads", "text"),
+    [({5: [0]}, "layer 5 does not exist"), ({0: [3]}, r"heads \[3\] do not exist"), ({0: [0, 1, 2]}, "without heads")],
+)
+def test_pruning_what_is_not_there(heads: dict[int, list[int]], text: str) -> None:
+    model = pt_model(small_config("v3"))
+    with pytest.raises(ValueError, match=text):
+        model.prune_heads(heads)
+    assert model.config.pruned_heads == {}
+
+
+def test_talking_heads_cannot_be_pruned() -> None:
+    with pytest.raises(ValueError, match="talking heads"):
+        pt_model(small_config("v1", talking_head=True)).prune_heads({0: [0]})
+
+
+@pytest.mark.parametrize("kind", ["legacy", "plain", "emd", "untied"])
+@pytest.mark.parametrize("count", [60, 40])
+def test_resizing_keeps_the_logits_of_old_words(kind: str, count: int, tmp_path: Path) -> None:
+    changes = {"mlm_head": "legacy", "tie_word_embeddings": False} if kind == "untied" else {"mlm_head": kind}
+    config = small_config("v3", **changes)
+    model = pt_model(config, "ForMaskedLM")
+    inputs = {"input_ids": torch.randint(1, 40, (2, 9))}
+    before = model(**inputs).logits
+    table = model.resize_token_embeddings(count)
+    after = model(**inputs).logits
+    assert table is model.get_input_embeddings()
+    assert table.num_embeddings == len(table.weight) == model.config.vocab_size == after.shape[-1] == count
+    assert len(model.get_output_embeddings().weight) == count
+    torch.testing.assert_close(after[..., :40], before[..., :40])
+    model.save_pretrained(tmp_path)
+    assert torch.equal(type(model).from_pretrained(tmp_path)(**inputs).logits, after)
+    model.resize_token_embeddings(pad_to_multiple_of=64)
+    assert model.config.vocab_size == 64
+
+
+def test_resizing_never_cuts_the_pad_row() -> None:
+    model = pt_model(small_config("v3", pad_token_id=20))
+    with pytest.raises(ValueError, match="pad_token_id 20"):
+        model.resize_token_embeddings(20)
+
+
+def test_new_rows_can_start_around_the_mean() -> None:
+    model = pt_model(small_config("v3", initializer_range=1e-6))
+    mean = model.get_input_embeddings().weight.mean(0)
+    table = model.resize_token_embeddings(60, mean_resizing=True)
+    torch.testing.assert_close(table.weight[53:], mean.expand(7, -1), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["legacy", "plain", "emd"])
+def test_no_tied_double_in_the_state_dict(kind: str) -> None:
+    model = pt_model(small_config("v3", mlm_head=kind), "ForMaskedLM")
+    state = model.state_dict()
+    assert len({t.data_ptr() for t in state.values()}) == len(state)
+    fresh = type(model)(model.config)
+    head = "cls.predictions.decoder" if kind == "legacy" else "lm_predictions.lm_head.decoder"
+    doubled = {**state, f"{head}.weight": state["deberta.embeddings.word_embeddings.weight"]}
+    fresh.load_state_dict(doubled)
+    assert all(torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), state.values(), strict=True))
+
+
+def test_parameter_groups_leave_biases_and_norms_alone() -> None:
+    model = pt_model(small_config("v2"), "ForSequenceClassification")
+    decayed, plain = model.parameter_groups(weight_decay=0.1)
+    names = {id(p): n for n, p in model.named_parameters()}
+    assert {len(decayed["params"]) + len(plain["params"])} == {len(names)}
+    assert decayed["weight_decay"] == 0.1
+    assert plain["weight_decay"] == 0.0
+    assert all(names[id(p)].endswith("bias") or "LayerNorm" in names[id(p)] for p in plain["params"])
+    assert not any(names[id(p)].endswith("bias") or "LayerNorm" in names[id(p)] for p in decayed["params"])
+
+
+def test_input_gradients_for_frozen_tables() -> None:
+    config = small_config("v3")
+    model = pt_model(config, "ForSequenceClassification").train()
+    model.requires_grad_(False)
+    model.classifier.requires_grad_(True)
+    seen = []
+    model.deberta.encoder.layer[0].register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0].requires_grad))
+    inputs = pt_inputs(random_inputs(config, "ForSequenceClassification"))
+    model(**inputs)
+    model.enable_input_require_grads()
+    model(**inputs).loss.backward()
+    model.disable_input_require_grads()
+    model(**inputs)
+    assert seen == [False, True, False]
+
+
+@pytest.mark.parametrize("base", ["v1", "v3"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_peft_lora(base: str, checkpointing: bool, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    config = small_config(base)
+    model = pt_model(config, "ForSequenceClassification")
+    inputs = pt_inputs(random_inputs(config, "ForSequenceClassification"))
+    before = model(**inputs).logits
+    targets = ["in_proj"] if base == "v1" else ["query_proj", "value_proj"]
+    lora = peft.LoraConfig(task_type="SEQ_CLS", target_modules=targets, r=4)
+    adapted = peft.get_peft_model(model, lora)
+    torch.testing.assert_close(adapted(**inputs).logits, before)  # a fresh adapter changes nothing
+    if checkpointing:
+        adapted.gradient_checkpointing_enable()
+        adapted.enable_input_require_grads()
+    adapted.train()
+    optimizer = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.5)
+    losses = []
+    for _ in range(4):
+        loss = adapted(**inputs).loss
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None for p in adapted.parameters() if p.requires_grad)
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    adapted.eval().save_pretrained(tmp_path)
+    again = peft.PeftModel.from_pretrained(pt_model(config, "ForSequenceClassification"), tmp_path).eval()
+    torch.testing.assert_close(again(**inputs).logits, adapted(**inputs).logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["v1", "v3"])
+def test_transformers_trainer(base: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = small_config(base, num_labels=2)
+    model = pt_model(config, "ForSequenceClassification")
+    rng = torch.Generator().manual_seed(0)
+    rows = []
+    for _ in range(64):
+        ids = torch.randint(1, 53, (9,), generator=rng)
+        rows.append({"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": int(ids[0] > 26)})
+    arguments = transformers.TrainingArguments(
+        str(tmp_path), num_train_epochs=8, per_device_train_batch_size=16, learning_rate=1e-2, report_to=[],
+        gradient_checkpointing=True, use_cpu=True, save_strategy="epoch", disable_tqdm=True,
+    )  # fmt: skip
+    trainer = transformers.Trainer(model, arguments, train_dataset=rows, eval_dataset=rows)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < before
+    assert trainer.predict(rows).predictions.shape == (64, 2)
+    last = sorted(tmp_path.glob("checkpoint-*"))[-1]
+    state = trainer.model.state_dict()
+    from safetensors.torch import load_file
+
+    assert load_file(last / "model.safetensors").keys() == state.keys()
+
+
+def _ddp_worker(rank: int, store: str, results: Any) -> None:
+    import torch.distributed as dist
+    from torch.distributed.fsdp import fully_shard
+    from torch.nn.parallel import DistributedDataParallel
+
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    config = small_config("v3")
+    head = "ForSequenceClassification"
+    inputs = pt_inputs(random_inputs(config, head))
+    mine = {k: v[rank * 2 : rank * 2 + 2] for k, v in inputs.items()}
+    model = pt_model(config, head).train()
+    parallel = DistributedDataParallel(copy.deepcopy(model))
+    for _ in range(2):  # the second step fails if a weight went unused
+        parallel.zero_grad()
+        parallel(**mine).loss.backward()
+    sharded = copy.deepcopy(model)
+    for layer in sharded.deberta.encoder.layer:
+        fully_shard(layer)
+    fully_shard(sharded)
+    output = sharded(**mine)
+    output.loss.backward()
+    gradient = sharded.classifier.weight.grad.full_tensor()
+    if rank == 0:
+        results.put((type(output).__name__, parallel.module.classifier.weight.grad.numpy(), gradient.numpy()))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_share_their_gradients(tmp_path: Path) -> None:
+    """DDP and FSDP2: the mean of the gradients of both halves of a batch."""
+    import numpy as np
+    import torch.multiprocessing as mp
+
+    context = mp.get_context("spawn")
+    results = context.Queue()
+    workers = [context.Process(target=_ddp_worker, args=(r, str(tmp_path / "store"), results)) for r in range(2)]
+    for worker in workers:
+        worker.start()
+    name, replicated, sharded = results.get(timeout=240)
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    config = small_config("v3")
+    inputs = pt_inputs(random_inputs(config, "ForSequenceClassification"))
+    halves = []
+    for rank in range(2):
+        model = pt_model(config, "ForSequenceClassification").train()
+        model(**{k: v[rank * 2 : rank * 2 + 2] for k, v in inputs.items()}).loss.backward()
+        halves.append(model.classifier.weight.grad.numpy())
+    assert name == "SequenceClassifierOutput"
+    np.testing.assert_allclose(replicated, np.mean(halves, 0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sharded, np.mean(halves, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_class_names_are_those_of_the_table() -> None:
+    config = small_config("v1")
+    assert [type(pt_model(config, head)).__name__ for head in HEADS] == [class_name(config, head) for head in HEADS]
