@@ -10,7 +10,7 @@ from typing import Any
 
 import regex
 
-from .engine import Pieces, Span, surrogate_error, trim_spans
+from .engine import Pieces, Span, pair_spans, surrogate_error, trim_spans
 from .whole_tokens import WholeTokens
 
 # Letters, numbers or other characters with one space before them, contractions, white space. The order of the
@@ -30,6 +30,7 @@ LONG_WORD = 40
 CACHED_WORDS = 1 << 17
 
 Pair = tuple[str, str]
+Columns = tuple[tuple[int, ...], tuple[int, ...]]  # starts and ends of spans
 
 
 def byte_characters() -> str:
@@ -122,13 +123,12 @@ class ByteBpe:
     def _encode_spans(self, text: str, kind: int, words: bool) -> Pieces:
         found = words_of(text)
         aligned = list(map(self._aligned.__getitem__, found))
-        begins = accumulate(map(len, found), initial=0)
+        begins = list(accumulate(map(len, found[:-1]), initial=0)) if found else []
+        placed = list(zip(begins, aligned, strict=True))
         ids = [token_id for word in aligned for token_id in word[0]]
-        spans = [
-            (begin + start, begin + end)
-            for begin, word in zip(begins, aligned, strict=False)
-            for start, end in word[kind]
-        ]
+        starts = [begin + start for begin, word in placed for start in word[kind][0]]
+        ends = [begin + end for begin, word in placed for end in word[kind][1]]
+        spans = pair_spans(starts, ends, len(text))
         numbers = [number for number, word in enumerate(aligned) for _ in word[0]] if words else []
         return Pieces(ids, spans, numbers)
 
@@ -145,13 +145,13 @@ class ByteBpe:
         vocab, unk_id = self.vocab, self.unk_id
         return tuple([vocab.get(token, unk_id) for token in self.split(word)])
 
-    def _make_aligned(self, word: str) -> tuple[tuple[int, ...], list[Span], list[Span]]:
+    def _make_aligned(self, word: str) -> tuple[tuple[int, ...], Columns, Columns]:
         tokens = self.split(word)
         ids = tuple([self.vocab.get(token, self.unk_id) for token in tokens])
         owner = [i for i, char in enumerate(word) for _ in char.encode()]  # character that owns each byte
         ends = list(accumulate(map(len, tokens), initial=0))
         whole = [(owner[start], owner[end - 1] + 1) for start, end in pairwise(ends)]
-        return ids, trim_spans(word, whole), whole
+        return ids, _columns(trim_spans(word, whole)), _columns(whole)
 
     def merge(self, symbols: list[str]) -> list[str]:
         """Joins pairs of symbols, best rank first, every occurrence from left to right, until none is left.
@@ -178,6 +178,10 @@ class ByteBpe:
                 if i < len(ranks):
                     ranks[i] = rank_of((symbols[i], symbols[i + 1]), none)
         return symbols
+
+
+def _columns(spans: list[Span]) -> Columns:
+    return tuple([start for start, _ in spans]), tuple([end for _, end in spans])
 
 
 def _merge_long(symbols: list[str], ranks: dict[Pair, int], merges: Sequence[Pair]) -> list[str]:

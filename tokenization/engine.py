@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 Span = tuple[int, int]
+SHORT = 128  # characters
 
 # White space as str.isspace has it, which knows four separators that \s in `re` knows too.
 WHITE_PAIR = re.compile(r"\s\s")
@@ -60,6 +62,28 @@ def surrogate_error(texts: Sequence[str]) -> ValueError | None:
                     "text.encode('utf-8', 'replace').decode('utf-8')"
                 )
     return None
+
+
+@lru_cache(maxsize=1)
+def _short_spans() -> list[list[Span]]:
+    return [[(start, end) for end in range(SHORT)] for start in range(SHORT)]
+
+
+def pair_spans(starts: Iterable[int], ends: Iterable[int], length: int) -> list[Span]:
+    """Spans from their starts and ends.
+
+    Spans of short texts are taken from a table: fresh ones would make the garbage collector walk the whole program
+    again and again, which costs more than tokenizing.
+
+    Args:
+        starts: first character of each span.
+        ends: past-the-last character of each.
+        length: characters of the text.
+    """
+    if length < SHORT:
+        table = _short_spans()
+        return [table[start][end] for start, end in zip(starts, ends, strict=True)]
+    return list(zip(starts, ends, strict=True))
 
 
 def trim_spans(text: str, spans: Sequence[Span]) -> list[Span]:

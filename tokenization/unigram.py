@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from operator import add
 from typing import Any
 
-from .engine import Pieces, Span, surrogate_error, trim_spans
+from .engine import Pieces, Span, pair_spans, surrogate_error, trim_spans
 from .spm_proto import SpmModel, read_model, without_dummy_prefix
 
 SPACE = "▁"  # SentencePiece writes a space as this character
@@ -104,7 +104,7 @@ class Unigram:
         ends = list(accumulate(map(self._lengths.__getitem__, ids), initial=-shift))
         leads = list(map(self._leads.__getitem__, ids)) if trim or words else []
         if trim:
-            spans = list(zip(map(add, ends, leads), ends[1:], strict=True))
+            spans = pair_spans(map(add, ends, leads), ends[1:], len(text))
         else:
             spans = [(begin if begin > 0 else 0, end) for begin, end in pairwise(ends)]
         return Pieces(ids, spans, _words(leads) if words else [])
