@@ -64,8 +64,11 @@ def read_inputs(
 
 def as_tensor(value: Any) -> Any:
     """A tensor as it is, anything else as a tensor."""
-    return (
-        value
-        if isinstance(value, tf.Tensor) or tf_keras.backend.is_keras_tensor(value)
-        else tf.convert_to_tensor(value)
-    )
+    return value if isinstance(value, tf.Tensor) or _is_symbolic(value) else tf.convert_to_tensor(value)
+
+
+def _is_symbolic(value: Any) -> bool:
+    try:
+        return bool(tf_keras.backend.is_keras_tensor(value))
+    except ValueError:  # Keras' way of saying that it is an array or a list
+        return False
