@@ -57,10 +57,20 @@ def check_inputs(config: BaseConfig, shapes: Mapping[str, Shape | None]) -> tupl
         raise ValueError(f"token_type_ids has shape {spell(types)}, expected {spell((batch, length))}")
     if positions is not None and not fits(positions, (batch, length)) and not fits(positions, (1, length)):
         raise ValueError(f"position_ids has shape {spell(positions)}, expected {spell((batch, length))}")
-    limit = config.max_position_embeddings
-    if config.position_biased_input and positions is None and length is not None and length > limit:
-        raise ValueError(f"the inputs have {length} tokens, {too_long(limit)}")
+    if config.position_biased_input and positions is None:
+        check_length(config, length)
     return batch, length
+
+
+def check_length(config: BaseConfig, length: int | None) -> None:
+    """Refuse more tokens than the table of absolute positions has rows.
+
+    Raises:
+        ValueError: for a longer input.
+    """
+    limit = config.max_position_embeddings
+    if length is not None and length > limit:
+        raise ValueError(f"the inputs have {length} tokens, {too_long(limit)}")
 
 
 def _check_mask(mask: Shape | None, batch: int | None, length: int | None) -> None:
@@ -73,7 +83,7 @@ def too_long(limit: int) -> str:
     """Why a model with absolute positions takes no more tokens."""
     return (
         f"but the table of absolute positions has {limit} rows (max_position_embeddings); truncate the text, or use a "
-        "model without position_biased_input"
+        "model (or a masked-LM head) that has only relative positions"
     )
 
 

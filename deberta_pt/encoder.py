@@ -225,15 +225,18 @@ class Encoder(nn.Module):
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """One layer, recomputed in the backward pass if gradient checkpointing is on."""
-        if self.checkpointing is None or not self.training:
+        if not self.training:
             return layer(hidden, mask, relative, query_states, output_attentions)
 
         def run(hidden: Tensor, rows: Tensor | None, query_states: Tensor | None) -> tuple[Tensor, Tensor | None]:
-            again = None if relative is None or rows is None else Relative(rows, relative.columns)
-            return layer(hidden, mask, again, query_states, output_attentions)
+            # Views, so that a layer's gradients are summed before they meet other layers': one order in all modes.
+            again = None if relative is None or rows is None else Relative(rows.view_as(rows), relative.columns)
+            queries = None if query_states is None else query_states.view_as(query_states)
+            return layer(hidden.view_as(hidden), mask, again, queries, output_attentions)
 
         # The rows are an argument of their own: re-entrant checkpointing differentiates arguments only.
-        return self.checkpointing(run, hidden, None if relative is None else relative.rows, query_states)
+        inputs = (hidden, None if relative is None else relative.rows, query_states)
+        return run(*inputs) if self.checkpointing is None else self.checkpointing(run, *inputs)
 
     def set_checkpointing(self, enabled: bool, **options: Any) -> None:
         """Turn gradient checkpointing on or off; options are those of ``torch.utils.checkpoint.checkpoint``."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import deberta_pt.sdpa  # noqa: F401 - adds itself to the implementations of attention
-from deberta_core.checks import NEGATIVE_MASK, check_answer, check_choices, check_inputs, out_of_range
+from deberta_core.checks import NEGATIVE_MASK, check_answer, check_choices, check_inputs, check_length, out_of_range
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
@@ -157,6 +157,9 @@ class MaskedLM(PreTrainedModel):
         With ``only_masked`` (and labels) only positions whose label is not -100 are decoded: the same loss in less
         memory, and ``logits`` ``[positions, V]``, row by row.
         """
+        tokens = input_ids if inputs_embeds is None else inputs_embeds
+        if self.kind == "emd" and position_ids is None and tokens is not None:
+            check_length(self.config, tokens.shape[1])
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         body = self.deberta(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions,

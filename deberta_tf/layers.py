@@ -143,7 +143,7 @@ class Seeds:
     """Endless seeds, each another, from one state.
 
     Args:
-        state: int64 ``[2]``; a variable is read where a seed is needed, so that a graph of one layer can be saved alone.
+        state: int64 ``[2]``; a variable is read where a seed is needed, so that the graph of a layer can be saved.
         drawn: how many were drawn before.
     """
 

@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import deberta_pt
-from tests.models.helpers import class_name, existing, pt_inputs, pt_model, random_inputs, small_config
+import deberta_pt  # noqa: E402
+from tests.models.helpers import class_name, existing, pt_inputs, pt_model, random_inputs, small_config  # noqa: E402
 
 HEADS = existing(deberta_pt)
 BASES = ["v1", "v2", "v3"]
@@ -29,8 +29,9 @@ def loss_and_gradients(model: Any, inputs: dict[str, Any]) -> tuple[Any, dict[st
 @pytest.mark.parametrize(("base", "head"), [(b, "ForSequenceClassification") for b in BASES] + [("v3", "ForMaskedLM")])
 def test_gradient_checkpointing_changes_nothing(base: str, head: str, reentrant: bool) -> None:
     config = small_config(
-        base, num_hidden_layers=3, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, mlm_head="emd"
-    )
+        base, num_hidden_layers=3, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, mlm_head="emd",
+        max_position_embeddings=32,
+    )  # fmt: skip
     model, inputs = pt_model(config, head).train(), pt_inputs(random_inputs(config, head))
     loss, gradients = loss_and_gradients(model, inputs)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
@@ -38,7 +39,11 @@ def test_gradient_checkpointing_changes_nothing(base: str, head: str, reentrant:
     again, recomputed = loss_and_gradients(model, inputs)
     assert torch.equal(loss, again)
     assert gradients.keys() == recomputed.keys()
-    assert all(torch.equal(gradients[name], recomputed[name]) for name in gradients)
+    for name, gradient in gradients.items():
+        if head == "ForMaskedLM" and reentrant:  # one layer runs twice: its uses are added up in another order
+            torch.testing.assert_close(recomputed[name], gradient, rtol=1e-5, atol=1e-6 * float(gradient.abs().max()))
+        else:
+            assert torch.equal(recomputed[name], gradient), name
     model.gradient_checkpointing_disable()
     assert not model.is_gradient_checkpointing
 
@@ -47,7 +52,7 @@ def test_gradient_checkpointing_recomputes() -> None:
     config = small_config("v3")
     model = pt_model(config, "ForSequenceClassification").train()
     calls = []
-    model.deberta.encoder.layer[0].register_forward_hook(lambda *_: calls.append(1))
+    model.deberta.encoder.layer[0].register_forward_pre_hook(lambda *_: calls.append(1))
     model.gradient_checkpointing_enable()
     loss_and_gradients(model, pt_inputs(random_inputs(config, "ForSequenceClassification")))
     assert len(calls) == 2
@@ -91,7 +96,7 @@ def test_products_that_only_fit_when_scaled_stay_finite(base: str, implementatio
     model = model.half()
     hidden = torch.randn(1, 4, 96, dtype=torch.float16)
     relative = model.encoder.relative(4, 4, hidden.device)
-    assert not torch.isfinite((queries.half() @ queries.half().mT)).all()
+    assert not torch.isfinite(queries.half() @ queries.half().mT).all()
     context, _ = attention(hidden, None, relative)
     assert torch.isfinite(context).all()
 
@@ -109,8 +114,9 @@ def test_compiles_in_one_graph_for_all_lengths(base: str, head: str) -> None:
 
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=count)
+    given = {k: v for k, v in random_inputs(config, head).items() if k in ("input_ids", "attention_mask")}
     for length in (7, 12, 21, 40):
-        inputs = pt_inputs({k: v for k, v in random_inputs(config, head).items() if k in ("input_ids", "attention_mask")})
+        inputs = pt_inputs(given)
         inputs = {k: v.repeat_interleave(2, -1)[..., :length] for k, v in inputs.items()}
         if head == "ForQuestionAnswering":
             labels = {"start_positions": torch.tensor([1, 2, -100, 50]), "end_positions": torch.tensor([1, 2, -100, 3])}
