@@ -4,12 +4,14 @@ usage: python benchmarks/tokenizers.py DATA [--text FILE] [--rounds N] [--thread
 
 DATA holds deberta-v3/spm.model, deberta-v1/vocab.json and deberta-v1/merges.txt; a missing family is left out. The
 contenders take turns in every round, so that a busy machine slows all of them, and the median of the rounds counts.
-With one thread the time is that of the processor, which other programs on the machine disturb least.
+With one thread the time is that of the processor, which other programs on the machine disturb least. The
+garbage collector is on, but does not look at what was loaded before the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import sys
@@ -104,6 +106,8 @@ def measure(
 ) -> dict[str, float]:
     """Median seconds of each contender."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    gc.collect()
+    gc.freeze()  # else a turn pays for walks through the libraries loaded for the others
     for number in range(rounds + 1):
         for name, run in contenders.items():
             getattr(run, "prepare", lambda: None)()
