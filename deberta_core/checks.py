@@ -139,11 +139,37 @@ def check_answer(starts: object, ends: object) -> None:
         raise ValueError(f"got {given}_positions without {lacking}_positions, expected both or neither")
 
 
-def check_choices(shape: Shape, name: str, rank: int) -> None:
-    """Refuse inputs without an axis of choices.
+def check_choices(shapes: Mapping[str, Shape | None]) -> None:
+    """Refuse inputs without an axis of choices, or with different ones.
+
+    Args:
+        shapes: shape by input name.
 
     Raises:
-        ValueError: if ``shape`` is not of ``rank`` axes.
+        ValueError: for the first input that does not fit.
     """
-    if len(shape) != rank:
-        raise ValueError(f"{name} has shape {spell(shape)}, expected [batch, choices, length{', width' * (rank == 4)}]")
+    for name, rank in (("input_ids", 3), ("inputs_embeds", 4)):
+        shape = shapes.get(name)
+        if shape is not None and len(shape) != rank:
+            raise ValueError(
+                f"{name} has shape {spell(shape)}, expected [batch, choices, length{', width' * (rank == 4)}]"
+            )
+    first = shapes.get("input_ids") or shapes.get("inputs_embeds")
+    for name, shape in shapes.items():
+        if first and shape is not None and (len(shape) < 3 or not fits(shape[:2], first[:2])):
+            raise ValueError(f"{name} has shape {spell(shape)}, expected {spell(first[:2])[:-1]}, ...]")
+
+
+def check_kinds(floats: Mapping[str, bool | None]) -> None:
+    """Refuse ids that are floats and embeddings that are not.
+
+    Args:
+        floats: whether the dtype is a floating-point one by input name, ``None`` for what was not given.
+
+    Raises:
+        ValueError: for the first input of the wrong kind.
+    """
+    for name, is_float in floats.items():
+        if is_float is not None and is_float != (name == "inputs_embeds"):
+            found, wanted = ("floats", "integers") if is_float else ("integers", "floats")
+            raise ValueError(f"{name} holds {found}, expected {wanted}")

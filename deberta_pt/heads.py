@@ -18,7 +18,15 @@ import torch
 from torch import Tensor, nn
 
 import deberta_pt.sdpa  # noqa: F401 - adds itself to the implementations of attention
-from deberta_core.checks import NEGATIVE_MASK, check_answer, check_choices, check_inputs, check_length, out_of_range
+from deberta_core.checks import (
+    NEGATIVE_MASK,
+    check_answer,
+    check_choices,
+    check_inputs,
+    check_kinds,
+    check_length,
+    out_of_range,
+)
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
@@ -36,7 +44,13 @@ from deberta_pt.mask_decoder import LegacyHead, PublishedHead, ReplacedTokenHead
 from deberta_pt.pretrained import PreTrainedModel
 
 
-def check_values(config: BaseConfig, ids: Tensor | None, mask: Tensor | None, types: Tensor | None) -> None:
+def check_values(
+    config: BaseConfig,
+    ids: Tensor | None,
+    mask: Tensor | None,
+    types: Tensor | None,
+    positions: Tensor | None,
+) -> None:
     """Refuse ids beyond their table and additive masks, in eager mode.
 
     Raises:
@@ -48,6 +62,9 @@ def check_values(config: BaseConfig, ids: Tensor | None, mask: Tensor | None, ty
         raise ValueError(out_of_range("input_ids", "the word table", config.vocab_size))
     if types is not None and config.type_vocab_size > 0 and ((types < 0) | (types >= config.type_vocab_size)).any():
         raise ValueError(out_of_range("token_type_ids", "the table of token types", config.type_vocab_size))
+    rows = config.max_position_embeddings
+    if positions is not None and ((positions < 0) | (positions >= rows)).any():
+        raise ValueError(out_of_range("position_ids", "the table of positions", rows))
     if mask is not None and mask.is_floating_point() and (mask < 0).any():
         raise ValueError(NEGATIVE_MASK)
 
@@ -85,7 +102,10 @@ class Model(PreTrainedModel):
             "token_type_ids": token_type_ids, "position_ids": position_ids,
         }  # fmt: skip
         check_inputs(self.config, {name: None if x is None else x.shape for name, x in given.items()})
-        check_values(self.config, input_ids, attention_mask, token_type_ids)
+        del given["attention_mask"]  # any kind: bool, integers, floats
+        check_kinds({name: None if x is None else x.is_floating_point() for name, x in given.items()})
+        read = position_ids if hasattr(self.embeddings, "position_embeddings") else None
+        check_values(self.config, input_ids, attention_mask, token_type_ids, read)
         mask, token_mask, pair_mask = read_mask(attention_mask)
         embedded = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, token_mask)
         last, states, attentions = self.encoder(
@@ -331,15 +351,14 @@ class MultipleChoice(PreTrainedModel):
         return_dict: bool | None = None,
     ) -> Any:
         """``logits`` ``[B, C]`` and, with labels, a scalar ``loss``."""
-        if input_ids is not None:
-            check_choices(input_ids.shape, "input_ids", 3)
-            choices = input_ids.shape[1]
-        elif inputs_embeds is not None:
-            check_choices(inputs_embeds.shape, "inputs_embeds", 4)
-            choices = inputs_embeds.shape[1]
-        given = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        flat = [None if x is None else x.flatten(0, 1) for x in given]  # [B*C, ...]
+        given = {
+            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
+            "position_ids": position_ids, "inputs_embeds": inputs_embeds,
+        }  # fmt: skip
+        check_choices({name: None if x is None else x.shape for name, x in given.items()})
+        flat = [None if x is None else x.flatten(0, 1) for x in given.values()]  # [B*C, ...]
         body = self.deberta(*flat, output_attentions, output_hidden_states, True)
+        choices = next(x.shape[1] for x in (input_ids, inputs_embeds) if x is not None)
         pooled = self.pooler(body["last_hidden_state"])
         logits = self.classifier(self.dropout(pooled)).reshape(-1, choices)  # [B, C]
         loss = None if labels is None else cross_entropy(logits, labels)

@@ -17,7 +17,15 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from deberta_core.checks import NEGATIVE_MASK, check_answer, check_choices, check_inputs, check_length, out_of_range
+from deberta_core.checks import (
+    NEGATIVE_MASK,
+    check_answer,
+    check_choices,
+    check_inputs,
+    check_kinds,
+    check_length,
+    out_of_range,
+)
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
@@ -37,20 +45,33 @@ from deberta_tf.mask_decoder import LegacyHead, PublishedHead, ReplacedTokenHead
 from deberta_tf.pretrained import TFPreTrainedModel
 
 
-def check_values(config: BaseConfig, ids: tf.Tensor | None, mask: tf.Tensor | None, types: tf.Tensor | None) -> None:
+def check_values(
+    config: BaseConfig,
+    ids: tf.Tensor | None,
+    mask: tf.Tensor | None,
+    types: tf.Tensor | None,
+    positions: tf.Tensor | None,
+) -> list[tf.Operation]:
     """Refuse ids beyond their table and additive masks, in eager mode and in plain graphs.
 
     Raises:
         ValueError: for the first input that does not fit; in a graph ``tf.errors.InvalidArgumentError``.
     """
+    checks = []
     if ids is not None:
         wrong = (ids < 0) | (ids >= config.vocab_size)
-        refuse_if(wrong, lambda: out_of_range("input_ids", "the word table", config.vocab_size))
+        checks += refuse_if(wrong, lambda: out_of_range("input_ids", "the word table", config.vocab_size))
     if types is not None and config.type_vocab_size > 0:
         wrong = (types < 0) | (types >= config.type_vocab_size)
-        refuse_if(wrong, lambda: out_of_range("token_type_ids", "the table of token types", config.type_vocab_size))
+        text = out_of_range("token_type_ids", "the table of token types", config.type_vocab_size)
+        checks += refuse_if(wrong, lambda: text)
+    if positions is not None:
+        rows = config.max_position_embeddings
+        wrong = (positions < 0) | (positions >= rows)
+        checks += refuse_if(wrong, lambda: out_of_range("position_ids", "the table of positions", rows))
     if mask is not None and mask.dtype.is_floating:
-        refuse_if(mask < 0, lambda: NEGATIVE_MASK)
+        checks += refuse_if(mask < 0, lambda: NEGATIVE_MASK)
+    return checks
 
 
 class TFModel(TFPreTrainedModel):
@@ -88,11 +109,15 @@ class TFModel(TFPreTrainedModel):
             "token_type_ids": token_type_ids, "position_ids": position_ids,
         }  # fmt: skip
         check_inputs(self.config, {name: None if x is None else x.shape for name, x in given.items()})
-        check_values(self.config, input_ids, attention_mask, token_type_ids)
+        del given["attention_mask"]  # any kind: bool, integers, floats
+        check_kinds({name: None if x is None else x.dtype.is_floating for name, x in given.items()})
+        read = position_ids if hasattr(self.embeddings, "position_embeddings") else None
+        checks = check_values(self.config, input_ids, attention_mask, token_type_ids, read)
         mask, token_mask, pair_mask = read_mask(attention_mask)
-        embedded = self.embeddings(
-            input_ids, inputs_embeds, token_type_ids, position_ids, token_mask, training=training
-        )
+        with tf.control_dependencies(checks):  # else a graph may look up a wrong id before it is refused
+            embedded = self.embeddings(
+                input_ids, inputs_embeds, token_type_ids, position_ids, token_mask, training=training
+            )
         last, states, attentions = self.encoder(
             embedded,
             mask,
@@ -343,15 +368,14 @@ class TFMultipleChoice(TFPreTrainedModel):
         training: bool | None = None,
     ) -> Any:
         """``logits`` ``[B, C]`` and, with labels, a scalar ``loss``."""
-        if input_ids is not None:
-            check_choices(input_ids.shape, "input_ids", 3)
-            choices = shape_of(input_ids)[1]
-        elif inputs_embeds is not None:
-            check_choices(inputs_embeds.shape, "inputs_embeds", 4)
-            choices = shape_of(inputs_embeds)[1]
-        given = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        flat = [None if x is None else tf.reshape(x, [-1, *shape_of(x)[2:]]) for x in given]  # [B*C, ...]
+        given = {
+            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
+            "position_ids": position_ids, "inputs_embeds": inputs_embeds,
+        }  # fmt: skip
+        check_choices({name: None if x is None else x.shape for name, x in given.items()})
+        flat = [None if x is None else tf.reshape(x, [-1, *shape_of(x)[2:]]) for x in given.values()]  # [B*C, ...]
         body = self.deberta(*flat, output_attentions, output_hidden_states, True, training=training)
+        choices = next(shape_of(x)[1] for x in (input_ids, inputs_embeds) if x is not None)
         pooled = self.pooler(body["last_hidden_state"], training=training)
         logits = tf.reshape(self.classifier(self.dropout(pooled, training=training)), [-1, choices])  # [B, C]
         loss = None if labels is None else cross_entropy(logits, labels)

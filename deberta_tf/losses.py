@@ -42,10 +42,12 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, name: str = "labels") ->
     check_labels(name, labels.shape, logits.shape[:-1], is_integer=_is_integer(labels), wants_integer=True)
     classes = logits.shape[-1]
     labels = tf.cast(labels, tf.int64)
+    checks = []
     if classes is not None:
         wrong = (labels != IGNORED) & ((labels < 0) | (labels >= classes))
-        refuse_if(wrong, lambda: label_out_of_range(name, classes))
-    counts = labels != IGNORED
+        checks = refuse_if(wrong, lambda: label_out_of_range(name, classes))
+    with tf.control_dependencies(checks):
+        counts = labels != IGNORED
     wide = _wide(logits)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(counts, labels, 0), wide)
     return _mean(losses, tf.cast(counts, wide.dtype))
@@ -115,7 +117,7 @@ def sequence_classification_loss(logits: tf.Tensor, labels: tf.Tensor, problem_t
             )
         check_labels("labels", labels.shape, logits.shape, is_integer=False, wants_integer=None)
         return soft_cross_entropy(logits, labels)
-    if labels.shape.rank == 2:
+    if labels.shape.rank == 2 and labels.shape[-1] in (1, None):
         labels = tf.squeeze(labels, -1)  # [B]
     if problem_type is None:
         labels = tf.cast(tf.where(labels < 0, tf.cast(IGNORED, labels.dtype), labels), tf.int64)
@@ -130,7 +132,8 @@ def answer_positions(positions: tf.Tensor, logits: tf.Tensor, name: str) -> tf.T
         logits: ``[B, L]``.
         name: what the caller calls them.
     """
-    positions = tf.squeeze(positions, -1) if positions.shape.rank == 2 else positions  # [B]
+    if positions.shape.rank == 2 and positions.shape[-1] in (1, None):
+        positions = tf.squeeze(positions, -1)  # [B]
     check_labels(name, positions.shape, logits.shape[:1], is_integer=_is_integer(positions), wants_integer=True)
     positions, length = tf.cast(positions, tf.int64), tf.cast(tf.shape(logits)[-1], tf.int64)
     ignored = (positions == IGNORED) | (positions >= length)
