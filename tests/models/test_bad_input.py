@@ -1,0 +1,285 @@
+"""What a caller gets wrong is refused before any arithmetic, with the same text in both frameworks.
+
+Shapes and dtypes are refused everywhere; values in eager mode and, with the same text, in plain TensorFlow graphs.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.models.helpers import BASES, pt_inputs, pt_model, random_inputs, small_config, tf_inputs, tf_model
+
+MODEL, SEQUENCE, TOKEN = "Model", "ForSequenceClassification", "ForTokenClassification"
+ANSWER, CHOICE, WORD = "ForQuestionAnswering", "ForMultipleChoice", "ForMaskedLM"
+IDS = np.ones((2, 5), np.int64)
+ABSOLUTE = {"position_biased_input": True, "max_position_embeddings": 8}
+LONG = np.ones((2, 9), np.int64)
+LABELS = {"labels", "start_positions", "end_positions"}
+
+
+def ids(value):
+    found = IDS.copy()
+    found[1, 3] = value
+    return found
+
+
+# name -> head, config changes, inputs, text (a regular expression), whether it is the value that is wrong
+ROWS = {
+    "neither": (MODEL, {}, {}, "got neither input_ids and inputs_embeds, expected one of them", False),
+    "both": (MODEL, {}, {"input_ids": IDS, "inputs_embeds": np.zeros((2, 5, 24), np.float32)}, "got both", False),
+    "ids of one axis": (
+        MODEL, {}, {"input_ids": IDS[0]},
+        r"input_ids has shape \[5\], expected \[batch, length\]", False,
+    ),
+    "no tokens": (MODEL, {}, {"input_ids": IDS[:, :0]}, "length 0, expected at least one token", False),
+    "narrow embeds": (
+        MODEL, {}, {"inputs_embeds": np.zeros((2, 5, 23), np.float32)},
+        r"inputs_embeds has shape \[2, 5, 23\], expected \[batch, length, 24\]", False,
+    ),
+    "embeds wider than the table": (
+        MODEL, {"embedding_size": 10}, {"inputs_embeds": np.zeros((2, 5, 24), np.float32)},
+        r"expected \[batch, length, 10\]", False,
+    ),
+    "short mask": (
+        MODEL, {}, {"input_ids": IDS, "attention_mask": IDS[:, :4]},
+        r"attention_mask has shape \[2, 4\], expected \[2, 5\] or \[2, 1, 1, 5\] or \[2, 5, 5\] or \[2, 1, 5, 5\]",
+        False,
+    ),
+    "mask of one axis": (
+        MODEL, {}, {"input_ids": IDS, "attention_mask": IDS[0]},
+        r"attention_mask has shape \[5\]", False,
+    ),
+    "mask of heads": (
+        MODEL, {}, {"input_ids": IDS, "attention_mask": np.ones((2, 3, 5, 5))},
+        r"attention_mask has shape \[2, 3, 5, 5\]",
+        False,
+    ),
+    "mask of half the pairs": (
+        MODEL, {}, {"input_ids": IDS, "attention_mask": np.ones((2, 5, 4))},
+        r"attention_mask has shape \[2, 5, 4\]", False,
+    ),
+    "additive mask": (
+        MODEL, {}, {"input_ids": IDS, "attention_mask": np.where(IDS[:, None, None] > 0, 0.0, -1e9) - 1},
+        r"attention_mask holds a negative value.*pass attention_mask=\(mask == 0\)", True,
+    ),
+    "short types": (
+        MODEL, {"type_vocab_size": 2}, {"input_ids": IDS, "token_type_ids": IDS[:, :4]},
+        r"token_type_ids has shape \[2, 4\], expected \[2, 5\]", False,
+    ),
+    "short positions": (
+        MODEL, ABSOLUTE, {"input_ids": IDS, "position_ids": IDS[:, :4]},
+        r"position_ids has shape \[2, 4\], expected \[2, 5\]",
+        False,
+    ),
+    "too long": (
+        MODEL, ABSOLUTE, {"input_ids": LONG},
+        r"the inputs have 9 tokens, but the table of absolute positions has 8 rows \(max_position_embeddings\)", False,
+    ),
+    "too long for the decoder": (
+        WORD, {"mlm_head": "emd", "max_position_embeddings": 8}, {"input_ids": LONG},
+        "9 tokens, but the table of absolute positions has 8 rows", False,
+    ),
+    "position beyond its table": (
+        MODEL, ABSOLUTE, {"input_ids": IDS, "position_ids": ids(8)}, r"position_ids holds an id outside 0\.\.7", True,
+    ),
+    "id beyond its table": (
+        MODEL, {}, {"input_ids": ids(53)}, r"input_ids holds an id outside 0\.\.52; the word table has 53 rows", True,
+    ),
+    "negative id": (MODEL, {}, {"input_ids": ids(-1)}, r"input_ids holds an id outside 0\.\.52", True),
+    "type beyond its table": (
+        MODEL, {"type_vocab_size": 2}, {"input_ids": IDS, "token_type_ids": ids(2)},
+        r"token_type_ids holds an id outside 0\.\.1; the table of token types has 2 rows", True,
+    ),
+    "ids as floats": (MODEL, {}, {"input_ids": IDS.astype(np.float32)}, r"input_ids holds .*expected integers", False),
+    "types as floats": (
+        MODEL, {"type_vocab_size": 2}, {"input_ids": IDS, "token_type_ids": IDS.astype(np.float32)},
+        r"token_type_ids holds .*expected integers", False,
+    ),
+    "embeds as integers": (
+        MODEL, {}, {"inputs_embeds": np.ones((2, 5, 24), np.int64)}, r"inputs_embeds holds .*expected floats", False,
+    ),
+    "a label for each token": (
+        SEQUENCE, {}, {"input_ids": IDS, "labels": IDS}, r"labels are integers of shape \[2, 5\].*multi_label", False,
+    ),
+    "too few labels": (
+        SEQUENCE, {}, {"input_ids": IDS, "labels": np.array([1])},
+        r"labels has shape \[1\], expected \[2\]", False,
+    ),
+    "label beyond the classes": (
+        SEQUENCE, {}, {"input_ids": IDS, "labels": np.array([0, 3])},
+        r"labels holds a value outside 0\.\.2 .*num_labels", True,
+    ),
+    "soft labels of other width": (
+        SEQUENCE, {}, {"input_ids": IDS, "labels": np.ones((2, 4), np.float32)},
+        r"labels has shape \[2, 4\], expected \[2, 3\]",
+        False,
+    ),
+    "floats for a named single label": (
+        SEQUENCE, {"problem_type": "single_label_classification"}, {"input_ids": IDS, "labels": np.ones(2, np.float32)},
+        "labels holds floats, expected integers", False,
+    ),
+    "one label where there are several": (
+        SEQUENCE, {"problem_type": "multi_label_classification"}, {"input_ids": IDS, "labels": np.ones(2, np.float32)},
+        r"labels has shape \[2\], expected \[2, 3\]", False,
+    ),
+    "regression of another width": (
+        SEQUENCE, {"problem_type": "regression"}, {"input_ids": IDS, "labels": np.ones((2, 2), np.float32)},
+        r"labels has shape \[2, 2\], expected \[2, 3\]", False,
+    ),
+    "a label for each text": (
+        TOKEN, {}, {"input_ids": IDS, "labels": np.ones(2, np.int64)},
+        r"labels has shape \[2\], expected \[2, 5\]", False,
+    ),
+    "-1 for a token": (
+        TOKEN, {}, {"input_ids": IDS, "labels": ids(-1)},
+        r"labels holds a value outside 0\.\.2 \(and not -100", True,
+    ),
+    "floats for tokens": (
+        TOKEN, {}, {"input_ids": IDS, "labels": IDS.astype(np.float32)}, "labels holds floats, expected integers",
+        False,
+    ),
+    "word beyond the vocabulary": (
+        WORD, {}, {"input_ids": IDS, "labels": ids(53)},
+        r"labels holds a value outside 0\.\.52", True,
+    ),
+    "start without end": (
+        ANSWER, {}, {"input_ids": IDS, "start_positions": np.array([1, 2])},
+        "got start_positions without end_positions, expected both or neither", False,
+    ),
+    "end without start": (
+        ANSWER, {}, {"input_ids": IDS, "end_positions": np.array([1, 2])}, "got end_positions without start_positions",
+        False,
+    ),
+    "positions of each token": (
+        ANSWER, {}, {"input_ids": IDS, "start_positions": IDS, "end_positions": IDS},
+        r"start_positions has shape \[2, 5\]", False,
+    ),
+    "choices without their axis": (
+        CHOICE, {}, {"input_ids": IDS}, r"input_ids has shape \[2, 5\], expected \[batch, choices, length\]", False,
+    ),
+    "embeds without the axis of choices": (
+        CHOICE, {}, {"inputs_embeds": np.zeros((2, 5, 24), np.float32)},
+        r"inputs_embeds has shape \[2, 5, 24\], expected \[batch, choices, length, width\]", False,
+    ),
+    "no choices at all": (CHOICE, {}, {}, "got neither", False),
+    "choice beyond the choices": (
+        CHOICE, {}, {"input_ids": np.ones((2, 3, 5), np.int64), "labels": np.array([0, 3])},
+        r"labels holds a value outside 0\.\.2", True,
+    ),
+    "unfit mask of choices": (
+        CHOICE, {}, {"input_ids": np.ones((2, 3, 5), np.int64), "attention_mask": IDS},
+        r"attention_mask has shape \[2, 5\]", False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("framework", ["pt", "tf", "tf graph"])
+@pytest.mark.parametrize("row", ROWS)
+def test_refused(framework, row):
+    pytest.importorskip("torch" if framework == "pt" else "tensorflow")
+    head, changes, inputs, text, by_value = ROWS[row]
+    config, error = small_config("v3", **changes), ValueError
+    if framework == "pt":
+        model, given = pt_model(config, head), pt_inputs(inputs)
+
+        def run():
+            model(**given)
+    else:
+        import tensorflow as tf
+
+        model, given = tf_model(config, head), tf_inputs(inputs)
+
+        def run():
+            model(**given)
+
+        if framework == "tf graph":
+            run = tf.function(run, autograph=False)
+            error = tf.errors.InvalidArgumentError if by_value else ValueError
+    with pytest.raises(error, match=re.compile(text, re.DOTALL)):
+        run()
+
+
+@pytest.mark.parametrize("row", [row for row, (_, _, inputs, *_) in ROWS.items() if not LABELS & inputs.keys()])
+def test_nothing_was_computed(row):
+    """The refusal comes before the first layer runs; labels are compared with logits, which takes them first."""
+    pytest.importorskip("torch")
+    head, changes, inputs, _, _ = ROWS[row]
+    model = pt_model(small_config("v3", **changes), head)
+    model.get_input_embeddings().register_forward_hook(lambda *_: pytest.fail("the embeddings ran"))
+    with pytest.raises(ValueError, match=r"\w"):
+        model(**pt_inputs(inputs))
+
+
+@pytest.mark.parametrize("shape", [(None, None), (2, None)])
+def test_shapes_in_a_graph_of_unknown_length(shape):
+    """A size that is unknown while the graph is traced fits anything."""
+    tf = pytest.importorskip("tensorflow")
+    model = tf_model(small_config("v2"), SEQUENCE)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.int64)] * 2, autograph=False)
+    def run(ids, mask):
+        return model(ids, attention_mask=mask).logits
+
+    assert run(IDS, IDS).shape == (2, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"outside 0\.\.52"):
+        run(ids(99), IDS)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_ids_of_other_integer_types(base):
+    torch, tf = pytest.importorskip("torch"), pytest.importorskip("tensorflow")
+    config = small_config(base, type_vocab_size=2)
+    inputs = random_inputs(config, SEQUENCE)
+    want = None
+    for kind in ("int64", "int32"):
+        given = {k: v.astype(kind) for k, v in inputs.items()}
+        first = pt_model(config, SEQUENCE)(**pt_inputs(given))
+        second = tf_model(config, SEQUENCE)(tf_inputs(given))
+        want = first.logits if want is None else want
+        assert torch.equal(first.logits, want)
+        assert np.abs(second.logits.numpy() - want.detach().numpy()).max() < 1e-4
+        assert tf.is_tensor(second.loss)
+
+
+CALLS = {
+    "unknown name": ({"input_idz": IDS}, "unknown input 'input_idz'; did you mean 'input_ids'"),
+    "label for labels": ({"input_ids": IDS, "label": IDS}, "unknown input 'label'; did you mean 'labels'"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_unknown_inputs_of_tensorflow(call):
+    tf = pytest.importorskip("tensorflow")
+    given, text = CALLS[call]
+    model = tf_model(small_config("v3"), SEQUENCE)
+    for way in (lambda: model(tf_inputs(given)), lambda: model(**tf_inputs(given))):
+        with pytest.raises(TypeError, match=re.escape(text)):
+            way()
+    with pytest.raises(TypeError, match="'attention_mask' is given twice"):
+        model({"input_ids": tf.constant(IDS), "attention_mask": tf.constant(IDS)}, attention_mask=tf.constant(IDS))
+    with pytest.raises(TypeError, match=r"expected at most \d+"):
+        model([tf.constant(IDS)] * 20, *[tf.constant(IDS)] * 20)
+
+
+def test_ways_to_give_inputs_to_tensorflow():
+    tf = pytest.importorskip("tensorflow")
+    config = small_config("v3", type_vocab_size=2)
+    model = tf_model(config, SEQUENCE)
+    given = {k: v for k, v in tf_inputs(random_inputs(config, SEQUENCE)).items() if k != "labels"}
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    want = model(**given).logits.numpy()
+    in_order = [given[name] for name in names]
+    for way in (
+        lambda: model(given), lambda: model(in_order), lambda: model(tuple(in_order)), lambda: model(*in_order),
+        lambda: model(in_order[0], attention_mask=in_order[1], token_type_ids=in_order[2]),
+        lambda: model({k: v.numpy() for k, v in given.items()}),
+        lambda: model({**given, "labels": None, "position_ids": None}),
+    ):  # fmt: skip
+        assert np.array_equal(way().logits.numpy(), want)
+    only = model(given["input_ids"]).logits.numpy()
+    for way in (lambda: model([given["input_ids"]]), lambda: model(input_ids=given["input_ids"])):
+        assert np.array_equal(way().logits.numpy(), only)
+    assert tf.nest.flatten(model(given, return_dict=False))[0].shape == want.shape
