@@ -5,7 +5,7 @@ Adding a head is one row here, two twin classes, and its weight rows; loading, c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from deberta_core import outputs
@@ -157,11 +157,18 @@ def parameter_count(config: BaseConfig, head: str = "Model") -> int:
     return total
 
 
-def h5_layout(config: BaseConfig, head: str) -> H5Layout:
-    """The layers of a model's ``tf_model.h5``, named as TF classes of the public documentation name them."""
+def h5_layout(config: BaseConfig, head: str, names: Iterable[str] = ()) -> H5Layout:
+    """The layers of a model's ``tf_model.h5``, named as TF classes of the public documentation name them.
+
+    Args:
+        config: the model's config.
+        head: key of ``HEADS``.
+        names: TF names of all tensors of the file; those beyond the model's get layers of their own at the end.
+    """
     family = "tf_deberta" if config.model_type == "deberta" else "tf_deberta_v2"
     snake = "".join("_" + c.lower() if c.isupper() else c for c in head).replace("_l_m", "_lm")
     layers = HEADS[head].tf_layers or mlm_layers(config)
+    layers += tuple(dict.fromkeys(top for name in names if (top := name.split("/")[0]) not in layers))
     repeats: dict[str, list[str]] = {}
     if "cls" in layers:  # the tied head holds the embedding layer once more
         repeats["cls"] = [w.tf_name for w in body_weights(config).values() if w.key.startswith("deberta.embeddings.")]

@@ -147,6 +147,32 @@ def check_shapes(
             report.mismatched_keys.append((key, stored, wanted[key].shape))
 
 
+def unused_tensors(file: TensorFile, report: LoadReport, family: str) -> dict[str, NDArray[np.generic]]:
+    """Tensors that a model has no use for, by published key, to be written back when it is saved.
+
+    A published file holds the heads of pretraining and a table of positions that most models do not use; saving a
+    model is no reason to lose them. Differences to a generator's tables (``._weight``) stay behind: the tables
+    already contain them.
+
+    Args:
+        file: open checkpoint; the arrays stay valid when it is closed.
+        report: of ``match_names``.
+        family: ``model_type`` of the config.
+    """
+    found = {}
+    for name in report.unexpected_keys:
+        key = published_key(name, naming=file.naming, family=family)
+        if key is not None and not key.endswith("._weight"):
+            found[key] = in_pytorch_axes(file.read(name), name, file.naming)
+    return found
+
+
+def without_words(tensors: Mapping[str, NDArray[Any]], words: int) -> dict[str, NDArray[Any]]:
+    """Unused tensors but for heads that predict ``words`` words, which fit no longer once the vocabulary is resized."""
+    gone = {key.split(".")[0] for key, array in tensors.items() if array.shape[:1] == (words,)}
+    return {key: array for key, array in tensors.items() if key.split(".")[0] not in gone}
+
+
 def in_pytorch_axes(array: NDArray[np.generic], name: str, naming: str) -> NDArray[np.generic]:
     """A stored tensor with the axes of its PyTorch key."""
     return flip_axes(array) if naming == "tf" and is_kernel(name) else array

@@ -207,6 +207,19 @@ def head_weights(config: BaseConfig, rows: Iterable[Row]) -> dict[str, Weight]:
 _TF_SPECIAL = re.compile(r"^(?P<module>.*)/(?P<leaf>kernel|gamma|beta|embeddings|bias|weight)$")
 
 
+def tf_name_of(key: str, config: BaseConfig) -> tuple[str, bool]:
+    """TF name of a tensor that belongs to no model of the moment, and whether its axes are reversed there.
+
+    Args:
+        key: published PyTorch key; a head of the zoo gets the name it has there, anything else a name by rule.
+        config: of the checkpoint.
+    """
+    for weight in head_weights(config, (POSITION_TABLE, *HEAD_ROWS)).values():
+        if weight.key == key:
+            return weight.tf_name, weight.transposed
+    return key.replace(".", "/") + ":0", False
+
+
 def to_pt(tf_name: str, *, family: str) -> str:
     """PyTorch key of a TF variable, known or foreign.
 

@@ -26,6 +26,7 @@ from deberta_core.loading import (
     loading_info,
     match_names,
     refuse_incomplete,
+    unused_tensors,
 )
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import HEAD_MODULES, Weight
@@ -50,6 +51,7 @@ class PreTrainedModel(nn.Module):
                 f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(config).__name__}"
             )
         self.config = config
+        self.unused_tensors: dict[str, np.ndarray[Any, Any]] = {}  # of the file it was loaded from, for saving
         self._input_hook: Any = None
         self.register_load_state_dict_pre_hook(_read_published_names)
 
@@ -277,6 +279,7 @@ class PreTrainedModel(nn.Module):
             if key not in fresh:
                 array = np.array(in_pytorch_axes(file.read(name), name, file.naming), order="C")
                 self._put(key, torch.from_numpy(array).to(target))
+        self.unused_tensors = unused_tensors(file, report, family)
         if fresh:
             warnings.warn(fresh_head_warning(type(self).__name__, where, fresh), stacklevel=4)
         return report
@@ -294,6 +297,10 @@ class PreTrainedModel(nn.Module):
         module = self.get_submodule(path)
         module._parameters[leaf] = nn.Parameter(value)
 
+    def _as_tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
+        tensor = torch.from_numpy(np.array(array))
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
     def own_key(self, key: str) -> str:
         """A full published key as this model's ``state_dict`` spells it: the encoder alone has no prefix."""
         return key.removeprefix("deberta.") if self.head == "Model" else key
@@ -308,6 +315,9 @@ class PreTrainedModel(nn.Module):
     ) -> None:
         """Write ``config.json`` and the weights; a reader meets the old state or the new one.
 
+        Tensors of the loaded file that this class has no use for (heads of pretraining, say) are written back, in
+        the model's dtype.
+
         Args:
             path: folder, made if needed.
             safe_serialization: ``model.safetensors`` (default) or ``pytorch_model.bin``.
@@ -318,6 +328,7 @@ class PreTrainedModel(nn.Module):
             OSError: if the folder cannot be written.
         """
         values = dict(self.state_dict() if state_dict is None else state_dict)
+        values |= {key: self._as_tensor(array) for key, array in self.unused_tensors.items()}
         tensors = [
             (TensorInfo(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")), _reader(v))
             for k, v in sorted(values.items())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deberta_core.config import check_pruning
+from deberta_core.loading import without_words
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def resize_token_embeddings(model: PreTrainedModel, count: int, *, mean: bool) -
                 decoder: Any = module.decoder
                 decoder.weight = _like(decoder.weight, resized(decoder.weight, count, config.initializer_range, mean))
                 decoder.out_features = count
+    model.unused_tensors = without_words(model.unused_tensors, config.vocab_size)
     config.vocab_size = count
     return table
 

@@ -27,9 +27,10 @@ from deberta_core.loading import (
     loading_info,
     match_names,
     refuse_incomplete,
+    unused_tensors,
 )
 from deberta_core.outputs import ModelOutput
-from deberta_core.weight_names import Weight, flip_axes
+from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
 from deberta_tf.inputs import read_inputs
 from deberta_tf.layers import Seeds, advance, dropout_seeds, running_seeds
@@ -45,6 +46,7 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
     head: ClassVar[str] = ""
     base_model_prefix: ClassVar[str] = "deberta"
     main_input_name: ClassVar[str] = "input_ids"
+    unused_tensors: dict[str, np.ndarray[Any, Any]]
 
     def __init__(self, config: BaseConfig, **options: Any) -> None:
         if not isinstance(config, self.config_class):
@@ -54,6 +56,7 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
         super().__init__(**options)
         self._autocast = False  # soft labels and given embeddings keep their precision
         self.config = config
+        self.__dict__["unused_tensors"] = {}  # of the file it was loaded from, for saving; Keras would track it
         self.built = True  # all weights exist from construction on
 
     # Inputs.
@@ -247,6 +250,7 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
                 array = in_pytorch_axes(file.read(name), name, file.naming)
                 variable = self.variable(wanted[key])
                 variable.assign(tf.cast(flip_axes(array) if wanted[key].transposed else array, variable.dtype))
+        self.__dict__["unused_tensors"] = unused_tensors(file, report, family)
         if fresh:
             warnings.warn(fresh_head_warning(type(self).__name__, where, fresh), stacklevel=3)
         return report
@@ -272,6 +276,9 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
     ) -> None:
         """Write ``config.json`` and the weights; a reader meets the old state or the new one.
 
+        Tensors of the loaded file that this class has no use for (heads of pretraining, say) are written back, in
+        the model's dtype.
+
         Args:
             path: folder, made if needed.
             safe_serialization: ``model.safetensors`` with TF names, instead of ``tf_model.h5`` (default).
@@ -284,9 +291,16 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
         for weight in self.weight_rows().values():
             variable = self.variable(weight)
             tensors.append((TensorInfo(weight.tf_name, tuple(variable.shape), variable.dtype.name), _reader(variable)))
+            dtype = variable.dtype
+        for key, array in self.unused_tensors.items():
+            name, transposed = tf_name_of(key, self.config)
+            tensor = tf.constant(flip_axes(array) if transposed else array)
+            tensor = tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
+            tensors.append((TensorInfo(name, tuple(tensor.shape), tensor.dtype.name), _reader(tensor)))
+        names = [info.name for info, _ in tensors]
         write_weights(
             Path(path), tensors, format="safetensors" if safe_serialization else "h5", naming="tf",
-            metadata={"format": "tf"}, max_shard_size=max_shard_size, h5=h5_layout(self.config, self.head),
+            metadata={"format": "tf"}, max_shard_size=max_shard_size, h5=h5_layout(self.config, self.head, names),
         )  # fmt: skip
         self.saved_config().save_pretrained(path)
 

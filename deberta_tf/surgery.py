@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 import tf_keras
 
+from deberta_core.loading import without_words
+
 if TYPE_CHECKING:
     from deberta_tf.pretrained import TFPreTrainedModel
 
@@ -44,6 +46,7 @@ def resize_token_embeddings(model: TFPreTrainedModel, count: int, *, mean: bool)
                 rows = resized(tf.transpose(_value(module.decoder.kernel)), count, deviation, mean)
                 module.decoder.kernel = _like(module.decoder.kernel, tf.transpose(rows))
                 module.decoder.units = count
+    model.__dict__["unused_tensors"] = without_words(model.unused_tensors, config.vocab_size)
     config.vocab_size = count
     model.train_function = model.test_function = model.predict_function = None  # traced with the old table
     return table
