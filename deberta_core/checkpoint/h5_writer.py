@@ -149,6 +149,7 @@ def _create(root: Any, place: str, info: TensorInfo) -> Any:
     settings.set_layout(h5py.h5d.CONTIGUOUS)
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    settings.set_obj_track_times(False)  # the same weights make the same file
     kind = h5py.h5t.py_create(DTYPES[info.dtype].raw, logical=True)
     return h5py.h5d.create(group.id, leaf.encode("utf-8"), kind, h5py.h5s.create_simple(info.shape), settings)
 
