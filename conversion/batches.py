@@ -43,7 +43,7 @@ def make_batches(config: BaseConfig, head: str, seed: int = 0) -> list[Batch]:
 
 def _lengths(config: BaseConfig, head: str) -> list[int]:
     pivot = config.buckets or config.max_distance
-    wanted = {5, pivot // 2 + 3, pivot + 9, 2 * pivot + 3, config.max_distance + 9}
+    wanted = {pivot // 2 + 1, pivot + 9, 2 * pivot + 3, config.max_distance + 9}
     late = head == "ForMaskedLM" and mlm_head(config) == "emd"
     limit = min(_LONGEST, config.max_position_embeddings if config.position_biased_input or late else _LONGEST)
     return sorted({max(2, min(length, limit)) for length in wanted})

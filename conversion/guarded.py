@@ -6,6 +6,7 @@ Tensors that lie in the file as they are, which is the rule, are mapped from her
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -61,15 +62,13 @@ class GuardedFile(TensorFile):
     def _listen(self) -> None:
         """Collect what the process says, so that waiting for it can end."""
         assert self._process.stdout is not None
-        try:
-            with self._process.stdout as stream:
-                while message := receive(stream):
-                    self._answers.put(message)
-                    size = json.loads(message).get("nbytes")
-                    if isinstance(size, int):
-                        self._answers.put(stream.read(size))
-        finally:
-            self._answers.put(b"")
+        with contextlib.suppress(ValueError), self._process.stdout as stream:
+            while message := receive(stream):
+                answer = json.loads(message)
+                self._answers.put(message)
+                if "nbytes" in answer:
+                    self._answers.put(stream.read(answer["nbytes"]))
+        self._answers.put(b"")
 
     def _next(self) -> bytes:
         try:

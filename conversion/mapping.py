@@ -187,7 +187,7 @@ def place_foreign(name: str, names: Names, target: str, returning: Mapping[str, 
         target: naming of the file it goes to.
         returning: TF name by PyTorch name of tensors that came from a TF file.
     """
-    if names.naming == "tf" and "/" not in name:  # no variable of a layer, such as the state of Keras's dropout
+    if is_bare_variable(name):
         return None
     if names.naming == target:
         return Place(name)
@@ -196,6 +196,11 @@ def place_foreign(name: str, names: Names, target: str, returning: Mapping[str, 
     if name in returning:
         return Place(returning[name], is_kernel(returning[name]))
     return None
+
+
+def is_bare_variable(name: str) -> bool:
+    """Whether a name is that of a TF variable of no layer: state of Keras's training, such as that of its dropout."""
+    return name.endswith(":0") and "/" not in name
 
 
 def tied_aliases(written: Collection[str], prefix: str, tied: bool) -> dict[str, str]:

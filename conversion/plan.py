@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.mapping import PREFIX, Place, every_weight, place_foreign, place_known, tied_aliases
+from conversion.mapping import PREFIX, Place, every_weight, is_bare_variable, place_foreign, place_known, tied_aliases
 from conversion.side_file import Record
 from conversion.source import Source
 from conversion.values import FLOATS, cast, count_not_finite, is_bfloat16_in_disguise, is_narrower
@@ -135,7 +135,8 @@ class _Planner:
         return PREFIX if self._more_than_encoder(self.tensors) else ""
 
     def _more_than_encoder(self, names: Iterable[str]) -> bool:
-        return any(not self.names.keys.get(name, "").startswith(PREFIX) for name in names)
+        weights = [name for name in names if not is_bare_variable(name)]
+        return any(not self.names.keys.get(name, "").startswith(PREFIX) for name in weights)
 
     def _place(self, prefix: str, skip: set[str]) -> dict[str, Place | None]:
         """Where each tensor goes, in the order of the model, None for the side file."""

@@ -174,7 +174,8 @@ class TestAllOrNothing:
 class TestOverwrite:
     def test_weights_are_replaced_and_other_files_kept(self, tmp_path, source):
         made = write_checkpoint(tmp_path / "made", small_config("v1"), "Model")
-        for name in ("pytorch_model.bin", "model.safetensors.index.json", "tf_model-00001-of-00002.h5", "rust_model.ot"):
+        stale = ("pytorch_model.bin", "model.safetensors.index.json", "tf_model-00001-of-00002.h5", "rust_model.ot")
+        for name in stale:
             (made / name).write_bytes(b"old")
         (made / "sub").mkdir()
         (made / "sub" / "notes.txt").write_text("mine")
@@ -258,14 +259,14 @@ class TestSourcesThatDoNotFit:
     def test_weights_of_another_family(self, tmp_path, source):
         other = write_checkpoint(tmp_path / "other", small_config("v1"), "Model")
         (source / "config.json").write_bytes((other / "config.json").read_bytes())
-        with pytest.raises(ValueError, match="says model_type 'deberta', but the weights .* 'deberta-v2'"):
+        with pytest.raises(ValueError, match=r"says model_type 'deberta', but the weights .* 'deberta-v2'"):
             convert(source, tmp_path / "made", to="tf")
 
     @pytest.mark.parametrize(
         ("change", "text"),
         [
             ({"intermediate_size": 21}, r"does not fit its config: .*is \[20, 24\], its config asks for \[21, 24\]"),
-            ({"num_hidden_layers": 3}, "lacks 16 weights of the encoder that its config asks for: deberta.encoder.layer.2"),
+            ({"num_hidden_layers": 3}, "lacks 16 weights of the encoder that its config asks for"),
             ({"vocab_size": 99}, "does not fit its config"),
             ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}, r"classifier.weight is \[3, 24\]"),
             ({"hidden_size": -1}, "hidden_size"),
@@ -282,12 +283,11 @@ class TestSourcesThatDoNotFit:
         assert beside(tmp_path) == []
 
     def test_a_file_that_is_no_deberta(self, tmp_path):
+        import numpy as np
         from safetensors.numpy import save_file
 
-        import numpy as np
-
         save_file({"bert.encoder.layer.0.attention.self.query.weight": np.zeros((2, 2))}, tmp_path / "x.safetensors")
-        with pytest.raises(CheckpointError, match="holds no DeBERTa encoder .*its tensors: 'bert.encoder"):
+        with pytest.raises(CheckpointError, match=r"holds no DeBERTa encoder .*its tensors: 'bert.encoder"):
             convert(tmp_path / "x.safetensors", tmp_path / "made", to="tf")
 
     def test_only_differences_to_a_generator(self, tmp_path):
@@ -297,7 +297,7 @@ class TestSourcesThatDoNotFit:
         values = pytorch_values(config, "ForSequenceClassification")
         values["deberta.embeddings.word_embeddings._weight"] = values.pop("deberta.embeddings.word_embeddings.weight")
         source = write_pt(tmp_path / "source", values, config=config, head="ForSequenceClassification")
-        with pytest.raises(ValueError, match="differences to a generator's tables .*merge it with the generator first"):
+        with pytest.raises(ValueError, match=r"differences to a generator's tables .*merge it"):
             convert(source, tmp_path / "made", to="tf")
 
     def test_damaged_json(self, tmp_path, source):

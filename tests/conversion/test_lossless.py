@@ -142,16 +142,14 @@ def test_projections_of_unshared_positions_change_their_names(tmp_path):
     for pt, tf in (("pos_key_proj", "pos_proj"), ("pos_query_proj", "pos_q_proj")):
         kernel = np.frombuffer(there[f"deberta/encoder/layer_._1/attention/self/{tf}/kernel:0"][2], np.float32)
         weight = np.frombuffer(here[f"encoder.layer.1.attention.self.{pt}.weight"][2], np.float32)
-        assert (kernel.reshape(24, 24).T == weight.reshape(24, 24)).all()
+        assert (weight.reshape(24, 24) == kernel.reshape(24, 24).T).all()
         assert not any(pt in name for name in there)
 
 
-class TestTiedNames:
-    ALIASES = {
-        "cls.predictions.decoder.weight": WORDS,
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    }
+ALIASES = {"cls.predictions.decoder.weight": WORDS, "cls.predictions.decoder.bias": "cls.predictions.bias"}
 
+
+class TestTiedNames:
     def source(self, tmp_path, aliases, **changes):
         config = small_config("v3", mlm_head="legacy", **changes)
         values = {k: v for k, v in random_weights(config, "ForMaskedLM").items() if ".decoder." not in k}
@@ -172,14 +170,14 @@ class TestTiedNames:
             assert dict(file.aliases) == aliases
 
     def test_between_bin_files_they_stay(self, tmp_path):
-        source = self.source(tmp_path, self.ALIASES)
+        source = self.source(tmp_path, ALIASES)
         convert(source, tmp_path / "made", to="pt", format="bin")
         with open_weights(tmp_path / "made") as file:
-            assert dict(file.aliases) == self.ALIASES
+            assert dict(file.aliases) == ALIASES
         assert contents(tmp_path / "made") == contents(source)
 
     def test_a_decoder_that_only_shares_memory_is_a_weight_where_the_config_does_not_tie(self, tmp_path):
-        source = self.source(tmp_path, self.ALIASES, tie_word_embeddings=False)
+        source = self.source(tmp_path, ALIASES, tie_word_embeddings=False)
         report = convert(source, tmp_path / "made", to="tf")
         assert report.aliases_dropped == {"cls.predictions.decoder.bias": "cls.predictions.bias"}
         assert "cls/predictions/decoder/kernel:0" in contents(tmp_path / "made")
@@ -212,7 +210,8 @@ class TestDtype:
         source = write_checkpoint(tmp_path / "source", config, "Model")
         for dtype in ("float16", "bfloat16"):
             report = convert(source, tmp_path / dtype, to="tf", format="safetensors", dtype=dtype)
-            expected = write_checkpoint(tmp_path / f"{dtype}-expected", config, "Model", ("tf", "safetensors"), dtype=dtype)
+            kind = ("tf", "safetensors")
+            expected = write_checkpoint(tmp_path / f"{dtype}-expected", config, "Model", kind, dtype=dtype)
             assert contents(tmp_path / dtype) == contents(expected)
             assert not report.lossless
             assert len(report.narrowed) == report.tensors

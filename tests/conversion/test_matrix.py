@@ -29,7 +29,7 @@ def test_every_format_becomes_every_other(tmp_path, base, head, changes):
 
 
 def with_tied_names(tensors, source, target, config, head):
-    """PyTorch's own .bin files give tied weights of the older masked-LM head a second name; from .bin it is as it was."""
+    """PyTorch's own .bin files give tied weights of the older masked-LM head a second name."""
     if target != ("pt", "bin") or source == target or head != "ForMaskedLM" or config.mlm_head != "legacy":
         return tensors
     tied = {"cls.predictions.decoder.bias": tensors["cls.predictions.bias"]}
