@@ -22,6 +22,6 @@ lint: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("DeBERTa needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0] + "; give another one: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@rm -f $@
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
 	@touch $@
