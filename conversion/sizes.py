@@ -8,6 +8,7 @@ from typing import Any
 from conversion.mapping import Names
 from deberta_core.checkpoint import TensorInfo
 from deberta_core.config import CONFIGS, BaseConfig
+from deberta_core.heads import mlm_head_of, weights
 from deberta_core.presets import PRESETS, preset
 from deberta_core.weight_names import CHOICE_CLASSIFIER, HEAD_ROWS, POSITION_TABLE, body_weights, head_weights
 
@@ -29,17 +30,20 @@ def shapes_by_key(names: Names, tensors: Mapping[str, TensorInfo]) -> dict[str, 
     return found
 
 
-def check_shapes(shapes: Mapping[str, Shape], config: BaseConfig, where: str, foreign: tuple[str, ...]) -> None:
+def check_shapes(
+    shapes: Mapping[str, Shape], config: BaseConfig, head: str, where: str, foreign: tuple[str, ...]
+) -> None:
     """Refuse a checkpoint that is not one of its config.
 
     Args:
         shapes: PyTorch shape by published key.
         config: the checkpoint's.
+        head: the head it has, a key of ``deberta_core.heads.HEADS``.
         where: the file, for the message.
         foreign: names that no model has a use for.
 
     Raises:
-        ValueError: if weights of the encoder are missing or a shape differs; the text names them.
+        ValueError: if weights of the encoder or of the head are missing, or a shape differs; the text names them.
     """
     body = {key: weight.shape for key, weight in body_weights(config).items()}
     heads = {key: weight.shape for key, weight in head_weights(config, HEAD_ROWS).items()}
@@ -57,6 +61,10 @@ def check_shapes(shapes: Mapping[str, Shape], config: BaseConfig, where: str, fo
             hint = "it holds differences to a generator's tables (._weight); merge it with the generator first"
         text = f"{where} lacks {len(missing)} weights of the encoder that its config asks for"
         raise ValueError(f"{text}: {_some(missing)}; {hint}")
+    fitted = config.copy(mlm_head=mlm_head_of(config, shapes)) if head == "ForMaskedLM" else config
+    if missing := [key for key in weights(fitted, head) if key not in shapes]:
+        text = f"{where} has a part of a head ({head}) but lacks {_some(missing)}"
+        raise ValueError(f"{text}; it is damaged, or its config.json (architectures) is that of another model")
     if wrong:
         rows = [f"{key} is {list(shape)}, its config asks for {list(other)}" for key, shape, other in wrong]
         raise ValueError(f"{where} does not fit its config: {_some(rows)}; get config.json and weights of one model")

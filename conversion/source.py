@@ -18,6 +18,7 @@ from deberta_core.checkpoint import CheckpointError, TensorFile, TensorInfo
 from deberta_core.config import CONFIG_NAME, AutoConfig, BaseConfig, read_config
 
 GENERATOR_CONFIG = "generator_config.json"
+_MOST_LAYERS = 10_000
 
 
 @dataclass
@@ -119,10 +120,10 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
             raise _not_deberta(file)
         values = read_config(config_file) if config_file else {}
         shapes = shapes_by_key(names, file.tensors)
-        config = _config_of(values, names, shapes, file.paths[0])
-        if check:
-            check_shapes(shapes, config, str(file.paths[0]), names.foreign)
+        config = _config_of(config_file, values, names, file.paths[0], shapes)
         head = head_of(config, _architectures(values), set(names.keys.values()))
+        if check:
+            check_shapes(shapes, config, head, str(file.paths[0]), names.foreign)
         return Source(path, file.paths[0], file, side, record, names, config_file, values, config, head)
     except BaseException:
         file.close()
@@ -141,16 +142,24 @@ def find_config(path: Path) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _config_of(values: Mapping[str, Any], names: Names, shapes: Mapping[str, Shape], where: Path) -> BaseConfig:
-    if not values:
+def _config_of(
+    file: Path | None, values: Mapping[str, Any], names: Names, where: Path, shapes: Mapping[str, Shape]
+) -> BaseConfig:
+    if file is None:
         return infer_config(names, shapes, str(where))
     family = values.get("model_type", names.family)  # the original code's files do not say it
     if family != names.family:
         raise ValueError(
-            f"config.json says model_type {family!r}, but the weights in {where} are those of {names.family!r}; "
+            f"{file} says model_type {family!r}, but the weights in {where} are those of {names.family!r}; "
             "get config.json and weights of one model"
         )
-    return AutoConfig.from_dict({**values, "model_type": family}, warn=False)
+    try:
+        config = AutoConfig.from_dict({**values, "model_type": family}, warn=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from None
+    if config.num_hidden_layers > _MOST_LAYERS:  # a list of so many weights would fill the memory
+        raise ValueError(f"{file}: num_hidden_layers is {config.num_hidden_layers}, but {where} has {names.layers} layers")
+    return config
 
 
 def _architectures(values: Mapping[str, Any]) -> list[Any]:
