@@ -136,7 +136,7 @@ def new_dropout_state() -> tf.Variable:
 
 def advance(state: tf.Variable) -> None:
     """Count one training forward."""
-    state.assign_add([0, 1])
+    state.assign_add(tf.constant([0, 1], tf.int64))
 
 
 class Seeds:

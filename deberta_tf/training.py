@@ -63,13 +63,13 @@ class KerasTraining:
         with tf.GradientTape() as tape:
             predictions, loss = self._predict_and_judge(inputs, labels, weight, training=True)
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)  # type: ignore[attr-defined]
-        return self.compute_metrics(inputs, labels, predictions, weight)  # type: ignore[attr-defined]
+        return self.compute_metrics(inputs, self._beside(labels, predictions), predictions, weight)  # type: ignore[attr-defined]
 
     def test_step(self, data: Any) -> Any:
         """One step of ``evaluate``."""
         inputs, labels, weight = self._read(data)
         predictions, _ = self._predict_and_judge(inputs, labels, weight, training=False)
-        return self.compute_metrics(inputs, labels, predictions, weight)  # type: ignore[attr-defined]
+        return self.compute_metrics(inputs, self._beside(labels, predictions), predictions, weight)  # type: ignore[attr-defined]
 
     def predict_step(self, data: Any) -> Any:
         """One step of ``predict``: the output without loss."""
@@ -93,6 +93,13 @@ class KerasTraining:
         if self._own_loss and weight is not None:
             raise ValueError("the model's own loss takes no sample weights; compile with a Keras loss that does")
         return {**inputs, **options}, labels, weight
+
+    def _beside(self, labels: Any, predictions: Any) -> Any:
+        """Labels under the names of the predictions that metrics compare them with."""
+        names = HEADS[self.head].labels
+        if not (isinstance(labels, dict) and isinstance(predictions, dict) and set(labels) == set(names)):
+            return labels
+        return {given: labels[name] for given, name in zip(predictions, names, strict=True)}
 
     def _predict_and_judge(self, inputs: Any, labels: Any, weight: Any, *, training: bool) -> tuple[Any, tf.Tensor]:
         if self._own_loss:
