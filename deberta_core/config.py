@@ -344,8 +344,12 @@ class BaseConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ``model_type`` and the unknown keys of the file it came from, ready for json."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """All fields, ``model_type`` and the unknown keys of the file it came from, ready for json.
+
+        An optional field that is not set is left out: other readers take a null for a value.
+        """
+        fields = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
+        values: dict[str, Any] = {k: value for k, (value, default) in fields.items() if (value, default) != (None, None)}
         del values["attn_implementation"]  # a choice of the run, not of the model
         for name in ("id2label", "pruned_heads"):  # json has no numbers for keys
             values[name] = {str(k): v for k, v in values[name].items()}

@@ -48,6 +48,9 @@ class Heads(NamedTuple):
     pos_query: Tensor | None
 
 
+CHEAP = 4  # products per row of the table up to which a product costs less than copying one that is there
+
+
 def skew(wide: Tensor, width: int) -> Tensor:
     """Shift row ``i`` of ``[..., M, M+width-1]`` left by ``M-1-i`` and keep ``width`` columns, without copying."""
     rows, columns = wide.shape[-2:]
@@ -57,7 +60,7 @@ def skew(wide: Tensor, width: int) -> Tensor:
 
 
 def products_by_distance(states: Tensor, positions: Tensor, columns: Tensor) -> Tensor:
-    """Product of each state with the row of each distance, rows multiplied once however many distances share them.
+    """Product of each state with the row of each distance; of long inputs, with each row once, then copied.
 
     Args:
         states: ``[B, N, M, D]``.
@@ -68,7 +71,7 @@ def products_by_distance(states: Tensor, positions: Tensor, columns: Tensor) -> 
         ``[B, N, M, W]``.
     """
     compiling = torch.compiler.is_compiling()  # one graph for all lengths; the compiler fuses the copy away
-    if not compiling and columns.shape[0] <= 2 * positions.shape[0]:  # short: picking rows first costs less
+    if not compiling and columns.shape[0] <= CHEAP * positions.shape[0]:
         return torch.einsum("bnmd,wnd->bnmw", states, positions.index_select(0, columns))
     return torch.einsum("bnmd,rnd->bnmr", states, positions).index_select(-1, columns)
 

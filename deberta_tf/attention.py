@@ -49,6 +49,9 @@ class Heads(NamedTuple):
     pos_query: tf.Tensor | None
 
 
+CHEAP = 4  # products per row of the table up to which a product costs less than copying one that is there
+
+
 def skew(wide: tf.Tensor, width: int) -> tf.Tensor:
     """Shift row ``i`` of ``[..., M, M+width-1]`` left by ``M-1-i`` and keep ``width`` columns."""
     *batch, rows, columns = shape_of(wide)
@@ -58,7 +61,7 @@ def skew(wide: tf.Tensor, width: int) -> tf.Tensor:
 
 
 def products_by_distance(states: tf.Tensor, positions: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """Product of each state with the row of each distance, rows multiplied once however many distances share them.
+    """Product of each state with the row of each distance; of long inputs, with each row once, then copied.
 
     Args:
         states: ``[B, N, M, D]``.
@@ -69,14 +72,14 @@ def products_by_distance(states: tf.Tensor, positions: tf.Tensor, columns: tf.Te
         ``[B, N, M, W]``.
     """
 
-    def rows_first() -> tf.Tensor:  # short: picking rows first costs less than copying products
+    def rows_first() -> tf.Tensor:
         return tf.einsum("bnmd,wnd->bnmw", states, tf.gather(positions, columns))
 
     def products_first() -> tf.Tensor:
         return tf.gather(tf.einsum("bnmd,rnd->bnmr", states, positions), columns, axis=-1)
 
     (distances,), rows = shape_of(columns), shape_of(positions)[0]
-    is_short = distances <= 2 * rows
+    is_short = distances <= CHEAP * rows
     if isinstance(is_short, bool):
         return rows_first() if is_short else products_first()
     return tf.cond(is_short, rows_first, products_first)

@@ -12,7 +12,7 @@ import tf_keras
 
 from deberta_core.config import near
 
-OPTIONS = ("output_attentions", "output_hidden_states", "return_dict")
+OPTIONS = ("output_attentions", "output_hidden_states", "return_dict", "only_masked")
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,0 +1,345 @@
+"""Replaced-token pretraining: a generator fills masked places, a discriminator tells which tokens are not the original.
+
+Shapes: ``B`` batch, ``L`` tokens, ``T`` targets (places whose label is not -100), ``V`` vocabulary, ``E`` embedding
+size.
+
+Source: He et al. 2021 (arXiv 2111.09543), sections 3.1 to 3.3; Clark et al. 2020 (arXiv 2003.10555).
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deberta_core.pretraining import (
+    TABLES,
+    ReplacedTokenPretrainingOutput,
+    check_batch,
+    check_pair,
+    check_training,
+    common_keys,
+    generator_config,
+    has_generator,
+    save_generator,
+)
+from deberta_pt.auto import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection
+from deberta_pt.heads import MaskedLM, ReplacedTokenDetection
+from deberta_pt.losses import IGNORED
+
+
+class DisentangledEmbedding(nn.Module):
+    """A table that is another one, as a constant, plus a trained difference.
+
+    Args:
+        source: the other table, which belongs to another model.
+        delta: starting value of the difference, ``[V, E]``.
+    """
+
+    def __init__(self, source: nn.Embedding, delta: Tensor) -> None:
+        super().__init__()
+        self._source = (source,)  # in a tuple it is no part of this model
+        self._weight = nn.Parameter(delta)
+
+    @property
+    def weight(self) -> Tensor:
+        """The sum, ``[V, E]``."""
+        return self._source[0].weight.detach() + self._weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Int ``[...]`` -> ``[..., E]``; only the rows that are read are added up."""
+        source = self._source[0]
+        return F.embedding(ids, source.weight.detach()) + F.embedding(ids, self._weight, source.padding_idx)
+
+
+class ReplacedTokenPretraining(nn.Module):
+    """A generator and a discriminator that train together.
+
+    Args:
+        generator: masked-LM model.
+        discriminator: replaced-token model of the same vocabulary.
+        embedding_sharing: of the tables. ``gdes``: the discriminator's are the generator's plus a difference, and its
+            loss reaches only the difference; ``es``: they are the generator's; ``none``: its own.
+        rtd_lambda: weight of the discriminator's loss.
+        temperature: divides the generator's logits before sampling.
+        seed: of sampling.
+        keep_discriminator: for ``gdes``: start from the difference of the two tables, so that the discriminator
+            computes what it did before, instead of from zero.
+
+    Raises:
+        ValueError: if the two do not fit, or an argument is out of range.
+    """
+
+    sampling_state: Tensor
+
+    def __init__(
+        self,
+        generator: MaskedLM,
+        discriminator: ReplacedTokenDetection,
+        *,
+        embedding_sharing: str = "gdes",
+        rtd_lambda: float = 10.0,
+        temperature: float = 1.0,
+        seed: int = 0,
+        keep_discriminator: bool = False,
+    ) -> None:
+        super().__init__()
+        check_pair(generator.config, discriminator.config, embedding_sharing)
+        check_training(rtd_lambda, temperature)
+        self.generator, self.discriminator = generator, discriminator
+        self.embedding_sharing = embedding_sharing
+        self.rtd_lambda, self.temperature = rtd_lambda, temperature
+        self.register_buffer("sampling_state", torch.tensor([seed, 0]))  # the seed, and how often it was drawn from
+        self._share(keep_discriminator)
+
+    def _share(self, keep: bool) -> None:
+        theirs: Any = self.generator.deberta.embeddings
+        own: Any = self.discriminator.deberta.embeddings
+        for name in TABLES:
+            if self.embedding_sharing == "none" or not (hasattr(theirs, name) and hasattr(own, name)):
+                continue
+            source = getattr(theirs, name)
+            if self.embedding_sharing == "es":
+                setattr(own, name, source)
+                continue
+            before = getattr(own, name).weight.detach()
+            delta = before - source.weight.detach() if keep else torch.zeros_like(before)
+            setattr(own, name, DisentangledEmbedding(source, delta))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        generator: str | os.PathLike[str] | None = None,
+        generator_layers: int | None = None,
+        subfolder: str = "",
+        **settings: Any,
+    ) -> ReplacedTokenPretraining:
+        """Go on from published files.
+
+        Args:
+            path: folder of a discriminator.
+            generator: folder of a masked-LM model; default the generator in ``path`` (``pytorch_model.generator.bin``
+                and ``generator_config.json``), and if there is none a new one, whose encoder starts as the
+                discriminator's first layers and whose head starts afresh.
+            generator_layers: layers of a new generator; default half of the discriminator's.
+            subfolder: folder below ``path``.
+            **settings: keywords of the class. With ``gdes`` the discriminator computes at first what the file does.
+
+        Raises:
+            FileNotFoundError: if there is no checkpoint.
+            ValueError: if the two do not fit.
+        """
+        discriminator = AutoModelForReplacedTokenDetection.from_pretrained(path, subfolder=subfolder)
+        if generator is not None:
+            writer = AutoModelForMaskedLM.from_pretrained(generator)
+        elif has_generator(path, subfolder):
+            writer = AutoModelForMaskedLM.from_pretrained(path, subfolder=subfolder, generator=True)
+        else:
+            writer = new_generator(discriminator, generator_layers)
+        return cls(writer, discriminator, **{"keep_discriminator": True, **settings})
+
+    # The two models.
+
+    def noise(self, like: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1) to sample by, float32 of the shape of ``like`` ``[B, L]``; counts the draw."""
+        seed, count = self.sampling_state.tolist()
+        self.sampling_state[1] += 1
+        drawn = np.random.default_rng([seed, count]).random(tuple(like.shape), np.float32)
+        return torch.from_numpy(drawn).to(like.device)
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        labels: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        noise: Tensor | None = None,
+        sampled_ids: Tensor | None = None,
+    ) -> ReplacedTokenPretrainingOutput:
+        """Let the generator fill the targets.
+
+        Args:
+            input_ids: with [MASK] at the targets, int ``[B, L]``.
+            labels: the original ids at the targets, -100 elsewhere, int ``[B, L]``.
+            attention_mask: as for the models.
+            token_type_ids: as for the models.
+            noise: to sample by, in [0, 1), float ``[B, L]``, read at the targets; default drawn from ``seed``.
+            sampled_ids: take these at the targets instead of sampling, int ``[B, L]``.
+
+        Returns:
+            ``mlm_loss``, ``corrupted_ids``, ``replaced`` and ``generator_logits``.
+        """
+        given = {"input_ids": input_ids, "labels": labels, "noise": noise, "sampled_ids": sampled_ids}
+        check_batch({name: tuple(x.shape) for name, x in given.items() if x is not None})
+        output = self.generator(
+            input_ids, attention_mask, token_type_ids, labels=labels, only_masked=True, return_dict=True
+        )
+        targets = labels != IGNORED
+        if sampled_ids is None:
+            noise = self.noise(labels) if noise is None else noise
+            drawn = sample(output.logits.detach(), noise[targets], self.temperature).to(input_ids.dtype)
+        else:
+            drawn = sampled_ids[targets].to(input_ids.dtype)
+        corrupted = input_ids.clone()
+        corrupted[targets] = drawn
+        replaced = (targets & (corrupted != labels)).long()
+        return ReplacedTokenPretrainingOutput(
+            mlm_loss=output.loss, corrupted_ids=corrupted, replaced=replaced, generator_logits=output.logits
+        )
+
+    def discriminate(
+        self,
+        corrupted_ids: Tensor,
+        replaced: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Any:
+        """The discriminator's output, with its loss before the weight.
+
+        Args:
+            corrupted_ids: int ``[B, L]``.
+            replaced: 1 where an id is not the original, int ``[B, L]``.
+            attention_mask: as for the models.
+            token_type_ids: as for the models.
+        """
+        return self.discriminator(corrupted_ids, attention_mask, token_type_ids, labels=replaced, return_dict=True)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        labels: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        noise: Tensor | None = None,
+        sampled_ids: Tensor | None = None,
+    ) -> ReplacedTokenPretrainingOutput:
+        """The joint loss ``mlm_loss + rtd_lambda * rtd_loss``; arguments as for ``generate``."""
+        made = self.generate(input_ids, labels, attention_mask, token_type_ids, noise, sampled_ids)
+        judged = self.discriminate(made["corrupted_ids"], made["replaced"], attention_mask, token_type_ids)
+        loss = made["mlm_loss"] + self.rtd_lambda * judged.loss
+        return ReplacedTokenPretrainingOutput(made, loss=loss, rtd_loss=judged.loss, logits=judged.logits)
+
+    # Training.
+
+    def generator_parameters(self) -> list[nn.Parameter]:
+        """What the generator's optimiser trains."""
+        return [p for p in self.generator.parameters() if p.requires_grad]
+
+    def discriminator_parameters(self) -> list[nn.Parameter]:
+        """What the discriminator's optimiser trains; with ``es`` the shared tables are among both."""
+        return [p for p in self.discriminator.parameters() if p.requires_grad]
+
+    def joint_step(
+        self, optimizer: torch.optim.Optimizer, batch: Mapping[str, Tensor], *, clip: float = 1.0
+    ) -> ReplacedTokenPretrainingOutput:
+        """One step on the joint loss.
+
+        Args:
+            optimizer: of all parameters.
+            batch: arguments of ``forward``.
+            clip: largest global norm of the gradients.
+        """
+        output = self(**batch)
+        _step(optimizer, output["loss"], list(self.parameters()), clip)
+        return output
+
+    def decoupled_step(
+        self,
+        generator_optimizer: torch.optim.Optimizer,
+        discriminator_optimizer: torch.optim.Optimizer,
+        batch: Mapping[str, Tensor],
+        *,
+        clip: float = 1.0,
+    ) -> ReplacedTokenPretrainingOutput:
+        """First a step of the generator, then one of the discriminator on what the generator had written.
+
+        Args:
+            generator_optimizer: of ``generator_parameters()``.
+            discriminator_optimizer: of ``discriminator_parameters()``.
+            batch: arguments of ``forward``.
+            clip: largest global norm of either model's gradients.
+        """
+        made = self.generate(**batch)
+        _step(generator_optimizer, made["mlm_loss"], self.generator_parameters(), clip)
+        rest = {name: batch[name] for name in ("attention_mask", "token_type_ids") if name in batch}
+        judged = self.discriminate(made["corrupted_ids"], made["replaced"], **rest)
+        _step(discriminator_optimizer, self.rtd_lambda * judged.loss, self.discriminator_parameters(), clip)
+        loss = made["mlm_loss"].detach() + self.rtd_lambda * judged.loss.detach()
+        return ReplacedTokenPretrainingOutput(made, loss=loss, rtd_loss=judged.loss, logits=judged.logits)
+
+    # Saving.
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """The discriminator's ``state_dict`` as an ordinary model has it: tables as sums."""
+        state = dict(self.discriminator.state_dict())
+        for name, module in self.discriminator.named_modules():
+            if isinstance(module, DisentangledEmbedding):
+                del state[f"{name}._weight"]
+                state[f"{name}.weight"] = module.weight.detach()
+        return state
+
+    def save_pretrained(self, path: str | os.PathLike[str], *, safe_serialization: bool = True) -> None:
+        """Write the discriminator as an ordinary checkpoint, and the generator beside it.
+
+        Args:
+            path: folder, made if needed; both frameworks' ``from_pretrained`` read it, that of this class too.
+            safe_serialization: the discriminator as ``model.safetensors`` (default) or ``pytorch_model.bin``.
+
+        Raises:
+            OSError: if the folder cannot be written.
+        """
+        self.discriminator.save_pretrained(path, safe_serialization=safe_serialization, state_dict=self.merged_state())
+        save_generator(Path(path), lambda folder: self.generator.save_pretrained(folder, max_shard_size="1TB"))
+
+
+def sample(logits: Tensor, noise: Tensor, temperature: float = 1.0) -> Tensor:
+    """One id for each row, with the probability that the logits give it.
+
+    Args:
+        logits: ``[T, V]``.
+        noise: in [0, 1), ``[T]``: where in the cumulated probabilities to look.
+        temperature: divides the logits.
+
+    Returns:
+        int64 ``[T]``.
+    """
+    wide = torch.float32 if logits.device.type == "mps" else torch.float64  # 128,000 summands leave float32 few digits
+    cumulated = (logits.to(wide) / temperature).softmax(-1).cumsum(-1)
+    wanted = noise.to(wide)[:, None] * cumulated[:, -1:]  # [T, 1]
+    return torch.searchsorted(cumulated, wanted, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+
+def new_generator(discriminator: ReplacedTokenDetection, layers: int | None = None) -> MaskedLM:
+    """A generator whose encoder starts as a discriminator's first layers, and whose head starts afresh.
+
+    Args:
+        discriminator: replaced-token model.
+        layers: its layers; default half of the discriminator's.
+    """
+    config = generator_config(discriminator.config, layers=layers)
+    generator: MaskedLM = AutoModelForMaskedLM.from_config(config)
+    theirs, own = dict(discriminator.named_parameters()), dict(generator.named_parameters())
+    copied = common_keys(config, discriminator.config)
+    with torch.no_grad():
+        for key in copied:
+            own[key].copy_(theirs[key])
+    fresh = ", ".join(sorted(own.keys() - set(copied)))
+    warnings.warn(f"no generator was given: a new one starts with the discriminator's encoder and fresh {fresh}",
+                  stacklevel=3)  # fmt: skip
+    return generator.train(discriminator.training).to(discriminator.device)
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter], clip: float) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, clip)
+    optimizer.step()
