@@ -4,6 +4,7 @@ from torch.utils._pytree import register_pytree_node
 
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
 from deberta_core.outputs import OUTPUTS, ModelOutput
+from deberta_core.pretraining import ReplacedTokenPretrainingOutput
 from deberta_pt.auto import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -31,13 +32,14 @@ from deberta_pt.families import (
     DebertaV2Model,
     DebertaV2PreTrainedModel,
 )
+from deberta_pt.pretraining import ReplacedTokenPretraining
 
-for _output in (ModelOutput, *OUTPUTS):  # torch rebuilds only the types it knows
+for _output in (ModelOutput, *OUTPUTS, ReplacedTokenPretrainingOutput):  # torch rebuilds only the types it knows
     register_pytree_node(
         _output,
         lambda output: (list(output.values()), list(output)),
         lambda values, names, cls=_output: cls(zip(names, values, strict=True)),  # type: ignore[misc]
-        serialized_type_name=f"deberta_core.outputs.{_output.__name__}",
+        serialized_type_name=f"{_output.__module__}.{_output.__name__}",
     )
 
 __all__ = [
@@ -67,4 +69,5 @@ __all__ = [
     "DebertaV2ForTokenClassification",
     "DebertaV2Model",
     "DebertaV2PreTrainedModel",
+    "ReplacedTokenPretraining",
 ]

@@ -28,6 +28,7 @@ from deberta_tf.families import (
     TFDebertaV2Model,
     TFDebertaV2PreTrainedModel,
 )
+from deberta_tf.pretraining import TFReplacedTokenPretraining
 
 __all__ = [
     "AutoConfig",
@@ -56,4 +57,5 @@ __all__ = [
     "TFDebertaV2ForTokenClassification",
     "TFDebertaV2Model",
     "TFDebertaV2PreTrainedModel",
+    "TFReplacedTokenPretraining",
 ]
