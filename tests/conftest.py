@@ -14,6 +14,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # transformers' TensorFlow classes want Keras 2
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models spend more time on sharing work than on working
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests are about CPU numbers
 
 import numpy as np
