@@ -1,0 +1,321 @@
+"""Training, judging and saving with Keras: its losses and the models' own, graphs, mixed precision, SavedModel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+import tf_keras  # noqa: E402
+
+import deberta_tf  # noqa: E402
+from tests.models.helpers import (  # noqa: E402
+    BASES,
+    assert_close,
+    class_name,
+    existing,
+    flatten,
+    random_batch,
+    random_inputs,
+    random_weights,
+    small_config,
+    tf_inputs,
+    tf_model,
+    tf_values,
+)
+
+SEQUENCE, ANSWER = "ForSequenceClassification", "ForQuestionAnswering"
+HEADS = [head for head in existing(deberta_tf, "TF") if head != "Model"]
+
+
+@pytest.fixture(autouse=True)
+def _policy():
+    """A test that sets a policy leaves none behind."""
+    before = tf_keras.mixed_precision.global_policy()
+    yield
+    tf_keras.mixed_precision.set_global_policy(before)
+
+
+def data(config, head, *, rows=8, seed=1):
+    """Inputs without labels, and labels: one array, or a dict of two."""
+    parts = [random_inputs(config, head, seed=seed + i) for i in range(rows // 4)]
+    joined = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+    labels = {k: joined.pop(k) for k in list(joined) if k in ("labels", "start_positions", "end_positions")}
+    return joined, labels
+
+
+def compiled(head=SEQUENCE, base="v3", *, loss=None, metrics=None, values=None, **options):
+    """One layer: tracing and differentiating graphs is what takes the time here."""
+    config = small_config(base, num_hidden_layers=1)
+    model = tf_model(config, head, values)
+    optimizer = options.pop("optimizer", None) or tf_keras.optimizers.Adam(1e-2)
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics, **options)
+    return config, model
+
+
+def heads_and_ways():
+    """Every head once; both ways for one head of each kind of label."""
+    for head in HEADS:
+        yield head, "among the inputs"
+        yield pytest.param(head, "as y", marks=[] if head == ANSWER else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("head", "way"), heads_and_ways())
+def test_fit_with_the_own_loss(head, way):
+    """The loss that Keras shows is the model's, and it falls."""
+    config, model = compiled(head)
+    inputs, labels = data(config, head)
+    own = float(model(tf_inputs({**inputs, **labels})).loss)
+    y = labels if len(labels) > 1 else next(iter(labels.values()))
+    given = ({**inputs, **labels},) if way == "among the inputs" else (inputs, y)
+    history = model.fit(*given, batch_size=8, epochs=4, verbose=0, shuffle=False).history["loss"]
+    assert history[0] == pytest.approx(own, rel=1e-4)
+    assert history[-1] < 0.9 * history[0]
+
+
+def test_fit_with_a_keras_loss():
+    config, model = compiled(
+        loss=tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    inputs, labels = data(config, SEQUENCE)
+    y = np.abs(labels["labels"]) % 3
+    logits = model(tf_inputs(inputs)).logits.numpy()
+    found = model.evaluate(inputs, y, batch_size=8, verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(float(model(tf_inputs({**inputs, "labels": y})).loss), rel=1e-4)
+    assert found["accuracy"] == pytest.approx((logits.argmax(-1) == y).mean())
+    history = model.fit(inputs, y, batch_size=8, epochs=6, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    weighted = model.fit(inputs, y, sample_weight=np.zeros(8), batch_size=8, verbose=0).history["loss"][0]
+    assert weighted == 0
+
+
+def test_keras_losses_on_answers():
+    loss = {n: tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True) for n in ("start_logits", "end_logits")}
+    config, model = compiled(ANSWER, loss=loss)
+    inputs, _ = data(config, ANSWER)
+    y = {"start_logits": np.arange(8) % 5, "end_logits": np.arange(8) % 7}
+    own = model(tf_inputs({**inputs, "start_positions": y["start_logits"], "end_positions": y["end_logits"]})).loss
+    shown = model.evaluate(inputs, y, batch_size=8, verbose=0, return_dict=True)
+    assert shown["loss"] == pytest.approx(2 * float(own), rel=1e-4)  # Keras adds the two, the model takes the mean
+
+
+def test_metrics_with_the_own_loss():
+    config, model = compiled(metrics=[tf_keras.metrics.SparseCategoricalAccuracy(name="right")])
+    inputs, labels = data(config, SEQUENCE)
+    labels["labels"] = np.abs(labels["labels"]) % 3
+    found = model.evaluate(inputs, labels["labels"], batch_size=4, verbose=0, return_dict=True)
+    logits = model(tf_inputs(inputs)).logits.numpy()
+    assert found["right"] == pytest.approx((logits.argmax(-1) == labels["labels"]).mean())
+    assert set(found) == {"loss", "right"}
+
+
+def test_batches_of_varying_length():
+    """One trace serves all lengths."""
+    config, model = compiled()
+    batches = [data(config, SEQUENCE, rows=4, seed=s) for s in (1, 2, 3)]
+    for (inputs, _), length in zip(batches, (21, 9, 30), strict=True):
+        ids = np.random.default_rng(length).integers(1, 53, (4, length))
+        inputs.update(input_ids=ids, attention_mask=np.ones_like(ids))
+
+    def rows():
+        for inputs, labels in batches:
+            yield inputs, labels["labels"]
+
+    spec = tf.TensorSpec([None, None], tf.int64)
+    signature = ({"input_ids": spec, "attention_mask": spec}, tf.TensorSpec([None], tf.int64))
+    dataset = tf.data.Dataset.from_generator(rows, output_signature=signature)
+    history = model.fit(dataset, epochs=3, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    want = np.mean([float(model(tf_inputs({**inputs, **labels})).loss) for inputs, labels in batches])
+    assert model.evaluate(dataset, verbose=0) == pytest.approx(want, rel=1e-4)
+
+
+FEW_HEADS = [h if h in (SEQUENCE, ANSWER) else pytest.param(h, marks=pytest.mark.slow) for h in HEADS]
+
+
+@pytest.mark.parametrize("head", FEW_HEADS)
+def test_predict(head):
+    config, model = compiled(head)
+    inputs, labels = data(config, head)
+    for given in (inputs, {**inputs, **labels}):
+        found = model.predict(given, batch_size=4, verbose=0)
+        want = flatten(model(tf_inputs(inputs)))
+        assert set(found) == set(want)
+        for name in want:
+            assert_close(found[name], want[name], name)
+
+
+def test_errors_of_training():
+    config, model = compiled()
+    inputs, labels = data(config, SEQUENCE)
+    with pytest.raises(ValueError, match="no labels to train on: give labels among the inputs or as y"):
+        model.fit(inputs, verbose=0)
+    with pytest.raises(ValueError, match="takes no sample weights"):
+        model.fit(inputs, labels["labels"], sample_weight=np.ones(8), verbose=0)
+    with pytest.raises(ValueError, match="no labels to train on: give start_positions and end_positions"):
+        compiled(ANSWER)[1].fit(data(config, ANSWER)[0], verbose=0)
+    keras = pytest.importorskip("keras")
+    for name, value in (("optimizer", keras.optimizers.Adam()), ("loss", keras.losses.MeanSquaredError())):
+        with pytest.raises(TypeError, match=rf"{name} holds a .* of Keras 3, expected one of tf_keras"):
+            model.compile(**{name: value})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", BASES)
+def test_fit_compiled_by_xla(base):
+    values = random_weights(small_config(base, num_hidden_layers=1), SEQUENCE)
+    results = []
+    for jit in (False, True):
+        config, model = compiled(base=base, values=values, jit_compile=jit, optimizer=tf_keras.optimizers.SGD(0.01))
+        inputs, labels = data(config, SEQUENCE)
+        history = model.fit({**inputs, **labels}, batch_size=4, epochs=2, verbose=0, shuffle=False).history["loss"]
+        results.append((history, tf_values(model)))
+    assert results[1][0] == pytest.approx(results[0][0], rel=1e-4)
+    for key, want in results[0][1].items():
+        assert_close(results[1][1][key], want, key, floor=1.0, tolerance=1e-4)  # four steps of differently fused sums
+
+
+@pytest.mark.parametrize(
+    ("base", "policy"),
+    [("v2", "mixed_float16"), ("v1", "mixed_bfloat16")]
+    + [pytest.param(b, p, marks=pytest.mark.slow) for b, p in (("v1", "mixed_float16"), ("v2", "mixed_bfloat16"))],
+)
+def test_mixed_precision(base, policy):
+    """Without texts whose first token is hidden: its states are all zero in a fresh model, and four layer norms of
+    zeros multiply a gradient by 1e14, which float16 does not hold.
+    """
+    tf_keras.mixed_precision.set_global_policy(policy)
+    config = small_config(base, num_hidden_layers=1)
+    model = getattr(deberta_tf, "TF" + class_name(config, SEQUENCE))(config)
+    assert {v.dtype.name for v in model.trainable_weights} == {"float32"}
+    model.compile(optimizer=tf_keras.optimizers.Adam(1e-2))
+    inputs, labels = ({k: v[[0, 1, 4, 5]] for k, v in part.items()} for part in data(config, SEQUENCE))
+    history = model.fit({**inputs, **labels}, batch_size=4, epochs=12, verbose=0).history["loss"]
+    assert np.isfinite(history).all()
+    assert history[-1] < history[0]
+    output = model(tf_inputs(inputs), output_attentions=True)
+    assert output.attentions[0].dtype.name == policy.removeprefix("mixed_"), "the layers compute in half precision"
+
+
+@pytest.mark.parametrize("kind", ["w.h5", "x.weights.h5", "checkpoint"])
+@pytest.mark.parametrize("base", ["v1", "v2"])
+def test_keras_weight_files(tmp_path, base, kind):
+    config = small_config(base, share_att_key=False) if base == "v2" else small_config(base)
+    model, inputs = tf_model(config, SEQUENCE), random_batch(config)
+    other = tf_model(config, SEQUENCE, {k: v * 0 + 0.5 for k, v in random_weights(config, SEQUENCE).items()})
+    model.save_weights(str(tmp_path / kind))
+    other.load_weights(str(tmp_path / kind))
+    want = tf_values(model)
+    for key, value in tf_values(other).items():
+        assert np.array_equal(value, want[key]), key
+    assert np.array_equal(other(tf_inputs(inputs)).logits, model(tf_inputs(inputs)).logits)
+
+
+@pytest.mark.parametrize(
+    ("base", "head"),
+    [("v1", ANSWER), ("v2", SEQUENCE), pytest.param("v2", "Model", marks=pytest.mark.slow)],
+)
+def test_saved_model(tmp_path, base, head):
+    """Reloaded, without a class of this project, it takes other batches and lengths."""
+    config = small_config(base, num_hidden_layers=1)
+    model = tf_model(config, head)
+    spec = {name: tf.TensorSpec([None, None], tf.int64, name=name) for name in ("input_ids", "attention_mask")}
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def serve(inputs):
+        return dict(model(inputs))
+
+    tf.saved_model.save(model, str(tmp_path), signatures=serve)
+    loaded = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    for batch, length in ((1, 1), (4, 21), (2, 40)):
+        inputs = random_batch(config, batch=batch, length=length)
+        got, want = loaded(**tf_inputs(inputs)), model(tf_inputs(inputs))
+        for name in want:
+            assert_close(got[name], want[name], name)
+
+
+def test_functional_use():
+    """The models are layers of a Keras model."""
+    config = small_config("v2", num_hidden_layers=1)
+    body = tf_model(config)
+    ids = tf_keras.Input([None], dtype=tf.int64, name="input_ids")
+    mask = tf_keras.Input([None], dtype=tf.int64, name="attention_mask")
+    states = body({"input_ids": ids, "attention_mask": mask}).last_hidden_state
+    model = tf_keras.Model([ids, mask], tf_keras.layers.Dense(1)(states[:, 0]))
+    inputs = random_batch(config)
+    model.compile(tf_keras.optimizers.Adam(1e-2), loss="mse")
+    before = body.get_input_embeddings().embeddings.numpy()
+    model.fit([inputs["input_ids"], inputs["attention_mask"]], np.ones(4), verbose=0)
+    assert not np.array_equal(body.get_input_embeddings().embeddings.numpy(), before)
+
+
+@pytest.mark.parametrize("base", ["v1", "v2"])
+def test_recomputed_gradients(base):
+    """Recomputing layers changes memory, not numbers, dropout included."""
+    config = small_config(base, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2)
+    values, inputs = random_weights(config, SEQUENCE), random_inputs(config, SEQUENCE)
+    results = []
+    for checkpointing in (False, True):
+        model = tf_model(config, SEQUENCE, values)
+        model.deberta.dropout_state.assign([11, 0])
+        if checkpointing:
+            model.deberta.encoder.set_checkpointing(True)
+        with tf.GradientTape() as tape:
+            loss = model(tf_inputs(inputs), training=True).loss
+        found = tape.gradient(loss, model.trainable_weights, unconnected_gradients="zero")
+        results.append((loss.numpy(), [tf.convert_to_tensor(g).numpy() for g in found]))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
+    for one, two in zip(results[0][1], results[1][1], strict=True):
+        assert_close(two, one, "gradient", floor=0.1)
+
+
+def test_all_ignored_is_a_differentiable_zero():
+    for head in HEADS:
+        config = small_config("v3")
+        inputs, labels = data(config, head, rows=4)
+        labels = {k: np.full_like(v, -100) for k, v in labels.items()}
+        model = tf_model(config, head)
+        with tf.GradientTape() as tape:
+            loss = model(tf_inputs({**inputs, **labels})).loss
+        gradients = tape.gradient(loss, model.trainable_weights, unconnected_gradients="zero")
+        assert float(loss) == 0
+        assert all(not tf.convert_to_tensor(g).numpy().any() for g in gradients)
+
+
+def test_summary_and_names():
+    config = small_config("v2")
+    model = tf_model(config, SEQUENCE)
+    lines = []
+    model.summary(print_fn=lines.append)
+    text = "\n".join(lines)
+    for name in ("deberta", "pooler", "classifier"):
+        assert name in text
+    assert f"{model.num_parameters():,}".replace(",", "") in text.replace(",", "")
+
+
+@pytest.mark.slow
+def test_two_replicas():
+    """On two virtual devices each step sees the whole batch; the devices must be made before TensorFlow starts."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    code = """
+import numpy as np, tensorflow as tf, tf_keras, deberta_tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tests.models.helpers import small_config, random_inputs
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+config = small_config("v3", hidden_dropout_prob=0.1)
+with strategy.scope():
+    model = deberta_tf.TFDebertaV2ForSequenceClassification(config)
+    model.compile(optimizer=tf_keras.optimizers.Adam(1e-2))
+inputs = random_inputs(config, "ForSequenceClassification")
+history = model.fit(inputs, batch_size=4, epochs=8, verbose=0).history["loss"]
+assert strategy.num_replicas_in_sync == 2
+assert history[-1] < history[0], history
+print("ok")
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=400)
+    assert done.stdout.strip().endswith("ok"), done.stderr[-2000:]
