@@ -24,7 +24,7 @@ from deberta_core.checkpoint import CheckpointError, TensorFile, TensorInfo
 from deberta_core.checkpoint.dtypes import DTYPES
 from deberta_core.checkpoint.mapped_file import MappedFile, as_array
 
-SECONDS = 120.0
+SECONDS = 60.0
 MEMORY = 4 << 30
 _DAMAGED = "the file is damaged or made to do harm; download or save it again"
 
@@ -34,7 +34,7 @@ class GuardedFile(TensorFile):
 
     Args:
         path: the file.
-        seconds: longest time for opening it, and for each tensor that cannot be mapped.
+        seconds: longest time for opening it, and for each tensor that cannot be mapped; default ``SECONDS``.
         memory: bytes of address space that the other process may take.
 
     Raises:
@@ -43,8 +43,8 @@ class GuardedFile(TensorFile):
 
     naming = "tf"
 
-    def __init__(self, path: Path, *, seconds: float = SECONDS, memory: int = MEMORY) -> None:
-        self._path, self._seconds = path, seconds
+    def __init__(self, path: Path, *, seconds: float | None = None, memory: int = MEMORY) -> None:
+        self._path, self._seconds = path, SECONDS if seconds is None else seconds
         self._mapped: dict[str, MappedFile] = {}
         MappedFile(path).close()  # says what is wrong with what is evidently no weights file
         self._process = subprocess.Popen(

@@ -22,6 +22,7 @@ from deberta_core.weight_names import Weight
 _WORDS = "embeddings/word_embeddings/"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _MAX_DEPTH = 32
+_STATE = ("optimizer/", "metrics/", "vars/")
 # Keras calls a layer in its file by its class; the attribute that holds it has another name here.
 _TOP = {"legacy_head": "cls", "dense": "classifier"}
 
@@ -53,8 +54,10 @@ class KerasWeightsFile(H5File):
             weights = table.get(module, [])
             if number.isdigit() and int(number) < len(weights):
                 self._add(weights[int(number)].tf_name, found[path], path)
-            else:
+            elif path.startswith(_STATE) or module == "deberta":
                 skipped[path] = "state of training"
+            else:
+                self._fail(f"holds {path!r}, which is no weight of this model", "save it as tf_model.h5")
         self.skipped = skipped
         self.notes = ("a weights file of Keras's own layout",)
 

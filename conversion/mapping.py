@@ -132,7 +132,7 @@ def head_of(config: BaseConfig | None, architectures: Iterable[Any], keys: Colle
     """
     for name in architectures:
         head = re.sub(r"^(TF)?Deberta(V2)?", "", str(name))
-        if head in HEADS and head != name and _has_head(head, keys):
+        if head in HEADS and head != name and any(key.startswith(_HEAD_MARKS[head]) for key in keys):
             return head
     starts = {key.split(".")[0] for key in keys}
     if "qa_outputs" in starts:
@@ -144,14 +144,16 @@ def head_of(config: BaseConfig | None, architectures: Iterable[Any], keys: Colle
     return "ForMaskedLM" if starts & {"cls", "lm_predictions"} else "Model"
 
 
+# How keys of a head begin: one of them is enough to take the config's word for it.
 _HEAD_MARKS: dict[str, str | tuple[str, ...]] = {
-    "Model": "deberta.", "ForMaskedLM": ("cls.predictions.", "lm_predictions."), "ForQuestionAnswering": "qa_outputs.",
+    "Model": PREFIX,
+    "ForMaskedLM": ("cls.predictions.", "lm_predictions."),
+    "ForSequenceClassification": ("pooler.", "classifier."),
+    "ForTokenClassification": "classifier.",
+    "ForQuestionAnswering": "qa_outputs.",
+    "ForMultipleChoice": ("pooler.", "classifier."),
     "ForReplacedTokenDetection": "mask_predictions.",
-}  # fmt: skip
-
-
-def _has_head(head: str, keys: Collection[str]) -> bool:
-    return any(key.startswith(_HEAD_MARKS.get(head, "classifier.")) for key in keys)
+}
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,8 @@ def _config_of(
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from None
     if config.num_hidden_layers > _MOST_LAYERS:  # a list of so many weights would fill the memory
-        raise ValueError(f"{file}: num_hidden_layers is {config.num_hidden_layers}, but {where} has {names.layers} layers")
+        text = f"num_hidden_layers is {config.num_hidden_layers}, but {where} has {names.layers} layers"
+        raise ValueError(f"{file}: {text}")
     return config
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import conversion.guarded
 from conversion import convert
 from deberta_core.checkpoint import CheckpointError
 from tests.conversion.fuzz_worker import BUG, READ, REFUSED, attempt
@@ -19,7 +20,7 @@ from tests.conversion.helpers import pytorch_values, save_config, small_config, 
 
 HEAD = "ForSequenceClassification"
 QUICK, MANY = 80, 2000
-SECONDS = 20  # a file that takes longer hangs
+SECONDS = 10  # a file that takes longer hangs
 
 
 def config():
@@ -156,7 +157,7 @@ def worker():
     worker.stop()
 
 
-def damage_many(tmp_path, kind, count, worker):
+def damage_many(tmp_path, kind, count, worker, monkeypatch):
     build, file_name = KINDS[kind]
     folder = build(tmp_path / "good")
     good = (folder / file_name).read_bytes()
@@ -169,6 +170,7 @@ def damage_many(tmp_path, kind, count, worker):
         (folder / file_name).write_bytes(data)
         result = worker.attempt(folder) if isolated else attempt(folder, HEAD)
         if result is None:
+            monkeypatch.setattr(conversion.guarded, "SECONDS", SECONDS / 2)
             assert_guarded(folder, tmp_path / "made")
             continue
         verdict, why = result
@@ -193,15 +195,15 @@ def assert_guarded(folder, target):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_few_damages_of_each_kind(tmp_path, kind, worker):
-    seen = damage_many(tmp_path, kind, QUICK, worker)
+def test_a_few_damages_of_each_kind(tmp_path, kind, worker, monkeypatch):
+    seen = damage_many(tmp_path, kind, QUICK, worker, monkeypatch)
     assert seen[REFUSED] > QUICK // 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_damages_of_each_kind(tmp_path, kind, worker):
-    seen = damage_many(tmp_path, kind, MANY, worker)
+def test_many_damages_of_each_kind(tmp_path, kind, worker, monkeypatch):
+    seen = damage_many(tmp_path, kind, MANY, worker, monkeypatch)
     assert seen[REFUSED] > MANY // 10
 
 
