@@ -200,8 +200,52 @@ class MaskedLM(PreTrainedModel):
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
 
-class SequenceClassification(PreTrainedModel):
-    """A label, several labels or a number for each text. ``labels``: as in ``losses.sequence_classification_loss``."""
+class LabelledModel(PreTrainedModel):
+    """A head that reads the last states alone: what it makes of them, and its loss."""
+
+    deberta: Model
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Logits from token states ``[B, L, H]``."""
+        raise NotImplementedError("a head's own")
+
+    def judge(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Scalar loss of the logits."""
+        raise NotImplementedError("a head's own")
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """``logits`` and, with labels, a scalar ``loss``; shapes as the class says."""
+        body = self.deberta(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
+        )
+        logits = self.predict(body["last_hidden_state"])
+        loss = None if labels is None else self.judge(logits, labels, attention_mask)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
+class SequenceClassification(LabelledModel):
+    """A label, several or a number for each text: ``logits`` ``[B, Y]``.
+
+    ``labels`` as in ``losses.sequence_classification_loss``.
+    """
 
     head = "ForSequenceClassification"
 
@@ -213,37 +257,18 @@ class SequenceClassification(PreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialise()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """``logits`` ``[B, Y]`` and, with labels, a scalar ``loss``."""
-        body = self.deberta(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-            True,
-        )
-        pooled = self.pooler(body["last_hidden_state"])
-        logits = self.classifier(self.dropout(pooled))  # [B, Y]
-        loss = None if labels is None else sequence_classification_loss(logits, labels, self.config.problem_type)
-        return self.finish(body, return_dict, loss=loss, logits=logits)
+    def predict(self, hidden: Tensor) -> Tensor:
+        """``[B, L, H]`` -> ``[B, Y]``."""
+        pooled = self.pooler(hidden)
+        return self.classifier(self.dropout(pooled))
+
+    def judge(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """The loss that ``config.problem_type`` or the labels name."""
+        return sequence_classification_loss(logits, labels, self.config.problem_type)
 
 
-class TokenClassification(PreTrainedModel):
-    """A label for each token. ``labels`` int ``[B, L]``; -100 is ignored."""
+class TokenClassification(LabelledModel):
+    """A label for each token: ``logits`` ``[B, L, Y]``. ``labels`` int ``[B, L]``; -100 is ignored."""
 
     head = "ForTokenClassification"
 
@@ -254,32 +279,13 @@ class TokenClassification(PreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialise()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """``logits`` ``[B, L, Y]`` and, with labels, a scalar ``loss``."""
-        body = self.deberta(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-            True,
-        )
-        logits = self.classifier(self.dropout(body["last_hidden_state"]))  # [B, L, Y]
-        loss = None if labels is None else cross_entropy(logits, labels)
-        return self.finish(body, return_dict, loss=loss, logits=logits)
+    def predict(self, hidden: Tensor) -> Tensor:
+        """``[B, L, H]`` -> ``[B, L, Y]``."""
+        return self.classifier(self.dropout(hidden))
+
+    def judge(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Cross entropy of the tokens whose label is not -100."""
+        return cross_entropy(logits, labels)
 
 
 class QuestionAnswering(PreTrainedModel):
@@ -365,8 +371,8 @@ class MultipleChoice(PreTrainedModel):
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
 
-class ReplacedTokenDetection(PreTrainedModel):
-    """Whether each token was replaced. ``labels`` 0 or 1 ``[B, L]``; hidden tokens and -100 are ignored."""
+class ReplacedTokenDetection(LabelledModel):
+    """Whether each token was replaced: ``logits`` ``[B, L]``. ``labels`` 0 or 1 ``[B, L]``; -100 is ignored."""
 
     head = "ForReplacedTokenDetection"
 
@@ -376,29 +382,10 @@ class ReplacedTokenDetection(PreTrainedModel):
         self.mask_predictions = ReplacedTokenHead(config)
         self.initialise()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """``logits`` ``[B, L]``, above 0 for replaced, and, with labels, a scalar ``loss``."""
-        body = self.deberta(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-            True,
-        )
-        logits = self.mask_predictions(body["last_hidden_state"])  # [B, L]
-        loss = None if labels is None else binary_cross_entropy(logits, labels, read_mask(attention_mask)[1])
-        return self.finish(body, return_dict, loss=loss, logits=logits)
+    def predict(self, hidden: Tensor) -> Tensor:
+        """``[B, L, H]`` -> ``[B, L]``, above 0 for replaced."""
+        return self.mask_predictions(hidden)
+
+    def judge(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Binary cross entropy of the visible tokens whose label is not -100."""
+        return binary_cross_entropy(logits, labels, read_mask(attention_mask)[1])

@@ -214,8 +214,54 @@ class TFMaskedLM(TFPreTrainedModel):
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
 
-class TFSequenceClassification(TFPreTrainedModel):
-    """A label, several labels or a number for each text. ``labels``: as in ``losses.sequence_classification_loss``."""
+class TFLabelledModel(TFPreTrainedModel):
+    """A head that reads the last states alone: what it makes of them, and its loss."""
+
+    deberta: TFModel
+
+    def predict(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Logits from token states ``[B, L, H]``."""
+        raise NotImplementedError("a head's own")
+
+    def judge(self, logits: tf.Tensor, labels: tf.Tensor, attention_mask: tf.Tensor | None) -> tf.Tensor:
+        """Scalar loss of the logits."""
+        raise NotImplementedError("a head's own")
+
+    def forward(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """``logits`` and, with labels, a scalar ``loss``; shapes as the class says."""
+        body = self.deberta(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+            True,
+            training=training,
+        )
+        logits = self.predict(body["last_hidden_state"], training=training)
+        loss = None if labels is None else self.judge(logits, labels, attention_mask)
+        return self.finish(body, return_dict, loss=loss, logits=logits)
+
+
+class TFSequenceClassification(TFLabelledModel):
+    """A label, several or a number for each text: ``logits`` ``[B, Y]``.
+
+    ``labels`` as in ``losses.sequence_classification_loss``.
+    """
 
     head = "ForSequenceClassification"
 
@@ -226,39 +272,18 @@ class TFSequenceClassification(TFPreTrainedModel):
         self.dropout = Dropout(classifier_dropout(config))
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
 
-    def forward(
-        self,
-        input_ids: tf.Tensor | None = None,
-        attention_mask: tf.Tensor | None = None,
-        token_type_ids: tf.Tensor | None = None,
-        position_ids: tf.Tensor | None = None,
-        inputs_embeds: tf.Tensor | None = None,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        training: bool | None = None,
-    ) -> Any:
-        """``logits`` ``[B, Y]`` and, with labels, a scalar ``loss``."""
-        body = self.deberta(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-            True,
-            training=training,
-        )
-        pooled = self.pooler(body["last_hidden_state"], training=training)
-        logits = self.classifier(self.dropout(pooled, training=training))  # [B, Y]
-        loss = None if labels is None else sequence_classification_loss(logits, labels, self.config.problem_type)
-        return self.finish(body, return_dict, loss=loss, logits=logits)
+    def predict(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """``[B, L, H]`` -> ``[B, Y]``."""
+        pooled = self.pooler(hidden, training=training)
+        return self.classifier(self.dropout(pooled, training=training))
+
+    def judge(self, logits: tf.Tensor, labels: tf.Tensor, attention_mask: tf.Tensor | None) -> tf.Tensor:
+        """The loss that ``config.problem_type`` or the labels name."""
+        return sequence_classification_loss(logits, labels, self.config.problem_type)
 
 
-class TFTokenClassification(TFPreTrainedModel):
-    """A label for each token. ``labels`` int ``[B, L]``; -100 is ignored."""
+class TFTokenClassification(TFLabelledModel):
+    """A label for each token: ``logits`` ``[B, L, Y]``. ``labels`` int ``[B, L]``; -100 is ignored."""
 
     head = "ForTokenClassification"
 
@@ -268,34 +293,13 @@ class TFTokenClassification(TFPreTrainedModel):
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
 
-    def forward(
-        self,
-        input_ids: tf.Tensor | None = None,
-        attention_mask: tf.Tensor | None = None,
-        token_type_ids: tf.Tensor | None = None,
-        position_ids: tf.Tensor | None = None,
-        inputs_embeds: tf.Tensor | None = None,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        training: bool | None = None,
-    ) -> Any:
-        """``logits`` ``[B, L, Y]`` and, with labels, a scalar ``loss``."""
-        body = self.deberta(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-            True,
-            training=training,
-        )
-        logits = self.classifier(self.dropout(body["last_hidden_state"], training=training))  # [B, L, Y]
-        loss = None if labels is None else cross_entropy(logits, labels)
-        return self.finish(body, return_dict, loss=loss, logits=logits)
+    def predict(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """``[B, L, H]`` -> ``[B, L, Y]``."""
+        return self.classifier(self.dropout(hidden, training=training))
+
+    def judge(self, logits: tf.Tensor, labels: tf.Tensor, attention_mask: tf.Tensor | None) -> tf.Tensor:
+        """Cross entropy of the tokens whose label is not -100."""
+        return cross_entropy(logits, labels)
 
 
 class TFQuestionAnswering(TFPreTrainedModel):
@@ -382,8 +386,8 @@ class TFMultipleChoice(TFPreTrainedModel):
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
 
-class TFReplacedTokenDetection(TFPreTrainedModel):
-    """Whether each token was replaced. ``labels`` 0 or 1 ``[B, L]``; hidden tokens and -100 are ignored."""
+class TFReplacedTokenDetection(TFLabelledModel):
+    """Whether each token was replaced: ``logits`` ``[B, L]``. ``labels`` 0 or 1 ``[B, L]``; -100 is ignored."""
 
     head = "ForReplacedTokenDetection"
 
@@ -392,31 +396,10 @@ class TFReplacedTokenDetection(TFPreTrainedModel):
         self.deberta = TFModel(config)
         self.mask_predictions = ReplacedTokenHead(config)
 
-    def forward(
-        self,
-        input_ids: tf.Tensor | None = None,
-        attention_mask: tf.Tensor | None = None,
-        token_type_ids: tf.Tensor | None = None,
-        position_ids: tf.Tensor | None = None,
-        inputs_embeds: tf.Tensor | None = None,
-        labels: tf.Tensor | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-        training: bool | None = None,
-    ) -> Any:
-        """``logits`` ``[B, L]``, above 0 for replaced, and, with labels, a scalar ``loss``."""
-        body = self.deberta(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-            True,
-            training=training,
-        )
-        logits = self.mask_predictions(body["last_hidden_state"])  # [B, L]
-        loss = None if labels is None else binary_cross_entropy(logits, labels, read_mask(attention_mask)[1])
-        return self.finish(body, return_dict, loss=loss, logits=logits)
+    def predict(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """``[B, L, H]`` -> ``[B, L]``, above 0 for replaced."""
+        return self.mask_predictions(hidden)
+
+    def judge(self, logits: tf.Tensor, labels: tf.Tensor, attention_mask: tf.Tensor | None) -> tf.Tensor:
+        """Binary cross entropy of the visible tokens whose label is not -100."""
+        return binary_cross_entropy(logits, labels, read_mask(attention_mask)[1])
