@@ -71,4 +71,4 @@ def run(model: Any, arrays: dict[str, Any]) -> Any:
 
 def numpy(value: Any) -> Any:
     """A tensor of either framework as an array."""
-    return np.array(value.detach() if hasattr(value, "detach") else value)
+    return value.detach().numpy().copy() if hasattr(value, "detach") else np.asarray(value).copy()

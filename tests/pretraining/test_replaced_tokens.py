@@ -325,11 +325,17 @@ def train(model, arrays, steps, *, decoupled):
     for number in range(steps):
         batch = tensors(arrays[number] if isinstance(arrays, list) else arrays)
         output = step(*made, batch) if hasattr(model, "state_dict") else step(batch)
-        losses.append([float(output[name]) for name in ("mlm_loss", "rtd_loss", "loss")])
+        losses.append([value(output[name]) for name in ("mlm_loss", "rtd_loss", "loss")])
     return np.array(losses)
 
 
-@pytest.mark.parametrize(("sharing", "decoupled"), [("gdes", False), ("gdes", True), ("es", False), ("es", True)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("sharing", "decoupled"),
+    [("gdes", True), *(pytest.param(*case, marks=SLOW) for case in (("gdes", False), ("es", False), ("es", True)))],
+)
 def test_both_frameworks_learn_alike(sharing, decoupled):
     """20 steps from the same start, data and noise: losses within 1e-5, and they fall."""
     for name in MODULES.values():
@@ -389,6 +395,7 @@ def test_decoupled_steps_leave_the_other_model_alone(framework):
     assert not numpy(word_table(one.discriminator)).any(), "a weight of 0 trains nothing"
 
 
+@SLOW
 def test_keras_fit():
     tf = pytest.importorskip("tensorflow")
     import tf_keras

@@ -1,0 +1,128 @@
+"""The recipes in examples/: a run that is killed at any moment and started again writes what it would have written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.models.helpers import pt_model, small_config
+from tests.pretraining.helpers import sentences, tokenizer
+
+ROOT = Path(__file__).parents[2]
+MODULES = {"pt": "torch", "tf": "tensorflow"}
+STEPS, EVERY = 14, 5
+SIZES = {
+    "mlm": ["--length", "24", "--batch-size", "4", "--warmup", "3", "--rate", "1e-3"],
+    "rtd": ["--length", "24", "--batch-size", "4", "--warmup", "3", "--vocab-size", "600", "--hidden-size", "64",
+            "--layers", "2"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """The bundled sentences as a plain text file."""
+    path = tmp_path_factory.mktemp("text") / "texts.txt"
+    path.write_text("\n".join(sentences()[0]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A checkpoint with its tokenizer, dropout included, for the domain adaptation."""
+    pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("start")
+    config = small_config(
+        "v3", vocab_size=len(tokenizer()), mlm_head="emd", max_position_embeddings=24, hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+    )  # fmt: skip
+    pt_model(config, "ForMaskedLM").save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def command(name, text, start, output, *, steps=STEPS):
+    kind = name.split("_")[0]
+    model = ["--model", str(start)] if kind == "mlm" else []
+    return [
+        sys.executable, str(ROOT / "examples" / f"{name}.py"), *model, "--text", str(text), "--output", str(output),
+        "--steps", str(steps), "--save-every", str(EVERY), *SIZES[kind],
+    ]  # fmt: skip
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
+
+
+def finish(arguments):
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def losses(folder):
+    path = folder / "losses.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def kill_after(arguments, folder, step):
+    """Start a run and kill it, with no chance to tidy up, once its log has ``step``."""
+    process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        limit = time.monotonic() + 240
+        while process.poll() is None and time.monotonic() < limit:
+            if len(losses(folder)) >= step:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        assert process.wait(30) == -signal.SIGKILL, "the run ended before it could be killed"
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mlm_pt", "rtd_pt", "mlm_tf", "rtd_tf"])
+def test_killed_and_resumed(name, text, start, tmp_path):
+    """The losses of the resumed run are those of the unbroken one, to the last digit, and so is the model."""
+    pytest.importorskip(MODULES[name.split("_")[1]])
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(command(name, text, start, whole))
+    kill_after(command(name, text, start, broken), broken, EVERY + 2)
+    (broken / ".checkpoint-00000099.dead").mkdir()  # as a kill in the middle of writing leaves one
+    done = finish(command(name, text, start, broken))
+    assert f"resuming after step {EVERY}" in done.stderr + done.stdout
+    assert not (broken / ".checkpoint-00000099.dead").exists()
+    want = losses(whole)
+    assert [row["step"] for row in want] == list(range(1, STEPS + 1))
+    assert losses(broken) == want
+    assert len({row["mlm_loss" if "rtd" in name else "loss"] for row in want}) == STEPS, "losses that never change"
+    files = {p.name for p in (whole / "model").iterdir() if p.suffix in (".h5", ".safetensors")}
+    assert len(files) == (2 if "rtd" in name else 1)
+    for file in files:
+        assert (whole / "model" / file).read_bytes() == (broken / "model" / file).read_bytes(), file
+    again = finish(command(name, text, start, broken))
+    assert losses(broken) == want, "a run that is done stays as it is"
+    assert f"resuming after step {STEPS}" in again.stderr + again.stdout
+    plot = broken / "losses.png"
+    assert plot.read_bytes()[:4] == b"\x89PNG" if plot.exists() else "no plot: matplotlib" in again.stdout
+
+
+def test_another_setting_is_not_resumed(text, start, tmp_path):
+    """A folder is of one run."""
+    pytest.importorskip("torch")
+    finish(command("mlm_pt", text, start, tmp_path, steps=2))
+    other = subprocess.run(
+        command("mlm_pt", text, start, tmp_path, steps=3), env=environment(), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert other.returncode != 0
+    assert "holds a run with steps 2, now it is 3; resume with the settings it was started with" in other.stderr

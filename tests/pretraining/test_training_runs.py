@@ -1,0 +1,156 @@
+"""Rows of text, the stream of batches and the folder of a run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from deberta_tasks.masking import MLM, MaskingCollator
+from deberta_tasks.training import MaskedStream, Run, blocks, linear_rate, read_lines
+from tests.pretraining.helpers import sentences, tokenizer
+
+
+def stream(seed=0, rows=30, batch_size=8):
+    texts = sentences()[0][:rows]
+    return MaskedStream(texts, MaskingCollator(tokenizer(), MLM, seed=seed), batch_size, seed=seed)
+
+
+def test_blocks_hold_all_tokens_in_order():
+    texts = sentences()[0][:50]
+    rows = blocks(tokenizer(), texts, 32)
+    inner = [token for row in rows for token in row["input_ids"][1:-1]]
+    assert inner == [token for ids in tokenizer()(list(texts), add_special_tokens=False)["input_ids"] for token in ids]
+    assert all(len(row["input_ids"]) == 32 for row in rows[:-1])
+    assert 2 < len(rows[-1]["input_ids"]) <= 32
+    for row in rows:
+        assert row["input_ids"][0] == tokenizer().cls_token_id
+        assert row["input_ids"][-1] == tokenizer().sep_token_id
+        numbers = [n for n in row["word_ids"] if n is not None]
+        assert numbers == sorted(numbers)
+    starts = tokenizer()(list(texts), add_special_tokens=False)
+    words = sum(len({n for n in starts.word_ids(i) if n is not None}) for i in range(len(texts)))
+    assert len({n for row in rows for n in row["word_ids"] if n is not None}) == words, "words of two lines are two"
+
+
+def test_every_row_once_a_pass_in_another_order():
+    rows = list(range(10))
+    data = stream()
+    data.rows = rows
+    order = [data._place(i) for i in range(30)]
+    passes = [order[:10], order[10:20], order[20:]]
+    assert all(sorted(one) == rows for one in passes)
+    assert passes[0] != passes[1] != passes[2]
+
+
+def test_stream_resumes_across_passes():
+    """30 rows in batches of 8: the fourth batch spans two passes."""
+    data = stream()
+    batches = [next(data) for _ in range(9)]
+    for cut in (0, 3, 4, 8):
+        first, second = stream(), stream(seed=5)
+        for _ in range(cut):
+            next(first)
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        for want in batches[cut:]:
+            got = next(second)
+            assert all((got[name] == want[name]).all() for name in want)
+    assert all(len(batch["labels"]) == 8 for batch in batches)
+
+
+def test_stream_refuses_other_text():
+    state = stream().state_dict()
+    with pytest.raises(ValueError, match="the saved run had 30 rows of text, now there are 20; give it the same"):
+        stream(rows=20).load_state_dict(state)
+    with pytest.raises(ValueError, match="got 0 rows"):
+        stream(rows=0)
+
+
+def test_files_that_are_no_text(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match=r"not UTF-8 \(byte 3\); save it as UTF-8"):
+        read_lines(path)
+    path.write_text("\n \n")
+    with pytest.raises(ValueError, match="has no text; expected a plain text file"):
+        read_lines(path)
+    path.write_text("\ufeff one \n\n two\n", encoding="utf-8")
+    assert read_lines(path) == ["one", "two"]
+
+
+def test_rate():
+    rates = np.array([linear_rate(step, 10, 1.0, warmup=4) for step in range(1, 11)])
+    assert rates[:4].tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert (np.diff(rates[3:]) < 0).all()
+    assert rates[-1] == pytest.approx(1 / 7)
+    assert linear_rate(1, 10, 2.0, warmup=0) == pytest.approx(2 * 10 / 11)
+
+
+class Data:
+    """Something whose state is saved."""
+
+    def __init__(self):
+        self.state = 0
+
+    def state_dict(self):
+        return {"state": self.state}
+
+    def load_state_dict(self, state):
+        self.state = state["state"]
+
+
+def test_run_is_cut_back_to_its_last_checkpoint(tmp_path):
+    run, data = Run(tmp_path, {"steps": 9}), Data()
+    assert run.resume(data, lambda folder: None) == 0
+    for step in range(1, 6):
+        data.state = step
+        run.log(step, loss=1 / step)
+        if step in (2, 4):
+            run.save(step, data, lambda folder, n=step: (folder / "weights").write_text(str(n)))
+    with open(tmp_path / "losses.jsonl", "a") as file:
+        file.write('{"step": 6, "lo')  # cut short by a kill
+    again, fresh, read = Run(tmp_path, {"steps": 9}), Data(), []
+    assert again.resume(fresh, lambda folder: read.append((folder / "weights").read_text())) == 4
+    assert (fresh.state, read) == (4, ["4"])
+    assert [row["step"] for row in again.losses()] == [1, 2, 3, 4]
+    assert [p.name for p in tmp_path.glob("checkpoint-*")] == ["checkpoint-00000004"]
+
+
+def test_a_checkpoint_that_fails_leaves_the_one_before(tmp_path):
+    run, data = Run(tmp_path, {}), Data()
+    run.save(1, data, lambda folder: (folder / "weights").write_text("1"))
+
+    def full(folder):
+        (folder / "weights").write_text("2")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        run.save(2, data, full)
+    assert run.latest().name == "checkpoint-00000001"
+    assert run.resume(data, lambda folder: None) == 1
+    assert [p.name for p in tmp_path.glob("*checkpoint-*")] == ["checkpoint-00000001"]
+    assert not list(tmp_path.glob(".checkpoint-*"))
+
+
+def test_settings_of_a_run(tmp_path):
+    Run(tmp_path, {"rate": 0.1, "text": tmp_path})
+    Run(tmp_path, {"rate": 0.1, "text": tmp_path})
+    with pytest.raises(ValueError, match=r"a run with rate 0\.1, now it is 0\.2; resume with the settings"):
+        Run(tmp_path, {"rate": 0.2, "text": tmp_path})
+
+
+def test_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    run = Run(tmp_path, {})
+    run.log(1, mlm_loss=2.0, rtd_loss=1.0)
+    run.log(2, mlm_loss=1.5, rtd_loss=0.5)
+    assert run.plot().read_bytes()[:4] == b"\x89PNG"
+
+
+def test_plot_without_matplotlib(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    run = Run(tmp_path, {})
+    run.log(1, loss=2.0)
+    assert run.plot() is None
+    assert "matplotlib is not installed" in capsys.readouterr().out
