@@ -205,7 +205,7 @@ class LabelledModel(PreTrainedModel):
 
     deberta: Model
 
-    def predict(self, hidden: Tensor) -> Tensor:
+    def predict_from(self, hidden: Tensor) -> Tensor:
         """Logits from token states ``[B, L, H]``."""
         raise NotImplementedError("a head's own")
 
@@ -236,7 +236,7 @@ class LabelledModel(PreTrainedModel):
             output_hidden_states,
             True,
         )
-        logits = self.predict(body["last_hidden_state"])
+        logits = self.predict_from(body["last_hidden_state"])
         loss = None if labels is None else self.judge(logits, labels, attention_mask)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
@@ -257,7 +257,7 @@ class SequenceClassification(LabelledModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialise()
 
-    def predict(self, hidden: Tensor) -> Tensor:
+    def predict_from(self, hidden: Tensor) -> Tensor:
         """``[B, L, H]`` -> ``[B, Y]``."""
         pooled = self.pooler(hidden)
         return self.classifier(self.dropout(pooled))
@@ -279,7 +279,7 @@ class TokenClassification(LabelledModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialise()
 
-    def predict(self, hidden: Tensor) -> Tensor:
+    def predict_from(self, hidden: Tensor) -> Tensor:
         """``[B, L, H]`` -> ``[B, L, Y]``."""
         return self.classifier(self.dropout(hidden))
 
@@ -382,7 +382,7 @@ class ReplacedTokenDetection(LabelledModel):
         self.mask_predictions = ReplacedTokenHead(config)
         self.initialise()
 
-    def predict(self, hidden: Tensor) -> Tensor:
+    def predict_from(self, hidden: Tensor) -> Tensor:
         """``[B, L, H]`` -> ``[B, L]``, above 0 for replaced."""
         return self.mask_predictions(hidden)
 

@@ -219,7 +219,7 @@ class TFLabelledModel(TFPreTrainedModel):
 
     deberta: TFModel
 
-    def predict(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def predict_from(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Logits from token states ``[B, L, H]``."""
         raise NotImplementedError("a head's own")
 
@@ -252,7 +252,7 @@ class TFLabelledModel(TFPreTrainedModel):
             True,
             training=training,
         )
-        logits = self.predict(body["last_hidden_state"], training=training)
+        logits = self.predict_from(body["last_hidden_state"], training=training)
         loss = None if labels is None else self.judge(logits, labels, attention_mask)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
@@ -272,7 +272,7 @@ class TFSequenceClassification(TFLabelledModel):
         self.dropout = Dropout(classifier_dropout(config))
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
 
-    def predict(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def predict_from(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, Y]``."""
         pooled = self.pooler(hidden, training=training)
         return self.classifier(self.dropout(pooled, training=training))
@@ -293,7 +293,7 @@ class TFTokenClassification(TFLabelledModel):
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
 
-    def predict(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def predict_from(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, L, Y]``."""
         return self.classifier(self.dropout(hidden, training=training))
 
@@ -396,7 +396,7 @@ class TFReplacedTokenDetection(TFLabelledModel):
         self.deberta = TFModel(config)
         self.mask_predictions = ReplacedTokenHead(config)
 
-    def predict(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def predict_from(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, L]``, above 0 for replaced."""
         return self.mask_predictions(hidden)
 
