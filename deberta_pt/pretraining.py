@@ -123,7 +123,7 @@ class ReplacedTokenPretraining(nn.Module):
         subfolder: str = "",
         **settings: Any,
     ) -> ReplacedTokenPretraining:
-        """Go on from published files.
+        """Go on from published files; both models are in evaluation mode, so call ``train()`` first.
 
         Args:
             path: folder of a discriminator.

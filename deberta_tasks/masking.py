@@ -9,6 +9,9 @@ and the source of a ``tf.data`` dataset::
     collator = MaskingCollator(tokenizer, MLM)
     tf.data.Dataset.from_generator(lambda: map(collator, batches), output_signature=collator.signature())
 
+A loader or dataset that prefetches runs ahead of the training, and so does the collator's state; to save that state
+between two steps, draw batches in the training loop, as ``deberta_tasks.training.MaskedStream`` does.
+
 Shapes: ``B`` batch, ``L`` tokens.
 """
 

@@ -5,7 +5,8 @@
 A vocabulary is trained first. Then a generator learns to fill masked places, and a discriminator to tell which tokens
 are not the original; each has its optimiser. ``run/model`` is the discriminator, an ordinary checkpoint for all heads,
 with the generator beside it. A run that was interrupted goes on when the same command is given again, with the losses
-it would have had. Sizes are for a laptop; for a published size see ``deberta_core.presets``.
+it would have had. Sizes are for a laptop; for a published size see ``deberta_core.presets``. ``--start`` goes on from a
+published folder instead: from discriminator and generator, or from the discriminator alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from deberta_tasks.masking import RTD, MaskingCollator
 from deberta_tasks.training import MaskedStream, Run, blocks, linear_rate, read_lines
 from deberta_tasks.training.tf import adamw, load_state, save_state, set_rate
 from deberta_tf import TFDebertaV2ForMaskedLM, TFDebertaV2ForReplacedTokenDetection, TFReplacedTokenPretraining
-from tokenization import DebertaV2Tokenizer, train_from_iterator
+from tokenization import AutoTokenizer, train_from_iterator
 
 
 def parse() -> argparse.Namespace:
@@ -31,6 +32,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--text", type=Path, required=True, help="UTF-8 text file")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run; the same one resumes it")
+    parser.add_argument("--start", type=Path, help="go on from this folder; its sizes and vocabulary are kept")
     parser.add_argument("--vocab-size", type=int, default=8000, help="tokens of the new vocabulary")
     parser.add_argument("--hidden-size", type=int, default=256, help="width of both models, 64 for each head")
     parser.add_argument("--layers", type=int, default=6, help="layers of the discriminator; the generator has half")
@@ -47,15 +49,18 @@ def parse() -> argparse.Namespace:
 
 
 def load_tokenizer(args: argparse.Namespace) -> Any:
-    """The run's vocabulary, trained on the text when the run begins."""
+    """The run's vocabulary: that of the start, or one trained on the text when the run begins."""
     folder = args.output / "model"
-    if not (folder / "spm.model").is_file():
+    if args.start is None and not (folder / "spm.model").is_file():
         train_from_iterator(read_lines(args.text), args.vocab_size, fast=False).save_pretrained(folder)
-    return DebertaV2Tokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(args.start or folder)
 
 
 def build(args: argparse.Namespace, tokenizer: Any) -> TFReplacedTokenPretraining:
-    """Both models with starting weights."""
+    """Both models, with starting weights or those of the start."""
+    settings = {"embedding_sharing": args.sharing, "rtd_lambda": args.rtd_lambda, "seed": args.seed}
+    if args.start is not None:
+        return TFReplacedTokenPretraining.from_pretrained(args.start, **settings)
     config = preset(
         "deberta-v3-small", vocab_size=len(tokenizer), hidden_size=args.hidden_size, num_hidden_layers=args.layers,
         num_attention_heads=max(1, args.hidden_size // 64), intermediate_size=4 * args.hidden_size,
@@ -63,9 +68,7 @@ def build(args: argparse.Namespace, tokenizer: Any) -> TFReplacedTokenPretrainin
     )  # fmt: skip
     generator = TFDebertaV2ForMaskedLM(generator_config(config))
     discriminator = TFDebertaV2ForReplacedTokenDetection(config)
-    return TFReplacedTokenPretraining(
-        generator, discriminator, embedding_sharing=args.sharing, rtd_lambda=args.rtd_lambda, seed=args.seed
-    )
+    return TFReplacedTokenPretraining(generator, discriminator, **settings)
 
 
 def make_step(model: TFReplacedTokenPretraining, optimizers: list[Any]) -> Any:
@@ -107,6 +110,7 @@ def main() -> None:
                 run.save(step, data, lambda folder: save_state(folder, model, optimizers))
 
     model.save_pretrained(args.output / "model")
+    tokenizer.save_pretrained(args.output / "model")
     plot = run.plot()
     print(f"wrote {args.output / 'model'}, {run.folder / 'losses.jsonl'}" + (f" and {plot}" if plot else ""))
 

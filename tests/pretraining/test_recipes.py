@@ -114,6 +114,28 @@ def test_killed_and_resumed(name, text, start, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["rtd_pt", "rtd_tf"])
+@pytest.mark.parametrize("generator", [True, False])
+def test_goes_on_from_a_folder(name, generator, text, start, tmp_path):
+    """From discriminator and generator of another framework's run, and from a body alone."""
+    pytest.importorskip(MODULES[name.split("_")[1]])
+    folder = start
+    if generator:
+        other = "rtd_tf" if name == "rtd_pt" else "rtd_pt"
+        pytest.importorskip(MODULES[other.split("_")[1]])
+        finish([*command(other, text, start, tmp_path / "first", steps=30), "--rate", "5e-3"])
+        folder = tmp_path / "first" / "model"
+    output = tmp_path / "run"
+    done = finish([*command(name, text, start, output, steps=2), "--start", str(folder)])
+    assert ("a new one starts with the discriminator's encoder" in done.stderr) != generator
+    assert len(losses(output)) == 2
+    if generator:
+        before = [row["mlm_loss"] for row in losses(tmp_path / "first")]
+        assert before[-1] < before[0] - 0.3
+        assert losses(output)[0]["mlm_loss"] < before[0] - 0.3, "it does not start where the first run ended"
+
+
+@pytest.mark.slow
 def test_a_run_that_is_done(text, start, tmp_path):
     """Given again it stays as it is; with another setting it is refused."""
     pytest.importorskip("torch")
