@@ -194,7 +194,7 @@ def test_resume_gives_the_same_batches():
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding(side):
-    changed = copy.copy(tokenizer())
+    changed = copy.deepcopy(tokenizer())
     changed.padding_side = side
     texts = list(sentences()[0][:6])
     collator = MaskingCollator(changed, MLM, pad_to_multiple_of=8)
@@ -258,7 +258,7 @@ def test_errors_say_what_to_do():
         Masking(mask=0.9, random=0.2)
     with pytest.raises(ValueError, match="max_ngram is 0"):
         Masking(max_ngram=0)
-    without = copy.copy(tokenizer())
+    without = copy.deepcopy(tokenizer())
     without.mask_token = None
     with pytest.raises(ValueError, match="no mask_token"):
         MaskingCollator(without, MLM)

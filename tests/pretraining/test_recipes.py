@@ -114,8 +114,7 @@ def test_killed_and_resumed(name, text, start, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["rtd_pt", "rtd_tf"])
-@pytest.mark.parametrize("generator", [True, False])
+@pytest.mark.parametrize(("name", "generator"), [("rtd_pt", True), ("rtd_tf", False)])
 def test_goes_on_from_a_folder(name, generator, text, start, tmp_path):
     """From discriminator and generator of another framework's run, and from a body alone."""
     pytest.importorskip(MODULES[name.split("_")[1]])
