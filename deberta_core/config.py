@@ -348,8 +348,9 @@ class BaseConfig:
 
         An optional field that is not set is left out: other readers take a null for a value.
         """
-        fields = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
-        values: dict[str, Any] = {k: value for k, (value, default) in fields.items() if (value, default) != (None, None)}
+        unset = {f.name for f in dataclasses.fields(self) if f.default is None and getattr(self, f.name) is None}
+        names = [f.name for f in dataclasses.fields(self) if f.name not in unset]
+        values: dict[str, Any] = {name: getattr(self, name) for name in names}
         del values["attn_implementation"]  # a choice of the run, not of the model
         for name in ("id2label", "pruned_heads"):  # json has no numbers for keys
             values[name] = {str(k): v for k, v in values[name].items()}
