@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
-from deberta_core.loading import generator_paths
+from deberta_core.checkpoint import open_weights
+from deberta_core.loading import generator_paths, in_pytorch_axes, published_key
 from deberta_core.pretraining import generator_config
 from tests.models.helpers import pt_inputs, pt_model, random_weights, small_config, tf_inputs, tf_model
 from tests.pretraining.pairs import (
@@ -265,6 +268,41 @@ def test_goes_on_from_published_files(framework, tmp_path):
     start = value(output.loss)
     train(model, arrays, 10, decoupled=False)
     assert value(run(model, arrays).loss) < start
+
+
+def test_what_published_files_hold_beside_the_model_is_kept(framework, tmp_path):
+    """Head and table of the generator's kind are written back; the old difference of the tables, now wrong, is not."""
+    source = published(tmp_path)
+    torch = pytest.importorskip("torch")
+    head = random_weights(configs()[0], GENERATOR, seed=8)
+    kept = {k: v for k, v in head.items() if k.startswith("lm_predictions.") or "position_embeddings" in k}
+    extra = {**kept, "deberta.embeddings.word_embeddings._weight": np.ones((source.config.vocab_size, 24))}
+    tensors = {k: torch.from_numpy(np.asarray(v, np.float32)) for k, v in extra.items()}
+    source.save_pretrained(tmp_path, safe_serialization=False, state_dict={**source.state_dict(), **tensors})
+    model = wrapper(framework).from_pretrained(tmp_path)
+    train(model, batch_of(source.config), 1, decoupled=False)
+    model.save_pretrained(tmp_path / "saved")
+    with open_weights(tmp_path / "saved") as file:
+        found = {published_key(n, naming=file.naming, family="deberta-v2"): (n, file.read(n)) for n in file.tensors}
+        for key, value in kept.items():
+            name, array = found[key]
+            assert (in_pytorch_axes(array, name, file.naming) == value.astype(np.float32)).all(), key
+        assert not [key for key in found if key.endswith("._weight")]
+        table = numpy(model.discriminator.deberta.embeddings.word_embeddings.weight) if framework == "pt" else numpy(
+            model.discriminator.deberta.embeddings.word_embeddings.embeddings
+        )  # fmt: skip
+        assert (found["deberta.embeddings.word_embeddings.weight"][1] == table).all()
+
+
+def test_a_copy_is_of_its_own():
+    """Both models copied together: the copy's tables are sums of the copy's own."""
+    torch = pytest.importorskip("torch")
+    model = pair("pt")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.generator.deberta.embeddings.word_embeddings.weight.zero_()
+    assert not other.discriminator.deberta.embeddings.word_embeddings.weight.any()
+    assert model.discriminator.deberta.embeddings.word_embeddings.weight.any()
 
 
 def test_goes_on_from_the_discriminator_alone(framework, tmp_path):
