@@ -28,6 +28,8 @@ MLM_STEPS = 350
 MARGIN = 0.08  # above the unigram baseline, which is right at some 7 % of the pieces
 EMD_NATS = 0.05  # what the held-back loss rises by when the decoder is left out, at least
 
+AREA = 0.6  # under the curve; guessing gives 0.5, give or take 0.01 with so many replaced tokens
+
 
 def tiny(**changes):
     """DeBERTa v3 in small. The starting values are wide: with 0.02 so narrow a model needs many more steps."""
@@ -213,4 +215,4 @@ def test_replaced_tokens_are_learnt(framework, steps):
     area = area_under_curve(np.concatenate(scores), np.concatenate(labels))
     print(f"{framework}: right {share:.3f}, unigram {unigram(batches):.3f}, area under the curve {area:.3f}")
     assert share >= unigram(batches) + MARGIN
-    assert area >= 0.65
+    assert area >= AREA
