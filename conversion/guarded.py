@@ -24,8 +24,9 @@ from deberta_core.checkpoint import CheckpointError, TensorFile, TensorInfo
 from deberta_core.checkpoint.dtypes import DTYPES
 from deberta_core.checkpoint.mapped_file import MappedFile, as_array
 
-SECONDS = 60.0
-MEMORY = 4 << 30
+# Environment variables, and what holds without them.
+SECONDS = ("DEBERTA_H5_SECONDS", 60.0)
+MEMORY = ("DEBERTA_H5_GIGABYTES", 4.0)
 _DAMAGED = "the file is damaged or made to do harm; download or save it again"
 
 
@@ -34,17 +35,22 @@ class GuardedFile(TensorFile):
 
     Args:
         path: the file.
-        seconds: longest time for opening it, and for each tensor that cannot be mapped; default ``SECONDS``.
-        memory: bytes of address space that the other process may take.
+        seconds: longest time for opening it, and for each tensor that cannot be mapped; default
+            ``DEBERTA_H5_SECONDS`` of the environment, else 60.
+        memory: bytes of address space that the other process may take; default ``DEBERTA_H5_GIGABYTES`` of the
+            environment, else 4 GB.
 
     Raises:
         CheckpointError: damaged, refused, or reading it took too long or too much.
+        ValueError: an environment variable that is not a number above zero.
     """
 
     naming = "tf"
 
-    def __init__(self, path: Path, *, seconds: float | None = None, memory: int = MEMORY) -> None:
-        self._path, self._seconds = path, SECONDS if seconds is None else seconds
+    def __init__(self, path: Path, *, seconds: float | None = None, memory: int | None = None) -> None:
+        self._path = path
+        self._seconds = _setting(*SECONDS) if seconds is None else seconds
+        memory = int(_setting(*MEMORY) * 1e9) if memory is None else memory
         self._mapped: dict[str, MappedFile] = {}
         MappedFile(path).close()  # says what is wrong with what is evidently no weights file
         self._process = subprocess.Popen(
@@ -75,7 +81,8 @@ class GuardedFile(TensorFile):
             message = self._answers.get(timeout=self._seconds)
         except queue.Empty:
             self._process.kill()
-            self._fail(f"kept the HDF5 library busy for more than {self._seconds:g} s; given up")
+            problem = f"kept the HDF5 library busy for more than {self._seconds:g} s; given up"
+            self._fail(problem, f"{_DAMAGED}; {SECONDS[0]} allows more")
         if not message:
             self._fail(f"ended the process that reads HDF5 ({_death(self._process.wait())})")
         return message
@@ -130,8 +137,20 @@ class GuardedFile(TensorFile):
         for file in self._mapped.values():
             file.close()
 
-    def _fail(self, problem: str) -> NoReturn:
-        raise CheckpointError(self._path, problem, _DAMAGED)
+    def _fail(self, problem: str, remedy: str = _DAMAGED) -> NoReturn:
+        raise CheckpointError(self._path, problem, remedy)
+
+
+def _setting(name: str, default: float) -> float:
+    """A number above zero from the environment."""
+    text = os.environ.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise ValueError(f"environment variable {name} is {text!r}, expected a number above zero")
+    return value
 
 
 def _environment() -> dict[str, str]:

@@ -39,7 +39,8 @@ def main(arguments: list[str]) -> int:
     except CheckpointError as error:
         _send_error(answers, error.path, error.problem, error.remedy)
     except MemoryError:
-        _send_error(answers, str(path), f"takes more than {memory / 1e9:.1f} GB of memory to read", "allow more memory")
+        problem = f"takes more than {memory / 1e9:.1f} GB of memory to read"
+        _send_error(answers, str(path), problem, "DEBERTA_H5_GIGABYTES allows more, if you trust the file")
     except Exception as error:
         _send_error(answers, str(path), f"cannot be read ({type(error).__name__}: {error})", "it is damaged")
     return 0

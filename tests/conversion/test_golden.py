@@ -10,7 +10,11 @@ from tests.conversion.helpers import FORMATS, contents
 
 HERE = Path(__file__).parents[1] / "golden"
 MORE = Path(os.environ.get("DEBERTA_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
+OURS = {path.parent.name for path in HERE.glob("*/config.json")}
 CASES = {path.parent.name: path.parent for folder in (HERE, MORE) for path in sorted(folder.glob("*/config.json"))}
+PARAMETERS = [
+    pytest.param(case, id=name, marks=[] if name in OURS else [pytest.mark.slow]) for name, case in CASES.items()
+]
 
 
 def weights_files(case):
@@ -18,7 +22,7 @@ def weights_files(case):
     return [case / name for name in names if (case / name).is_file()]
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize("case", PARAMETERS)
 def test_there_and_back(tmp_path, case):
     files = weights_files(case)
     if not files:
@@ -34,7 +38,7 @@ def test_there_and_back(tmp_path, case):
             assert contents(back) == contents(file)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize("case", PARAMETERS)
 def test_all_formats_of_a_case_hold_the_same(tmp_path, case):
     files = weights_files(case)
     if len(files) < 2:
@@ -45,7 +49,7 @@ def test_all_formats_of_a_case_hold_the_same(tmp_path, case):
     assert all(tensors == contents(case / "model.safetensors") for tensors in made)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize("case", PARAMETERS)
 def test_its_own_class_finds_everything(case):
     if not weights_files(case):
         pytest.skip("this case keeps no weights: they are made by a formula")

@@ -97,6 +97,15 @@ def test_a_hang_ends_with_the_time_that_is_allowed(folder, replaced_child):
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.parametrize(("text", "error"), [("0.5", CheckpointError), ("soon", ValueError), ("-1", ValueError)])
+def test_the_environment_sets_the_limits(folder, replaced_child, monkeypatch, text, error):
+    replaced_child("import time; time.sleep(100)")
+    monkeypatch.setenv("DEBERTA_H5_SECONDS", text)
+    expected = r"more than 0\.5 s; given up.*DEBERTA_H5_SECONDS" if text == "0.5" else "expected a number above zero"
+    with pytest.raises(error, match=expected):
+        convert(folder, folder.parent / "made", to="pt", isolate_h5=True)
+
+
 def test_nonsense_from_the_process_is_its_end(folder, replaced_child):
     replaced_child("import sys; sys.stdout.write('\\0\\0\\0\\5hello')")
     with pytest.raises(CheckpointError, match=r"ended the process that reads HDF5 .exit code 0"):

@@ -65,9 +65,9 @@ def damage(folder, key, change):
     "key",
     [
         "deberta.encoder.layer.1.attention.self.key_proj.bias",
-        "deberta.encoder.rel_embeddings.weight",
-        "deberta.embeddings.LayerNorm.weight",
-        "pooler.dense.bias",
+        pytest.param("deberta.encoder.rel_embeddings.weight", marks=pytest.mark.slow),
+        pytest.param("deberta.embeddings.LayerNorm.weight", marks=pytest.mark.slow),
+        pytest.param("pooler.dense.bias", marks=pytest.mark.slow),
     ],
 )
 def test_one_wrong_weight_is_found(tmp_path, key):
@@ -114,6 +114,7 @@ def test_nan_is_never_within_the_limit(tmp_path):
     assert rows["layer 2"] == float("inf")
 
 
+@pytest.mark.slow
 def test_rounded_weights_are_measured_by_the_wider_limit(tmp_path):
     source = write_checkpoint(tmp_path / "source", small_config("v3"), "ForSequenceClassification")
     report = convert(source, tmp_path / "made", to="tf", format="safetensors", dtype="bfloat16", verify=True)
