@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -50,11 +51,11 @@ def read_csv(path: str | os.PathLike[str]) -> LabelledTexts:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no UTF-8, a column is missing, or a row has no label or no text.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            rows = list(_rows(csv.DictReader(file), os.fspath(path)))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{os.fspath(path)} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")  # decoding a stream would miscount the byte
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{os.fspath(path)} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    rows = list(_rows(csv.DictReader(io.StringIO(text, newline="")), os.fspath(path)))
     if not rows:
         raise ValueError(f"{os.fspath(path)} has a heading but no rows; expected one text per row")
     names = sorted({label for label, _ in rows})
