@@ -37,6 +37,15 @@ from tests.models.helpers import (  # noqa: E402
 from tests.models.switches import SWITCHES, cases  # noqa: E402
 
 HEADS = existing(deberta_pt)
+WORD_HEADS = {
+    "plain": ("v3", {"mlm_head": "plain"}),
+    "plain, narrow": ("v1", {"mlm_head": "plain", "embedding_size": 10}),
+    "legacy, narrow": ("v2", {"mlm_head": "legacy", "embedding_size": 10}),
+    "legacy, untied": ("v3", {"mlm_head": "legacy", "tie_word_embeddings": False}),
+    "enhanced decoder": ("v3", {"mlm_head": "emd", "max_position_embeddings": 24}),
+    "enhanced decoder, convolution": ("v2", {"mlm_head": "emd", "max_position_embeddings": 24}),
+    "enhanced decoder, v1": ("v1", {"mlm_head": "emd", "max_position_embeddings": 24}),
+}
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True}
 PROBLEMS = {
     "regression one": {"num_labels": 1},
@@ -95,11 +104,18 @@ def test_problem_type(problem):
     compare(small_config("v1" if "one" in problem else "v3", **PROBLEMS[problem]), "ForSequenceClassification")
 
 
+@pytest.mark.parametrize("kind", WORD_HEADS)
+def test_masked_lm_head(kind):
+    base, changes = WORD_HEADS[kind]
+    compare(small_config(base, **changes), "ForMaskedLM")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("base", "switch"), cases())
 @pytest.mark.parametrize("head", [h for h in HEADS if h != "Model"])
 def test_head_with_switch(base, switch, head):
-    compare(small_config(base, **SWITCHES[switch][1]), head)
+    """In float64, where rounding cannot hide a wrong term of a millionth."""
+    compare(small_config(base, **SWITCHES[switch][1]), head, dtype="float64", tolerance=1e-9)
 
 
 # Training.
