@@ -111,7 +111,8 @@ class _Planner:
 
     def _bin_aliases(self, targets: dict[str, str], prefix: str, kept: dict[str, str]) -> dict[str, str]:
         if self.source.file.format == "bin":
-            return {self._bring_up_to_date(alias, prefix): targets[first] for alias, first in kept.items()}
+            today = {self._bring_up_to_date(alias, prefix): first for alias, first in kept.items()}
+            return {alias: targets[first] for alias, first in today.items() if first in targets}
         written, given = set(targets.values()), self.source.record.aliases
         if given is None:
             return tied_aliases(written, prefix, self.source.config.tie_word_embeddings)

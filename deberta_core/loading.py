@@ -221,7 +221,8 @@ def refuse_incomplete(report: LoadReport, where: str, config: BaseConfig, *, ign
 
 def fresh_head_warning(cls_name: str, where: str, fresh: Collection[str]) -> str:
     """What to tell the user of weights that start afresh."""
-    return f"{cls_name}: {_some(fresh)} not found in {where} and newly initialised; train the model before using it"
+    found = f"not found in {where} (or not in this shape)"
+    return f"{cls_name}: {_some(fresh)} {found} and newly initialised; train the model before using it"
 
 
 def _some(keys: Collection[str], most: int = 8) -> str:

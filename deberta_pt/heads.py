@@ -294,6 +294,7 @@ class QuestionAnswering(PreTrainedModel):
     head = "ForQuestionAnswering"
 
     def __init__(self, config: BaseConfig) -> None:
+        config = config if config.num_labels == 2 else config.copy(num_labels=2)  # a file says what it holds
         super().__init__(config)
         self.deberta = Model(config)
         self.qa_outputs = nn.Linear(config.hidden_size, 2)

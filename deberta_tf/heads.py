@@ -308,6 +308,7 @@ class TFQuestionAnswering(TFPreTrainedModel):
     head = "ForQuestionAnswering"
 
     def __init__(self, config: BaseConfig) -> None:
+        config = config if config.num_labels == 2 else config.copy(num_labels=2)  # a file says what it holds
         super().__init__(config)
         self.deberta = TFModel(config)
         self.qa_outputs = linear(config.hidden_size, 2, config.initializer_range, name="qa_outputs")

@@ -286,6 +286,7 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
 
         Raises:
             OSError: if the folder cannot be written.
+            ValueError: for bfloat16 weights, which h5 cannot hold.
         """
         tensors = []
         for weight in self.weight_rows().values():
@@ -297,6 +298,8 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
             tensor = tf.constant(flip_axes(array) if transposed else array)
             tensor = tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
             tensors.append((TensorInfo(name, tuple(tensor.shape), tensor.dtype.name), _reader(tensor)))
+        if not safe_serialization and any(info.dtype == "bfloat16" for info, _ in tensors):
+            raise ValueError("h5 cannot hold weights of type bfloat16; save with safe_serialization=True, or cast them")
         names = [info.name for info, _ in tensors]
         write_weights(
             Path(path), tensors, format="safetensors" if safe_serialization else "h5", naming="tf",

@@ -536,3 +536,12 @@ def test_the_reader_lists_what_was_written(saved):
         assert set(file.tensors) == set(weights(config, SEQUENCE))
         for key in want:
             assert np.array_equal(file.read(key), want[key])
+
+
+@pytest.mark.parametrize("framework", ["pt", "tf"])
+def test_answers_have_two_outputs_whatever_the_config_says(framework, tmp_path):
+    """A classifier's config, used for question answering: the saved file says what it holds."""
+    pytest.importorskip({"pt": "torch", "tf": "tensorflow"}[framework])
+    model = (pt_model if framework == "pt" else tf_model)(small_config("v3", num_labels=3), "ForQuestionAnswering")
+    model.save_pretrained(tmp_path)
+    assert type(model.config).from_pretrained(tmp_path).num_labels == 2
