@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes that run tests; each holds both frameworks, some 2 GB.
+WORKERS ?= 2
 
 .PHONY: demo test test-slow lint
 
@@ -9,10 +11,10 @@ demo: $(STAMP)  ## train, convert and compare a small classifier in both framewo
 	$(BIN)/deberta demo
 
 test: lint  ## lint, types and every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP)  ## the slow tests alone
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
