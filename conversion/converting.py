@@ -14,7 +14,8 @@ import numpy as np
 
 from conversion.folder import Extra, Target, carry, find_extras
 from conversion.mapping import layers_of_h5
-from conversion.plan import Move, Plan, Reader, make_plan
+from conversion.plan import Move, Plan, make_plan
+from conversion.reading import Reader
 from conversion.reports import Row, Table, in_bytes, some
 from conversion.side_file import SIDE_FILE
 from conversion.source import GENERATOR_CONFIG, Source, open_source
@@ -176,9 +177,9 @@ def convert(
         whole, weights = source.path.is_dir(), source.file.paths
         extras, left = find_extras(source.folder, whole=whole, weights=weights, skip=target.path)
         report = _describe(source, plan, os.fspath(dst), to, format)
-        reader = Reader(source)
         with target.building(plan.nbytes + sum(extra.size for extra in extras)) as folder:
-            _write(folder, source, plan, reader, report, dtype, max_shard_size, progress)
+            with Reader(source) as reader:
+                _write(folder, source, plan, reader, report, max_shard_size, progress)
             _carry(folder, source, extras, report, dtype)
     report.left_behind = dict(left)
     report.not_finite, report.overflowed = reader.not_finite, reader.overflowed
@@ -227,7 +228,6 @@ def _write(
     plan: Plan,
     reader: Reader,
     report: ConversionReport,
-    dtype: str | None,
     max_shard_size: int | str | None,
     progress: Progress | None,
 ) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 
 from conversion.mapping import PREFIX, Place, every_weight, is_bare_variable, place_foreign, place_known, tied_aliases
 from conversion.side_file import Record
 from conversion.source import Source
-from conversion.values import FLOATS, cast, count_not_finite, is_bfloat16_in_disguise, is_narrower
+from conversion.values import FLOATS, is_bfloat16_in_disguise, is_narrower
 from deberta_core.checkpoint import TensorInfo
 from deberta_core.checkpoint.tensor_file import recognise_naming
-from deberta_core.weight_names import flip_axes
 
 
 @dataclass(frozen=True)
@@ -204,36 +200,3 @@ class _Planner:
     def _names_to_note(self, targets: dict[str, str]) -> dict[str, str]:
         """TF names of foreign tensors, which cannot be told from their PyTorch names."""
         return {targets[name]: name for name in self.names.foreign if name in targets}
-
-
-@dataclass
-class Reader:
-    """Reads tensors as the target wants them and watches what passes.
-
-    Attributes:
-        source: the checkpoint.
-        not_finite: number of NaN and of infinite elements by name, where there are any.
-        overflowed: elements that became infinite in a narrower type, by name.
-    """
-
-    source: Source
-    not_finite: dict[str, tuple[int, int]] = field(default_factory=dict)
-    overflowed: dict[str, int] = field(default_factory=dict)
-
-    def supplier(self, move: Move) -> Callable[[], np.ndarray[Any, Any]]:
-        """A function that gives the tensor's elements when its turn has come."""
-
-        def read() -> np.ndarray[Any, Any]:
-            stored, wanted = move.source.dtype, move.target.dtype
-            raw = self.source.read_raw(move.source.name)
-            nan, infinite = count_not_finite(raw, stored)
-            if nan or infinite:
-                self.not_finite[move.source.name] = (nan, infinite)
-            array = cast(raw, stored, wanted)
-            if stored != wanted and is_narrower(stored, wanted):
-                lost = count_not_finite(array, wanted)[1] - infinite
-                if lost:
-                    self.overflowed[move.source.name] = lost
-            return flip_axes(array) if move.flipped else array
-
-        return read

@@ -73,7 +73,7 @@ def is_narrower(stored: str, wanted: str) -> bool:
         wanted: name of the type they are to be given.
     """
     order = {"float64": 3, "float32": 2, "float16": 1, "bfloat16": 1}
-    return stored != wanted and order[wanted] <= order[stored]
+    return stored != wanted and order.get(wanted, 0) <= order.get(stored, 0)
 
 
 def _blocks(array: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
