@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from conversion.flushing import Flusher
 from conversion.folder import Extra, Target, carry, find_extras
 from conversion.mapping import layers_of_h5
 from conversion.plan import Move, Plan, make_plan
@@ -232,10 +233,12 @@ def _write(
     progress: Progress | None,
 ) -> None:
     done = 0
+    flusher = Flusher(folder)
 
     def count(nbytes: int) -> None:
         nonlocal done
         done += nbytes
+        flusher.count(nbytes)
         if progress is not None:
             progress(done, plan.nbytes)
 
