@@ -1,0 +1,149 @@
+"""Scores of predictions, in NumPy: accuracy, F1, spans, answers, correlations.
+
+All are shares from 0 to 1, correlations from -1 to 1.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Span = tuple[str, int, int]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def accuracy(guessed: Sequence[int], right: Sequence[int]) -> float:
+    """Share of guesses that are right.
+
+    Raises:
+        ValueError: for no guesses, or another number of them.
+    """
+    _check(guessed, right)
+    return float(np.mean(np.asarray(guessed) == np.asarray(right)))
+
+
+def macro_f1(guessed: Sequence[int], right: Sequence[int]) -> float:
+    """Mean over the labels that occur, guessed or right, of the F1 of each.
+
+    Raises:
+        ValueError: for no guesses, or another number of them.
+    """
+    _check(guessed, right)
+    g, r = np.asarray(guessed), np.asarray(right)
+    return float(np.mean([_f1(int(((g == y) & (r == y)).sum()), int((g == y).sum()), int((r == y).sum()))
+                          for y in np.union1d(g, r)]))  # fmt: skip
+
+
+def _f1(both: int, guessed: int, right: int) -> float:
+    return 2 * both / (guessed + right) if both else 0.0
+
+
+def spans_of(tags: Sequence[str]) -> set[Span]:
+    """The spans that tags such as ``B-PER I-PER O`` mark: type, first token, one past the last.
+
+    An ``I-`` that continues no span of its type begins one. Tags without ``B-`` or ``I-`` are types of their own:
+    neighbours that are equal are one span.
+    """
+    found: set[Span] = set()
+    kind, start = "", 0
+    for place, tag in enumerate((*tags, "O")):
+        prefix, _, name = tag.partition("-") if tag[:2] in ("B-", "I-") else ("I", "", "" if tag == "O" else tag)
+        if kind and (prefix == "B" or name != kind):
+            found.add((kind, start, place))
+            kind = ""
+        if name and not kind:
+            kind, start = name, place
+    return found
+
+
+def span_f1(guessed: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Precision, recall and F1 of whole spans: type and both ends have to be right.
+
+    Args:
+        guessed: for each text its tags.
+        right: likewise.
+
+    Raises:
+        ValueError: for no texts, or another number of them.
+    """
+    _check(guessed, right)
+    marked = [(spans_of(g), spans_of(r)) for g, r in zip(guessed, right, strict=True)]
+    both, found, there = (sum(map(len, part)) for part in ([g & r for g, r in marked], *zip(*marked, strict=True)))
+    return {"precision": both / found if found else 0.0, "recall": both / there if there else 0.0,
+            "f1": _f1(both, found, there)}  # fmt: skip
+
+
+def normalised(answer: str) -> str:
+    """An answer without case, punctuation, articles and extra spaces.
+
+    Source: Rajpurkar et al. 2016 (arXiv 1606.05250), section 6.1.
+    """
+    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def answer_scores(guessed: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Exact match and F1 of the words, against the best of the accepted answers.
+
+    Args:
+        guessed: an answer to each question, empty for none.
+        right: accepted answers, none where the text has no answer.
+
+    Raises:
+        ValueError: for no answers, or another number of them.
+    """
+    _check(guessed, right)
+    pairs = [(normalised(g), [normalised(a) for a in (accepted or ("",))])
+             for g, accepted in zip(guessed, right, strict=True)]  # fmt: skip
+    return {
+        "exact_match": float(np.mean([g in accepted for g, accepted in pairs])),
+        "f1": float(np.mean([max(_word_f1(g, a) for a in accepted) for g, accepted in pairs])),
+    }
+
+
+def _word_f1(guessed: str, right: str) -> float:
+    g, r = guessed.split(), right.split()
+    if not g or not r:
+        return float(g == r)
+    return _f1(sum((Counter(g) & Counter(r)).values()), len(g), len(r))
+
+
+def pearson(guessed: Sequence[float], right: Sequence[float]) -> float:
+    """Correlation of two series; 0 where one of them is constant.
+
+    Raises:
+        ValueError: for no numbers, or another number of them.
+    """
+    _check(guessed, right)
+    g, r = (np.asarray(x, np.float64) - np.mean(np.asarray(x, np.float64)) for x in (guessed, right))
+    spread = float(np.linalg.norm(g) * np.linalg.norm(r))
+    return float(g @ r) / spread if spread > 0 else 0.0
+
+
+def spearman(guessed: Sequence[float], right: Sequence[float]) -> float:
+    """Correlation of ranks, equal numbers sharing theirs; 0 where one series is constant.
+
+    Raises:
+        ValueError: for no numbers, or another number of them.
+    """
+    return pearson(_ranks(guessed).tolist(), _ranks(right).tolist())
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    _, places, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
+    last: NDArray[np.float64] = np.cumsum(counts).astype(np.float64)
+    return np.asarray((last - (counts - 1) / 2)[places])
+
+
+def _check(guessed: Sequence[Any], right: Sequence[Any]) -> None:
+    if len(guessed) != len(right) or not len(right):
+        raise ValueError(
+            f"got {len(guessed)} predictions for {len(right)} references, expected one for each, and at least one"
+        )
