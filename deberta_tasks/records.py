@@ -1,0 +1,200 @@
+"""Records from text, CSV and JSONL files, one at a time: what every command reads.
+
+A record is a dict that knows which file and line it came from, so that whoever finds fault with a value can say where
+it stands. Files are read as a stream, in constant memory, and every error names the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from deberta_core.config import near
+
+FORMATS = {".txt": "text", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+LONGEST_CELL = 2**31 - 1  # characters; the csv module stops at 131072 by default
+
+
+class Record(dict[str, Any]):
+    """Values by name.
+
+    Attributes:
+        place: where they stand, such as ``reviews.csv, line 3``.
+    """
+
+    def __init__(self, values: Mapping[str, Any], place: str = "") -> None:
+        super().__init__(values)
+        self.place = place
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """``text``, ``csv``, ``tsv`` or ``jsonl`` by the name of a file; ``text`` for other names."""
+    return FORMATS.get(Path(path).suffix.lower(), "text")
+
+
+def read_records(
+    source: str | os.PathLike[str] | IO[bytes],
+    *,
+    format: str | None = None,
+    name: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    required: Sequence[str] = (),
+    text_column: str = "text",
+) -> Iterator[Record]:
+    """The records of a file, as a stream.
+
+    CSV and TSV files have a heading and as many cells in each row; cells are strings, and columns named ``choice0``,
+    ``choice1``, ... also stand for a list ``choices``. JSONL files hold an object a line. Each line of a text file is a
+    record of one value; empty lines are passed over at the end only, because answers are told apart by their number.
+
+    Args:
+        source: path, or an open binary stream.
+        format: ``text``, ``csv``, ``tsv`` or ``jsonl``; default by the name of the file.
+        name: what errors call the source; default its path.
+        columns: name in the file by name of the value, for files that call them otherwise.
+        required: values that every record must have.
+        text_column: name of the value that a line of a text file is.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not UTF-8, a column is missing, a row has more or fewer cells than the heading, a line is
+            no JSON object, or there are no records; the text names the line.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        format = format or format_of(source)
+        name = os.fspath(source) if name is None else name
+    read = _READERS.get(format or "text")
+    if read is None:
+        raise ValueError(f"format is {format!r}, expected one of {', '.join(_READERS)}")
+    called = dict(columns or {})
+    return _checked(read, source, name or "input", called, tuple(required), text_column)
+
+
+def _checked(
+    read: Any, source: Any, name: str, called: dict[str, str], required: tuple[str, ...], text_column: str
+) -> Iterator[Record]:
+    empty = True
+    with _opened(source) as stream:
+        for line, values in read(_lines(stream, name), name, text_column):
+            place, empty = f"{name}, line {line}", False
+            for value, column in called.items():
+                if column not in values:
+                    raise ValueError(_missing(place, column, values))
+                values[value] = values.pop(column)
+            for value in required:
+                if value not in values:
+                    raise ValueError(_missing(place, value, values))
+            yield Record(values, place)
+    if empty:
+        raise ValueError(f"{name} has no records; expected one text, row or object a line")
+
+
+def _missing(place: str, wanted: str, values: Mapping[str, Any]) -> str:
+    """What to say of a value that is not there."""
+    found = ", ".join(values) or "nothing"
+    return f"{place} has no column {wanted!r}; it has {found}{near(wanted, values)}"
+
+
+@contextmanager
+def _opened(source: Any) -> Iterator[IO[bytes]]:
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as stream:
+            yield stream
+    else:
+        yield source
+
+
+def _lines(stream: IO[bytes], name: str) -> Iterator[str]:
+    """Lines with their ends, as text, without a byte order mark."""
+    start = 0
+    for number, line in enumerate(stream, 1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{name}, line {number} is not UTF-8 (byte {start + error.start} of the file); save it as UTF-8"
+            ) from None
+        start += len(line)
+        yield text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _text_rows(lines: Iterable[str], name: str, column: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    empty = 0
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip("\r\n")
+        if text.strip():
+            if empty:
+                raise ValueError(f"{name}, line {empty} is empty; expected a text on every line")
+            yield number, {column: text}
+        else:
+            empty = empty or number
+
+
+def _csv_rows(lines: Iterable[str], name: str, _: str, delimiter: str = ",") -> Iterator[tuple[int, dict[str, Any]]]:
+    before = csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    start = 1  # line that the row begins in: a quoted cell may hold line ends
+    try:
+        heading = next(reader, [])
+        for column in heading:
+            if heading.count(column) > 1:
+                raise ValueError(f"{name} has two columns {column!r}; give each a name of its own")
+        start = reader.line_num + 1
+        for cells in reader:
+            if cells and len(cells) != len(heading):
+                raise ValueError(
+                    f"{name}, line {start} has {len(cells)} cells, the heading has {len(heading)}; "
+                    "quote cells that hold the separator"
+                )
+            if cells:
+                yield start, _with_lists(dict(zip(heading, cells, strict=True)))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{name}, line {start} cannot be read as CSV: {error}") from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def _tsv_rows(lines: Iterable[str], name: str, column: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    return _csv_rows(lines, name, column, delimiter="\t")
+
+
+def _with_lists(row: dict[str, Any]) -> dict[str, Any]:
+    """Numbered columns also as a list: ``choice0``, ``choice1`` -> ``choices``, empty cells at its end left out."""
+    lists: dict[str, list[str]] = {}
+    for column, cell in row.items():
+        match = re.fullmatch(r"(.*[^\d])\d+", column)
+        if match:
+            lists.setdefault(match[1] + "s", []).append(cell)
+    for column, cells in lists.items():
+        while cells and not cells[-1]:
+            cells.pop()
+        row.setdefault(column, cells)
+    return row
+
+
+def _jsonl_rows(lines: Iterable[str], name: str, _: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{name}, line {number} is not JSON: {error}; expected an object a line") from None
+        except RecursionError:
+            raise ValueError(f"{name}, line {number} is nested too deeply; expected an object a line") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{name}, line {number} is a JSON {_KINDS[type(values)]}, expected an object")
+        yield number, values
+
+
+_KINDS: dict[type, str] = {
+    list: "array", str: "string", int: "number", float: "number", bool: "boolean", type(None): "null",
+}  # fmt: skip
+_READERS: dict[str, Any] = {"text": _text_rows, "csv": _csv_rows, "tsv": _tsv_rows, "jsonl": _jsonl_rows}
