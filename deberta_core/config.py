@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from deberta_core.files import write_text
+from deberta_core.hub.fetching import HubOptions, find
+from deberta_core.hub.files import config_files
 
 ACTIVATIONS = (
     "gelu", "gelu_python", "gelu_10", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "quick_gelu",
     "relu", "relu2", "relu6", "leaky_relu", "silu", "swish", "mish", "tanh", "sigmoid", "linear",
 )  # fmt: skip
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
-ATTENTIONS = ("auto", "eager", "sdpa")
+ATTENTIONS = ("auto", "eager", "sdpa", "blocked", "flex")
 MLM_HEADS = ("auto", "legacy", "plain", "emd")
 CONFIG_NAME = "config.json"
 
@@ -361,15 +363,16 @@ class BaseConfig:
         """The config of a checkpoint folder (or a json file).
 
         Args:
-            path: folder with a ``config.json``, or the file itself.
+            path: folder with a ``config.json``, the file itself, or a name on the hub.
             subfolder: folder below ``path``.
-            **overrides: fields that replace those of the file.
+            **overrides: fields that replace those of the file; for the hub, the fields of ``HubOptions``.
 
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: if it is not json, or a value does not fit.
         """
-        return cls.from_dict(read_config(path, subfolder=subfolder), **overrides)
+        options = HubOptions.take(overrides)
+        return cls.from_dict(read_config(path, subfolder=subfolder, options=options), **overrides)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> Path:
         """Write ``config.json`` into folder ``path`` and return its path."""
@@ -488,7 +491,8 @@ class AutoConfig:
         path: str | os.PathLike[str], *, subfolder: str = "", **overrides: Any
     ) -> DebertaConfig | DebertaV2Config:
         """As ``from_pretrained`` of the family that the file names."""
-        return AutoConfig.from_dict(read_config(path, subfolder=subfolder), **overrides)
+        options = HubOptions.take(overrides)
+        return AutoConfig.from_dict(read_config(path, subfolder=subfolder, options=options), **overrides)
 
 
 def check_pruning(config: BaseConfig, heads: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:
@@ -516,13 +520,17 @@ def check_pruning(config: BaseConfig, heads: Mapping[int, Iterable[int]]) -> dic
     return {layer: sorted(gone) for layer, gone in sorted(cut.items()) if gone}
 
 
-def read_config(path: str | os.PathLike[str], *, subfolder: str = "") -> dict[str, Any]:
-    """The entries of a ``config.json``, given the file or its folder."""
-    file = Path(path) / subfolder
+def read_config(
+    path: str | os.PathLike[str], *, subfolder: str = "", options: HubOptions | None = None
+) -> dict[str, Any]:
+    """The entries of a ``config.json``, given the file, its folder or a name on the hub."""
+    file = find(path, config_files, subfolder=subfolder, options=options) / subfolder
     if file.is_dir():
         file = file / CONFIG_NAME
     if not file.is_file():
-        raise FileNotFoundError(f"no {CONFIG_NAME} at {file}; expected a folder that holds one")
+        raise FileNotFoundError(
+            f"no {CONFIG_NAME} at {file}; expected a folder that holds one, or a name such as microsoft/deberta-v3-base"
+        )
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

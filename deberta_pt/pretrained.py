@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from deberta_core.checkpoint import TensorFile, TensorInfo, find_weights, open_weights, write_weights
 from deberta_core.config import BaseConfig
 from deberta_core.heads import HEADS, weights
+from deberta_core.hub.card import write_card
+from deberta_core.hub.fetching import HubOptions, find
+from deberta_core.hub.files import model_files
+from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 from deberta_core.loading import (
     LoadReport,
     check_shapes,
@@ -35,7 +39,7 @@ from deberta_pt import surgery
 FORMATS = ("safetensors", "bin", "h5")
 
 
-class PreTrainedModel(nn.Module):
+class PreTrainedModel(PushToHub, nn.Module):
     """Base of all models; use ``DebertaPreTrainedModel`` or ``DebertaV2PreTrainedModel`` to ask for a family."""
 
     config_class: ClassVar[type[BaseConfig]] = BaseConfig
@@ -228,7 +232,8 @@ class PreTrainedModel(nn.Module):
         """A model with the weights of a checkpoint, in evaluation mode.
 
         Args:
-            path: folder with ``config.json`` and weights of any format: safetensors, bin or h5, sharded or not.
+            path: folder with ``config.json`` and weights of any format: safetensors, bin or h5, sharded or not;
+                or a name on the hub, such as ``microsoft/deberta-v3-base``.
             config: instead of the folder's.
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
@@ -239,7 +244,7 @@ class PreTrainedModel(nn.Module):
             use_safetensors: take only (``True``) or never (``False``) safetensors.
             ignore_mismatched_sizes: start a head afresh where its shape differs from the file's.
             output_loading_info: also return what was missing, unexpected, mismatched and renamed, as a dict of lists.
-            **overrides: config fields to change.
+            **overrides: config fields to change; for the hub, the fields of ``HubOptions``.
 
         Returns:
             The model, or the model and the loading info.
@@ -249,6 +254,9 @@ class PreTrainedModel(nn.Module):
             TypeError: for an unknown keyword.
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
+        prefer = formats(("h5",) if from_tf else FORMATS, use_safetensors)
+        options = HubOptions.take(overrides)
+        path = find(path, model_files(prefer, generator=generator), subfolder=subfolder, options=options)
         config_path, weights_path = generator_paths(path, subfolder) if generator else (path, path)
         if config is None:
             config = cls.config_class.from_pretrained(
@@ -256,7 +264,6 @@ class PreTrainedModel(nn.Module):
             )
         elif overrides:
             config = config.copy(**overrides)
-        prefer = formats(("h5",) if from_tf else FORMATS, use_safetensors)
         where = find_weights(weights_path, subfolder="" if generator else subfolder, prefer=prefer)
         with open_weights(where) as file:
             config = fit_head(config, cls.head, file)
@@ -312,8 +319,11 @@ class PreTrainedModel(nn.Module):
         safe_serialization: bool = True,
         max_shard_size: int | str = "5GB",
         state_dict: Mapping[str, Tensor] | None = None,
+        push_to_hub: bool = False,
+        **hub: Any,
     ) -> None:
-        """Write ``config.json`` and the weights; a reader meets the old state or the new one.
+        """Write ``config.json``, the weights and, where there is none, a model card; a reader meets the old
+        state or the new one.
 
         Tensors of the loaded file that this class has no use for (heads of pretraining, say) are written back, in
         the model's dtype.
@@ -323,21 +333,28 @@ class PreTrainedModel(nn.Module):
             safe_serialization: ``model.safetensors`` (default) or ``pytorch_model.bin``.
             max_shard_size: bytes, or ``"500MB"``: larger models are written in several files.
             state_dict: weights to write instead of the model's own.
+            push_to_hub: upload the files afterwards.
+            **hub: keywords of ``push_to_hub``; ``repo_id`` is by default the name of the folder.
 
         Raises:
-            OSError: if the folder cannot be written.
+            OSError: if the folder cannot be written, or nothing be uploaded.
+            TypeError: for an unknown keyword.
         """
+        check_push(push_to_hub, hub)
         values = dict(self.state_dict() if state_dict is None else state_dict)
         values |= {key: self._as_tensor(array) for key, array in self.unused_tensors.items()}
         tensors = [
             (TensorInfo(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")), _reader(v))
             for k, v in sorted(values.items())
         ]
-        write_weights(
+        written = write_weights(
             Path(path), tensors, format="safetensors" if safe_serialization else "bin", naming="pt",
             metadata={"format": "pt"}, max_shard_size=max_shard_size,
         )  # fmt: skip
-        self.saved_config().save_pretrained(path)
+        config = self.saved_config()
+        written += [config.save_pretrained(path), *write_card(Path(path), config, hub.get("repo_id"))]
+        if push_to_hub:
+            push_saved(written, hub)
 
     def saved_config(self) -> BaseConfig:
         """The config as written beside the weights: with class name and dtype."""

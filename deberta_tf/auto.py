@@ -6,6 +6,7 @@ import os
 from typing import Any, ClassVar
 
 from deberta_core.config import AutoConfig, BaseConfig
+from deberta_core.hub.fetching import HubOptions
 from deberta_tf import families
 
 FAMILIES = {"deberta": "TFDeberta", "deberta-v2": "TFDebertaV2"}
@@ -32,7 +33,8 @@ class TFAutoModel:
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], *, subfolder: str = "", **options: Any) -> Any:
         """As ``from_pretrained`` of the family's class."""
-        config = options.get("config") or AutoConfig.from_pretrained(path, subfolder=subfolder)
+        hub = {name: options[name] for name in HubOptions.names() if name in options}
+        config = options.get("config") or AutoConfig.from_pretrained(path, subfolder=subfolder, **hub)
         return cls.model_class(config).from_pretrained(path, subfolder=subfolder, **options)
 
 

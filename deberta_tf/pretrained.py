@@ -16,6 +16,10 @@ import tf_keras
 from deberta_core.checkpoint import TensorFile, TensorInfo, find_weights, open_weights, write_weights
 from deberta_core.config import BaseConfig
 from deberta_core.heads import HEADS, h5_layout, weights
+from deberta_core.hub.card import write_card
+from deberta_core.hub.fetching import HubOptions, find
+from deberta_core.hub.files import model_files
+from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 from deberta_core.loading import (
     LoadReport,
     check_shapes,
@@ -39,7 +43,7 @@ from deberta_tf.training import KerasTraining
 FORMATS = ("h5", "safetensors", "bin")
 
 
-class TFPreTrainedModel(KerasTraining, tf_keras.Model):
+class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
     """Base of all models; use ``TFDebertaPreTrainedModel`` or ``TFDebertaV2PreTrainedModel`` to ask for a family."""
 
     config_class: ClassVar[type[BaseConfig]] = BaseConfig
@@ -199,7 +203,8 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
         """A model with the weights of a checkpoint.
 
         Args:
-            path: folder with ``config.json`` and weights of any format: h5, safetensors or bin, sharded or not.
+            path: folder with ``config.json`` and weights of any format: h5, safetensors or bin, sharded or not;
+                or a name on the hub, such as ``microsoft/deberta-v3-base``.
             config: instead of the folder's.
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
@@ -210,7 +215,7 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
             use_safetensors: take only (``True``) or never (``False``) safetensors.
             ignore_mismatched_sizes: start a head afresh where its shape differs from the file's.
             output_loading_info: also return what was missing, unexpected, mismatched and renamed, as a dict of lists.
-            **overrides: config fields to change.
+            **overrides: config fields to change; for the hub, the fields of ``HubOptions``.
 
         Returns:
             The model, or the model and the loading info.
@@ -220,6 +225,9 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
             TypeError: for an unknown keyword.
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
+        prefer = formats(("safetensors", "bin") if from_pt else FORMATS, use_safetensors)
+        options = HubOptions.take(overrides)
+        path = find(path, model_files(prefer, generator=generator), subfolder=subfolder, options=options)
         config_path, weights_path = generator_paths(path, subfolder) if generator else (path, path)
         if config is None:
             config = cls.config_class.from_pretrained(
@@ -227,7 +235,6 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
             )
         elif overrides:
             config = config.copy(**overrides)
-        prefer = formats(("safetensors", "bin") if from_pt else FORMATS, use_safetensors)
         where = find_weights(weights_path, subfolder="" if generator else subfolder, prefer=prefer)
         with open_weights(where) as file:
             config = fit_head(config, cls.head, file)
@@ -273,8 +280,11 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
         *,
         safe_serialization: bool = False,
         max_shard_size: int | str = "5GB",
+        push_to_hub: bool = False,
+        **hub: Any,
     ) -> None:
-        """Write ``config.json`` and the weights; a reader meets the old state or the new one.
+        """Write ``config.json``, the weights and, where there is none, a model card; a reader meets the old
+        state or the new one.
 
         Tensors of the loaded file that this class has no use for (heads of pretraining, say) are written back, in
         the model's dtype.
@@ -283,11 +293,15 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
             path: folder, made if needed.
             safe_serialization: ``model.safetensors`` with TF names, instead of ``tf_model.h5`` (default).
             max_shard_size: bytes, or ``"500MB"``: larger models are written in several files.
+            push_to_hub: upload the files afterwards.
+            **hub: keywords of ``push_to_hub``; ``repo_id`` is by default the name of the folder.
 
         Raises:
-            OSError: if the folder cannot be written.
+            OSError: if the folder cannot be written, or nothing be uploaded.
+            TypeError: for an unknown keyword.
             ValueError: for bfloat16 weights, which h5 cannot hold.
         """
+        check_push(push_to_hub, hub)
         tensors = []
         for weight in self.weight_rows().values():
             variable = self.variable(weight)
@@ -301,11 +315,14 @@ class TFPreTrainedModel(KerasTraining, tf_keras.Model):
         if not safe_serialization and any(info.dtype == "bfloat16" for info, _ in tensors):
             raise ValueError("h5 cannot hold weights of type bfloat16; save with safe_serialization=True, or cast them")
         names = [info.name for info, _ in tensors]
-        write_weights(
+        written = write_weights(
             Path(path), tensors, format="safetensors" if safe_serialization else "h5", naming="tf",
             metadata={"format": "tf"}, max_shard_size=max_shard_size, h5=h5_layout(self.config, self.head, names),
         )  # fmt: skip
-        self.saved_config().save_pretrained(path)
+        config = self.saved_config()
+        written += [config.save_pretrained(path), *write_card(Path(path), config, hub.get("repo_id"))]
+        if push_to_hub:
+            push_saved(written, hub)
 
     def saved_config(self) -> BaseConfig:
         """The config as written beside the weights: with PyTorch's class name, as published files have it, and

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from deberta_core.hub.fetching import HubOptions
+
 from .deberta import DebertaTokenizer, DebertaV2Tokenizer
 from .fast import DebertaTokenizerFast, DebertaV2TokenizerFast
 from .files import read_json_object
-from .folder import HUB_OPTIONS, find_folder
+from .folder import find_folder
 from .pretrained import PretrainedTokenizer
 
 CLASSES: dict[str, tuple[type[PretrainedTokenizer], type[PretrainedTokenizer]]] = {
@@ -42,8 +44,8 @@ class AutoTokenizer:
             FileNotFoundError: there is no such folder.
             ValueError: the folder does not say which family it is of.
         """
-        hub = {name: settings.pop(name) for name in HUB_OPTIONS if name in settings}
-        folder = find_folder(str(pretrained_model_name_or_path), hub)
+        options, subfolder = HubOptions.take(settings), str(settings.pop("subfolder", None) or "")
+        folder = find_folder(str(pretrained_model_name_or_path), subfolder, options)
         tokenizer = CLASSES[family_of(folder)][bool(use_fast)].from_pretrained(folder, **settings)
         tokenizer.name_or_path = str(pretrained_model_name_or_path)
         return tokenizer

@@ -6,61 +6,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deberta_core.hub.fetching import HubOptions, find
+from deberta_core.hub.files import tokenizer_files
+
 from .files import read_json_object
 from .vocabulary import SPECIAL_NAMES
-
-HUB_OPTIONS = (
-    "cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token", "trust_remote_code",
-    "use_auth_token", "use_fast", "proxies", "resume_download",
-)  # fmt: skip
 
 # Arguments of some call, saved by accident; obeying them would truncate every text.
 LEAKED = ("max_length", "stride", "truncation", "truncation_strategy", "padding", "pad_to_max_length",
           "pad_to_multiple_of", "pad_token_type_id")  # fmt: skip
-
-PATTERNS = ("*.json", "*.txt", "*.model", "bpe_encoder.bin")
-
 
 def drop_leaked(config: dict[str, Any]) -> dict[str, Any]:
     """The settings without arguments of a call that were saved with them."""
     return {name: value for name, value in config.items() if name not in LEAKED and value is not None}
 
 
-def find_folder(name: str, options: Mapping[str, Any]) -> Path:
+def find_folder(name: str, subfolder: str, options: HubOptions) -> Path:
     """The folder of a tokenizer.
 
     Args:
         name: a folder, or a name on the hub.
-        options: ``subfolder`` and the options of a download.
+        subfolder: folder in it.
+        options: how to fetch.
 
     Raises:
         FileNotFoundError: there is no such folder, or it cannot be fetched.
     """
-    subfolder = str(options.get("subfolder") or "")
-    folder = Path(name)
-    if folder.is_dir():
-        folder = folder / subfolder
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder}; check subfolder={subfolder!r}")
-        return folder
-    if name.count("/") > 1 or name.startswith((".", "/", "~")) or not name:
-        raise FileNotFoundError(f"no folder {name!r}; check the path")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise FileNotFoundError(
-            f"no folder {name!r}, and fetching by name needs a package: pip install huggingface_hub"
-        ) from None
-    passed = ("cache_dir", "force_download", "local_files_only", "revision", "token")
-    try:
-        fetched = snapshot_download(
-            name,
-            allow_patterns=[f"{subfolder}/{pattern}" if subfolder else pattern for pattern in PATTERNS],
-            **{key: options[key] for key in passed if options.get(key) is not None},
-        )
-    except Exception as error:  # the hub raises many kinds, of several packages
-        raise FileNotFoundError(f"no folder {name!r}, and it cannot be fetched from the hub: {error}") from error
-    return Path(fetched) / subfolder
+    folder = find(name, tokenizer_files, subfolder=subfolder, options=options) if name else Path("no name")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {name!r}; check the path, or give a name such as microsoft/deberta-v3-base")
+    folder = folder / subfolder
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}; check subfolder={subfolder!r}")
+    return folder
 
 
 def read_special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:

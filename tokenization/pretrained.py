@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from deberta_core.hub.fetching import HubOptions
+from deberta_core.hub.pushing import PushToHub, check_push, push_saved
+
 from .arguments import NO_LIMIT
 from .base import Tokenizer
 from .files import read_json_object, to_json, write_files
-from .folder import HUB_OPTIONS, drop_leaked, find_folder, read_special_tokens
+from .folder import drop_leaked, find_folder, read_special_tokens
 from .vocabulary import SPECIAL_NAMES
 
 KNOWN_ELSEWHERE = {
@@ -21,7 +24,7 @@ KNOWN_ELSEWHERE = {
 }  # fmt: skip
 
 
-class PretrainedTokenizer(Tokenizer):
+class PretrainedTokenizer(PushToHub, Tokenizer):
     """A tokenizer that lives in a folder."""
 
     family: ClassVar[str]
@@ -49,8 +52,8 @@ class PretrainedTokenizer(Tokenizer):
         Args:
             pretrained_model_name_or_path: a folder, a file such as spm.model, or a name such as
                 ``microsoft/deberta-v3-base``, which needs the package ``huggingface_hub``.
-            settings: arguments of the class, which overrule the files; ``subfolder``; for the hub ``revision``,
-                ``cache_dir``, ``token``, ``force_download``, ``local_files_only``.
+            settings: arguments of the class, which overrule the files; ``subfolder``; for the hub the fields of
+                ``HubOptions``.
 
         Raises:
             FileNotFoundError: there is no such folder, or it holds no vocabulary.
@@ -58,12 +61,13 @@ class PretrainedTokenizer(Tokenizer):
                 config.json gives the model.
             TypeError: an unknown keyword.
         """
-        hub = {name: settings.pop(name) for name in HUB_OPTIONS if name in settings}
+        options, subfolder = HubOptions.take(settings), str(settings.pop("subfolder", None) or "")
+        settings.pop("use_fast", None)
         path = Path(pretrained_model_name_or_path)
         if path.is_file():
             arguments: dict[str, Any] = {_file_argument(path): path, **settings}
             return cls(**arguments)
-        folder = find_folder(str(pretrained_model_name_or_path), hub)
+        folder = find_folder(str(pretrained_model_name_or_path), subfolder, options)
         found, kept = cls._read_settings(folder)
         tokenizer = cls(**{**cls._vocabulary_arguments(folder, settings), **found, **settings})
         tokenizer.name_or_path = str(pretrained_model_name_or_path)
@@ -137,6 +141,7 @@ class PretrainedTokenizer(Tokenizer):
         legacy_format: bool | None = None,
         filename_prefix: str | None = None,
         push_to_hub: bool = False,
+        **hub: Any,
     ) -> tuple[str, ...]:
         """Writes vocabulary and settings, so that ``from_pretrained`` and transformers 4 read them.
 
@@ -145,16 +150,18 @@ class PretrainedTokenizer(Tokenizer):
             legacy_format: ``False`` writes tokenizer.json without the files it makes unnecessary to fast tokenizers of
                 other libraries, ``True`` writes no tokenizer.json; default: all that the class has.
             filename_prefix: put before each name, with a hyphen.
-            push_to_hub: not supported here; upload the folder with ``huggingface_hub``.
+            push_to_hub: upload the files afterwards.
+            **hub: keywords of ``push_to_hub``; ``repo_id`` is by default the name of the folder.
 
         Returns:
             The paths written.
 
         Raises:
-            ValueError: ``save_directory`` is a file, or ``push_to_hub`` is set.
+            ValueError: ``save_directory`` is a file.
+            OSError: nothing could be uploaded.
+            TypeError: an unknown keyword.
         """
-        if push_to_hub:
-            raise ValueError("push_to_hub is not supported; save, then use huggingface_hub.upload_folder")
+        check_push(push_to_hub, hub)
         files = {
             **self._vocabulary_files(),
             "tokenizer_config.json": to_json(self._config()),
@@ -165,7 +172,10 @@ class PretrainedTokenizer(Tokenizer):
             files["added_tokens.json"] = to_json(added)
         if legacy_format is not True:
             files |= self._fast_files()
-        return write_files(Path(save_directory), _prefixed(files, filename_prefix))
+        written = write_files(Path(save_directory), _prefixed(files, filename_prefix))
+        if push_to_hub:
+            push_saved([Path(path) for path in written], hub)
+        return written
 
     def _fast_files(self) -> dict[str, bytes]:
         """tokenizer.json, for the classes that have one."""

@@ -29,7 +29,8 @@ def check_output(folder: Path) -> None:
     """Every folder of the demo is a whole checkpoint, and the last one answers as the table says."""
     for name in FOLDERS:
         weights = "tf_model.h5" if "tensorflow" in name else "model.safetensors"
-        assert {path.name for path in (folder / name).iterdir()} == {*TOKENIZER_FILES, "config.json", weights}
+        found = {path.name for path in (folder / name).iterdir()}
+        assert found == {*TOKENIZER_FILES, "README.md", "config.json", weights}
 
 
 def test_a_short_demo_does_every_step_and_says_that_it_learnt_nothing(

@@ -1,0 +1,77 @@
+"""The README.md of a saved model: what can be said of it from its config alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deberta_core.files import write_text
+
+if TYPE_CHECKING:
+    from deberta_core.config import BaseConfig
+
+CARD_NAME = "README.md"
+TASKS = {  # the hub's words for what a head does, by the end of its class's name
+    "Model": "feature-extraction",
+    "MaskedLM": "fill-mask",
+    "SequenceClassification": "text-classification",
+    "TokenClassification": "token-classification",
+    "QuestionAnswering": "question-answering",
+    "MultipleChoice": "multiple-choice",
+}
+MOST_LABELS = 30
+
+
+def model_card(config: BaseConfig, name: str) -> str:
+    """A card in Markdown, with the header that a hub reads.
+
+    Args:
+        config: as saved, with its class name in ``architectures``.
+        name: folder or repository to load it from, for the examples.
+    """
+    cls = str((config.extra.get("architectures") or ["DebertaV2Model"])[0])
+    task = next((word for end, word in TASKS.items() if cls.endswith(end)), None)
+    head = ["---", f"tags: [{config.model_type}, deberta, pytorch, tensorflow]"]
+    head += [f"pipeline_tag: {task}"] if task else []
+    rows = {
+        "class": f"`{cls}`",
+        "layers": config.num_hidden_layers,
+        "hidden size": config.hidden_size,
+        "attention heads": config.num_attention_heads,
+        "vocabulary": config.vocab_size,
+    }
+    if "Classification" in cls:
+        names = [label for _, label in sorted((config.id2label or {}).items())]
+        rest = f" and {len(names) - MOST_LABELS} more" if len(names) > MOST_LABELS else ""
+        rows["labels"] = ", ".join(f"`{label}`" for label in names[:MOST_LABELS]) + rest
+    table = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
+    code = [
+        "```python",
+        f"from deberta_pt import {cls}  # or: from deberta_tf import TF{cls}",
+        "from tokenization import AutoTokenizer",
+        "",
+        f"model = {cls}.from_pretrained({name!r})",
+        f"tokenizer = AutoTokenizer.from_pretrained({name!r})",
+        "```",
+    ]
+    note = "This card was written when the model was saved. What it was trained on, how well it does and where it fails"
+    text = f"{note} is for those who trained it to add."
+    return "\n".join([*head, "---", "", f"# {Path(name).name}", "", *table, "", *code, "", text, ""])
+
+
+def write_card(folder: Path, config: BaseConfig, name: str | None = None) -> list[Path]:
+    """Write the card of a model into its folder, unless there is one: somebody may have written it.
+
+    Args:
+        folder: of the model.
+        config: as saved.
+        name: where its examples load it from; default the folder's name.
+
+    Returns:
+        The path written, if any.
+    """
+    path = folder / CARD_NAME
+    if path.exists():
+        return []
+    write_text(path, model_card(config, name or folder.resolve().name))
+    return [path]

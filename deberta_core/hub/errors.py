@@ -1,0 +1,79 @@
+"""What a hub answers, in one sentence that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+PUT = (
+    "or get its files (config.json, the weights, and the tokenizer's spm.model or vocab.json and merges.txt) another "
+    "way, put them into a folder and give its path"
+)
+
+
+def status_of(error: BaseException) -> int | None:
+    """The status that a server answered with, if an error comes from one."""
+    for one in chain(error):
+        status = getattr(getattr(one, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+    return None
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether asking again, or looking into the cache instead, would be wrong: the hub has said no."""
+    kinds = kinds_of(error)
+    if "LocalEntryNotFoundError" in kinds:  # no answer at all
+        return False
+    refused = {"RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "HFValidationError"}
+    return bool(refused & kinds) or status_of(error) in (400, 401, 403, 404)
+
+
+def sentence(error: BaseException, name: str, revision: str | None) -> str:
+    """Why a repository cannot be had, and what to do.
+
+    Args:
+        error: what ``huggingface_hub``, below or above 1.0, raised.
+        name: of the repository.
+        revision: that was asked for.
+    """
+    kinds, status = kinds_of(error), status_of(error)
+    if "GatedRepoError" in kinds:
+        said = "its owner must let you in: accept the conditions on its page, then pass token=... or set HF_TOKEN"
+        return f"the hub does not give out {name!r}; {said}, {PUT}"
+    if "RevisionNotFoundError" in kinds:
+        return f"{name!r} has no revision {revision!r} on the hub; give a branch, a tag or a commit of it"
+    if status == 401 and "RepositoryNotFoundError" not in kinds:
+        return f"the hub does not accept the token for {name!r}; pass another token=..., or unset HF_TOKEN"
+    if "RepositoryNotFoundError" in kinds or "HFValidationError" in kinds or status == 404:
+        return (
+            f"there is no folder {name!r}, and no model of this name on the hub; check the spelling, pass token=... "
+            f"(or set HF_TOKEN) if it is private, {PUT}"
+        )
+    if status == 403:
+        return f"the hub forbids this for {name!r}; pass a token=... that may, {PUT}"
+    if status == 429:
+        said = "wants fewer requests (429)"
+        return f"the hub {said} and does not give {name!r} now; wait some minutes, pass token=..., {PUT}"
+    if status is not None:
+        return f"the hub answers with status {status} for {name!r}; try again later, {PUT}"
+    cause = list(chain(error))[-1]
+    text = " ".join(str(cause).split())[:200]
+    return (
+        f"there is no folder {name!r}, and it cannot be fetched from the hub ({type(cause).__name__}: {text}); "
+        f"check the network and try again, {PUT}"
+    )
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it was raised from."""
+    one: BaseException | None = error
+    seen = set()
+    while one is not None and id(one) not in seen:
+        yield one
+        seen.add(id(one))
+        one = one.__cause__
+
+
+def kinds_of(error: BaseException) -> set[str]:
+    """Names of an error's classes: where they live differs between releases of the hub's package."""
+    return {kind.__name__ for one in chain(error) for kind in type(one).__mro__}
