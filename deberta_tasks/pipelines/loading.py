@@ -1,0 +1,146 @@
+"""From a folder or a model object to a runner and its tokenizer, with errors that say what a task needs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deberta_core.config import AutoConfig
+from deberta_tasks.pipelines.options import check_choice
+from deberta_tasks.pipelines.runner import Runner
+
+FRAMEWORKS = {"pt": "torch", "tf": "tensorflow"}
+CLASSES = {"pt": ("deberta_pt", ""), "tf": ("deberta_tf", "TF")}
+RUNNERS = {"pt": ("runner_pt", "TorchRunner"), "tf": ("runner_tf", "TFRunner")}
+HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")  # how to fetch by name
+# Heads whose weights have the same names: the file alone does not tell them apart.
+ALIKE = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")
+
+
+def choose_framework(framework: str | None, model: Any) -> str:
+    """``pt`` or ``tf``: as asked, else that of the model, else the first that is installed.
+
+    Raises:
+        ImportError: if none is installed, or not the one asked for.
+        ValueError: for another name, or a model of the other framework.
+    """
+    if framework is not None:
+        check_choice("framework", framework, tuple(FRAMEWORKS))
+    own = _framework_of(model)
+    if own is not None and framework not in (None, own):
+        raise ValueError(f"framework is {framework!r}, but the model is one of {own!r}; leave framework out")
+    for name in [own or framework] if own or framework else list(FRAMEWORKS):
+        if name is not None and importlib.util.find_spec(FRAMEWORKS[name]):
+            return name
+    wanted = FRAMEWORKS[framework] if framework else "neither torch nor tensorflow"
+    raise ImportError(f"{wanted} is not installed (pip install 'deberta[{framework or 'pt'}]')")
+
+
+def _framework_of(model: Any) -> str | None:
+    """The framework of a model object; ``None`` for a path or name."""
+    if isinstance(model, (str, os.PathLike)):
+        return None
+    if "torch" in sys.modules and isinstance(model, sys.modules["torch"].nn.Module):
+        return "pt"
+    if "tf_keras" in sys.modules and isinstance(model, sys.modules["tf_keras"].Model):
+        return "tf"
+    raise TypeError(f"model is {type(model).__name__}, expected a folder, a name, or a model of this library")
+
+
+def load_runner(
+    task: str, head: str, model: Any, framework: str | None, *, device: str | None, options: Mapping[str, Any]
+) -> Runner:
+    """The model of a task on its device.
+
+    Args:
+        task: for messages.
+        head: key of ``HEADS``.
+        model: folder, name, or model.
+        framework: ``pt``, ``tf`` or ``None``.
+        device: as the framework calls it.
+        options: keywords of ``from_pretrained``.
+
+    Raises:
+        ImportError: if the framework is not installed.
+        ValueError: if the model has no head for the task.
+    """
+    framework = choose_framework(framework, model)
+    fresh = isinstance(model, (str, os.PathLike))
+    found = _load(task, head, model, framework, options) if fresh else _fit(task, head, model)
+    module, name = RUNNERS[framework]
+    cls = getattr(importlib.import_module(f"deberta_tasks.pipelines.{module}"), name)
+    made: Runner = cls(found, device, fresh=fresh)
+    return made
+
+
+def _fit(task: str, head: str, model: Any) -> Any:
+    """A model object as the task needs it: the encoder inside for features, else with the task's head."""
+    own = getattr(model, "head", head)
+    if head == "Model":
+        return getattr(model, "deberta", model)
+    if own != head:
+        raise ValueError(f"a {type(model).__name__} has no head for {task}; {_wanted(task, head)}")
+    return model
+
+
+def _load(task: str, head: str, path: str | os.PathLike[str], framework: str, options: Mapping[str, Any]) -> Any:
+    package, prefix = CLASSES[framework]
+    cls = getattr(importlib.import_module(package), f"{prefix}AutoModel{head.removeprefix('Model')}")
+    if head in ALIKE:
+        fetch = {name: options[name] for name in HUB if name in options}
+        named = AutoConfig.from_pretrained(path, **fetch).extra.get("architectures") or [""]
+        other = next((name for name in ALIKE if name != head and str(named[0]).endswith(name)), None)
+        if other is not None:
+            raise ValueError(f"{os.fspath(path)} is a {named[0]}, which has no head for {task}; {_wanted(task, head)}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*newly initialised", category=UserWarning)
+        model, info = cls.from_pretrained(path, output_loading_info=True, **options)
+    lacking, over = info["missing_keys"][:4], [key for key in info["unexpected_keys"] if "pooler" in key]
+    if lacking or (head == "ForTokenClassification" and over):
+        reason = f"it lacks {', '.join(lacking)}" if lacking else f"its classifier is one of whole texts ({over[0]})"
+        raise ValueError(f"{os.fspath(path)} has no head for {task}: {reason}; {_wanted(task, head)}")
+    return model
+
+
+def _wanted(task: str, head: str) -> str:
+    return f"{task} needs a checkpoint of a class ending in {head}, such as fine-tuning for it writes"
+
+
+def load_tokenizer(tokenizer: Any, model: Any, options: Mapping[str, Any]) -> Any:
+    """The tokenizer that was given or named, else the one beside the model.
+
+    Args:
+        tokenizer: a tokenizer, its folder or name, or ``None``.
+        model: folder or name of the model, or a model.
+        options: keywords of ``from_pretrained``.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if tokenizer is not None and not isinstance(tokenizer, (str, os.PathLike)):
+        return tokenizer
+    source = model if tokenizer is None else tokenizer
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError("the model was given as an object, so its tokenizer cannot be found; give tokenizer as well")
+    from tokenization import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source, **(options if tokenizer is None else {}))
+    except (FileNotFoundError, ValueError) as error:
+        if tokenizer is None and Path(source).is_dir() and not _has_vocabulary(Path(source), options):
+            raise ValueError(
+                f"{os.fspath(source)} has no tokenizer (no spm.model, merges.txt or tokenizer.json); copy the "
+                "tokenizer's files into it, or name their folder with tokenizer (--tokenizer)"
+            ) from error
+        raise
+
+
+def _has_vocabulary(folder: Path, options: Mapping[str, Any]) -> bool:
+    inside = folder / str(options.get("subfolder") or "")
+    return any((inside / name).is_file() for name in ("spm.model", "merges.txt", "bpe_encoder.bin", "tokenizer.json"))

@@ -1,0 +1,76 @@
+"""What a pipeline can be asked for: declared once, for Python and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+from deberta_core.config import near
+
+
+def option(default: Any, help: str) -> Any:
+    """A field of options.
+
+    Args:
+        default: its value where none is given.
+        help: what it does, for the command line.
+    """
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every pipeline can be asked for.
+
+    Attributes:
+        truncation: cut texts that are longer than the limit at their end; else they are an error.
+        max_length: most tokens of a row; default the tokenizer's limit.
+        max_tokens: most tokens of a batch, padding included.
+        batch_size: most rows of a batch.
+        progress: show a progress bar: always, never, or (``None``) on a terminal where the work takes some seconds.
+    """
+
+    truncation: bool = option(False, "cut texts that are longer than the limit at their end")
+    max_length: int | None = option(None, "most tokens of a row; default the tokenizer's limit")
+    max_tokens: int = option(4096, "most tokens of a batch, padding included; default 4096")
+    batch_size: int | None = option(None, "most rows of a batch")
+    progress: bool | None = option(None, "show a progress bar; default: on a terminal, where it takes some seconds")
+
+    def __post_init__(self) -> None:
+        check_count("max_length", self.max_length)
+        check_count("max_tokens", self.max_tokens)
+        check_count("batch_size", self.batch_size)
+
+    def changed(self, given: Mapping[str, Any]) -> Self:
+        """These options with others in their place.
+
+        Raises:
+            TypeError: for an unknown name.
+            ValueError: for a value that cannot be.
+        """
+        known = [f.name for f in fields(self)]
+        for name in given:
+            if name not in known:
+                raise TypeError(f"unknown option {name!r}, expected one of {', '.join(known)}{near(name, known)}")
+        return replace(self, **given)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Refuse what is no whole number, or too small a one; ``None`` passes.
+
+    Raises:
+        ValueError: with what was expected.
+    """
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        raise ValueError(f"{name} is {value!r}, expected a whole number of at least {least}")
+
+
+def check_choice(name: str, value: Any, expected: tuple[str, ...]) -> None:
+    """Refuse a value that is none of those expected.
+
+    Raises:
+        ValueError: with what was expected.
+    """
+    if value not in expected:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(expected)}")

@@ -1,0 +1,57 @@
+"""Batches through a PyTorch model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deberta_core.config import BaseConfig
+from deberta_tasks.pipelines.runner import OUTPUTS, Arrays
+
+
+class TorchRunner:
+    """A PyTorch model on its device.
+
+    Args:
+        model: any of the zoo, or one that wraps it.
+        device: such as ``cuda:1``; default: where a model that is given is; else the first GPU, if there is one.
+        fresh: the model was loaded for this runner.
+
+    Raises:
+        ValueError: for a device that is not there.
+    """
+
+    framework = "pt"
+
+    def __init__(self, model: Any, device: str | None = None, *, fresh: bool = False) -> None:
+        if device is None and fresh and torch.cuda.is_available():
+            device = "cuda"
+        if device is not None:
+            try:
+                model = model.to(torch.device(device))
+            except (RuntimeError, AssertionError) as error:
+                raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        self.model = model
+
+    @property
+    def config(self) -> BaseConfig:
+        """The model's config."""
+        config: BaseConfig = self.model.config
+        return config
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.int64]], **options: Any) -> Arrays:
+        """Run a batch, dropout off; see ``Runner``."""
+        device = next(self.model.parameters()).device
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                tensors = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
+                output = self.model(**tensors, **options, return_dict=True)
+                return {name: output[name].float().cpu().numpy() for name in OUTPUTS if name in output}
+        finally:
+            self.model.train(training)
