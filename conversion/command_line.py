@@ -11,10 +11,13 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, Protocol
 
 from conversion.reports import Table, as_markdown, as_text
+from deberta_core.hub.fetching import HubOptions, find
+from deberta_core.hub.files import checkpoint_files
 
 FINE, OVER_LIMIT, ERROR = 0, 1, 2
 _INTERRUPTED = 130
@@ -134,6 +137,29 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def add_hub_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what is asked of a model that is given by name."""
+    parser.add_argument("--revision", help="branch, tag or commit of a model given by name")
+    parser.add_argument("--subfolder", default="", help="folder of the checkpoint, inside what is given")
+
+
+def locate(path: str, args: argparse.Namespace) -> Path:
+    """The folder or file to work on; a model given by name is fetched.
+
+    Args:
+        path: folder, file or name.
+        args: with the options of ``add_hub_options``.
+
+    Raises:
+        FileNotFoundError: a name's files cannot be had.
+        ValueError: a revision of a folder, which has none.
+    """
+    if args.revision is not None and os.path.lexists(path):
+        raise ValueError(f"--revision {args.revision} is for models given by name, but {path} is a folder or file")
+    options = HubOptions(revision=args.revision)
+    return find(path, checkpoint_files, subfolder=args.subfolder, options=options) / args.subfolder
 
 
 def add_report_options(parser: argparse.ArgumentParser) -> None:

@@ -6,14 +6,22 @@ import argparse
 import sys
 from typing import Any
 
-from conversion.command_line import FINE, OVER_LIMIT, add_report_options, print_report, terminate_cleanly
+from conversion.command_line import (
+    FINE,
+    OVER_LIMIT,
+    add_hub_options,
+    add_report_options,
+    locate,
+    print_report,
+    terminate_cleanly,
+)
 from conversion.converting import FORMATS, convert
 from conversion.values import FLOATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("source", help="folder, weights file, or index of shards, of any format")
+    parser.add_argument("source", help="folder, weights file, index of shards, or name on the hub")
     parser.add_argument("target", help="folder to write; made with its parents")
     parser.add_argument("--to", required=True, choices=sorted(FORMATS), help="whose names and axes the target has")
     formats = sorted({format for row in FORMATS.values() for format in row})
@@ -23,16 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
     parser.add_argument("--verify", action="store_true", help="then run both in every installed framework and compare")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_hub_options(parser)
     add_report_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Convert, and print what was done."""
     terminate_cleanly()
+    source = locate(args.source, args)
     bar = ByteBar("converting", quiet=args.quiet)
     try:
         report = convert(
-            args.source, args.target, to=args.to, format=args.format, dtype=args.dtype,
+            source, args.target, to=args.to, format=args.format, dtype=args.dtype,
             max_shard_size=args.max_shard_size, overwrite=args.overwrite, verify=args.verify, progress=bar.update,
             isolate_h5=True,
         )  # fmt: skip

@@ -149,7 +149,7 @@ def inspect(path: str | os.PathLike[str], *, values: bool = False, isolate_h5: b
     """Say what a checkpoint is; only names, shapes and types are read, unless ``values`` is given.
 
     Args:
-        path: folder, weights file, or index of shards, of any format.
+        path: folder, weights file, or index of shards, of any format; or a name on the hub.
         values: also read all elements and count those that are NaN or infinite.
         isolate_h5: read HDF5 in a process of its own, so that a damaged file cannot end this one.
 

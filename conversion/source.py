@@ -16,6 +16,8 @@ from conversion.side_file import Record, open_side_file
 from conversion.sizes import Shape, check_shapes, infer_config, shapes_by_key
 from deberta_core.checkpoint import CheckpointError, TensorFile, TensorInfo
 from deberta_core.config import CONFIG_NAME, AutoConfig, BaseConfig, read_config
+from deberta_core.hub.fetching import find
+from deberta_core.hub.files import checkpoint_files
 
 GENERATOR_CONFIG = "generator_config.json"
 _MOST_LAYERS = 10_000
@@ -100,7 +102,7 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
     """Open a checkpoint.
 
     Args:
-        path: folder, weights file, or index of shards.
+        path: folder, weights file, index of shards, or name on the hub.
         isolate_h5: read HDF5 in a process of its own, so that a damaged file cannot end this one.
         check: refuse a checkpoint whose weights are not those that its config asks for.
 
@@ -109,7 +111,7 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
         FileNotFoundError: nothing there.
         ValueError: config and weights do not belong together.
     """
-    path = Path(path)
+    path = find(path, checkpoint_files)
     config_file = find_config(path)
     file = open_tensors(path, isolate_h5=isolate_h5)
     side: TensorFile | None = None

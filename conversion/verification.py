@@ -154,7 +154,7 @@ def verify(
     float32, is what the others are compared with.
 
     Args:
-        a: folder, weights file, or index of shards.
+        a: folder, weights file, index of shards, or name on the hub.
         b: another one, to compare with ``a``; their weights are then also compared bit for bit.
         limit: largest difference in float32, relative to the largest value of a layer.
         half_limit: the same for bfloat16, and for a second file whose weights are rounded to a narrower type.
