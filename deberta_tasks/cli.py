@@ -8,8 +8,11 @@ from conversion.command_line import COMMANDS as CONVERSION
 from conversion.command_line import Command, run
 
 COMMANDS = (
+    Command("run", "run a task on texts: classify, rank, answer, fill in", "deberta_tasks.run_command"),
     Command("demo", "train a small model, convert it and compare the two frameworks", "deberta_tasks.demo"),
+    Command("finetune", "train a model for a task on labelled texts", "deberta_tasks.finetuning.command"),
     *CONVERSION,
+    Command("info", "say what is installed: versions, devices", "deberta_tasks.info_command"),
     Command("compare-tokenizers", "compare the tokens of two tokenizers on texts", "tokenization.compare"),
 )
 

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 import textwrap
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import numpy as np
 from conversion.command_line import FINE, OVER_LIMIT, terminate_cleanly
 from deberta_tasks.data import BUNDLED, LabelledTexts, hold_back, read_csv
 from deberta_tasks.demo_training import Settings, fit_in_keras, one_thread, tf_scores, torch_scores, train_in_pytorch
+from deberta_tasks.quiet import start_tensorflow_quietly
 
 TORCH, TF, TF_TRAINED, TORCH_AGAIN = "1-pytorch", "2-tensorflow", "3-tensorflow-trained", "4-pytorch"
 MARKER = "deberta-demo.json"
@@ -46,33 +46,9 @@ def run(args: argparse.Namespace) -> int:
     terminate_cleanly()
     train, held = hold_back(read_csv(args.data))
     prepare_folder(Path(args.output))
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        start_tensorflow_quietly()
-    return run_demo(Path(args.output), train, held, Settings(seed=args.seed))
-
-
-def start_tensorflow_quietly() -> None:
-    """Import TensorFlow without the lines it prints while starting, of which no log level stops all.
-
-    Raises:
-        ImportError: if it is not installed; what it printed is then shown.
-    """
     print("Starting TensorFlow ...", flush=True)
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as lines:
-        os.dup2(lines.fileno(), 2)
-        try:
-            import tensorflow as tf
-
-            tf.config.list_logical_devices()
-        except Exception:
-            lines.seek(0)
-            os.write(kept, lines.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    start_tensorflow_quietly()
+    return run_demo(Path(args.output), train, held, Settings(seed=args.seed))
 
 
 def run_demo(output: Path, train: LabelledTexts, held: LabelledTexts, settings: Settings) -> int:

@@ -6,7 +6,6 @@ are all that differs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,7 +79,7 @@ def pipeline(
     cls = task_class(task)
     fetch = {name: options.pop(name) for name in HUB if name in options}
     cls.options_class().changed(options)  # before anything is read
-    found = load_tokenizer(tokenizer, os.fspath(model) if isinstance(model, os.PathLike) else model, fetch)
+    found = load_tokenizer(tokenizer, model, fetch)
     wanted = {**fetch, **({} if dtype is None else {"dtype": dtype}), **(model_kwargs or {})}
     runner = load_runner(cls.task, cls.head, model, framework, device=device, options=wanted)
     return cls(runner, found, **options)

@@ -7,7 +7,7 @@ become its result (``decode``). All of it is NumPy; the runner alone knows a fra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -127,7 +127,7 @@ class Pipeline(ABC, Generic[O]):
             return self.present(next(self.results([inputs], options)), alone=isinstance(inputs, str))
         if not isinstance(inputs, Iterable):
             raise TypeError(f"{self.task} got {type(inputs).__name__}, expected {self._expected()}")
-        total = len(inputs) if hasattr(inputs, "__len__") else None
+        total = len(inputs) if isinstance(inputs, Sized) else None
         results = with_bar(self.results(inputs, options), progress=options.progress, total=total)
         return list(results) if total is not None else results
 

@@ -125,17 +125,18 @@ def load_tokenizer(tokenizer: Any, model: Any, options: Mapping[str, Any]) -> An
     """
     if tokenizer is not None and not isinstance(tokenizer, (str, os.PathLike)):
         return tokenizer
-    source = model if tokenizer is None else tokenizer
-    if not isinstance(source, (str, os.PathLike)):
+    given = model if tokenizer is None else tokenizer
+    if not isinstance(given, (str, os.PathLike)):
         raise ValueError("the model was given as an object, so its tokenizer cannot be found; give tokenizer as well")
     from tokenization import AutoTokenizer
 
+    source = os.fspath(given)
     try:
         return AutoTokenizer.from_pretrained(source, **(options if tokenizer is None else {}))
     except (FileNotFoundError, ValueError) as error:
         if tokenizer is None and Path(source).is_dir() and not _has_vocabulary(Path(source), options):
             raise ValueError(
-                f"{os.fspath(source)} has no tokenizer (no spm.model, merges.txt or tokenizer.json); copy the "
+                f"{source} has no tokenizer (no spm.model, merges.txt or tokenizer.json); copy the "
                 "tokenizer's files into it, or name their folder with tokenizer (--tokenizer)"
             ) from error
         raise

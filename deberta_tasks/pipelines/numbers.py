@@ -14,7 +14,8 @@ def softmax(logits: Array) -> Array:
     """Shares that add up to 1 along the last axis."""
     exact = np.asarray(logits, np.float64)
     raised = np.exp(exact - exact.max(-1, keepdims=True))
-    return raised / raised.sum(-1, keepdims=True)
+    shares: Array = raised / raised.sum(-1, keepdims=True)
+    return shares
 
 
 def sigmoid(logits: Array) -> Array:

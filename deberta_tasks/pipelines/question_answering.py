@@ -82,9 +82,9 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
             record["question"], record["context"], truncation="only_second", max_length=limit, stride=stride,
             return_overflowing_tokens=True,
         )  # fmt: skip
-        inputs = self.model_inputs(encoded)
+        inputs: dict[str, Any] = self.model_inputs(encoded)
         return [
-            Row({name: rows[i] for name, rows in inputs.items()}, encoded.alignment(i))
+            Row({name: list(rows[i]) for name, rows in inputs.items()}, encoded.alignment(i))
             for i in range(len(encoded["input_ids"]))
         ]
 

@@ -76,9 +76,9 @@ class TextClassification(Pipeline[TextClassificationOptions]):
         scores, names = rows[0][1], self.runner.config.id2label or {}
         alone = options.top_k == ONE and options.threshold is None
         places = best(scores, 1 if alone else options.top_k or None)
-        found = [{"label": names[place], "score": float(scores[place])} for place in places]
         if options.threshold is not None:
-            found = [row for row in found if row["score"] >= options.threshold]
+            places = [place for place in places if scores[place] >= options.threshold]
+        found = [{"label": names[place], "score": float(scores[place])} for place in places]
         return found[0] if alone else found
 
     def present(self, result: Any, *, alone: bool) -> Any:

@@ -1,0 +1,225 @@
+"""``deberta run``: texts in, answers out, one by one, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import IO, Any
+
+from conversion.command_line import FINE, add_hub_options, terminate_cleanly
+from deberta_core.batching import with_bar
+from deberta_tasks.pipelines import TASKS, Pipeline, pipeline, task_class
+from deberta_tasks.pipelines.options import Options
+from deberta_tasks.records import FORMATS, Record, format_of, read_records
+
+ANSWER = "result"  # what the answer is called beside the fields of its record
+ALL = "all"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments; those that depend on the task are read off the tasks."""
+    parser.description = (
+        "Run a task on texts. Texts come a line each from standard input, or from a text, CSV or JSONL file; answers "
+        "are shown on a terminal, and written as JSONL elsewhere."
+    )
+    parser.add_argument("--task", required=True, metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("--model", required=True, metavar="PATH", help="folder with model and tokenizer, or a name")
+    parser.add_argument("--framework", choices=("pt", "tf"), help="default: pt where PyTorch is installed")
+    parser.add_argument("--tokenizer", metavar="PATH", help="default: the one beside the model")
+    parser.add_argument("--device", help="such as cuda:1 (pt) or GPU:1 (tf); default: the first GPU, else the CPU")
+    parser.add_argument("--dtype", help="of the weights, such as bfloat16; default float32")
+    parser.add_argument("--generator", action="store_true", help="the generator beside a discriminator, for fill-mask")
+    add_hub_options(parser)
+    parser.add_argument("--input", metavar="FILE", help="default: standard input")
+    parser.add_argument("--output", metavar="FILE", help="JSONL file to write; default: standard output")
+    parser.add_argument("--format", choices=sorted(set(FORMATS.values())), help="default: by the name of the file")
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="FIELD=NAME", help="column that a field is read from"
+    )
+    _add_fields(parser)
+    _add_options(parser)
+
+
+def _add_fields(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("fields", "the same for all records, in place of a column")
+    for name, tasks in _by_name({task: _names(cls) for task, cls in TASKS.items()}).items():
+        several = {"nargs": "+"} if any(name in TASKS[task].list_fields for task in tasks) else {}
+        group.add_argument(
+            _flag(name), dest=f"field_{name}", metavar=name.upper(), help=", ".join(tasks), **several,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("options of tasks")
+    declared = {task: {f.name: f for f in fields(cls.options_class)} for task, cls in TASKS.items()}
+    for name, tasks in _by_name(declared).items():
+        common = name in Options.__dataclass_fields__
+        texts = dict.fromkeys(str(declared[task][name].metadata["help"]) for task in tasks)
+        help = "; ".join(texts) + ("" if common else f" ({', '.join(tasks)})")
+        kind = _KINDS[str(declared[tasks[0]][name].type)]
+        group.add_argument(_flag(name), dest=f"option_{name}", help=help.replace("%", "%%"), **kind)
+
+
+def _count(text: str) -> int | str:
+    return ALL if text == ALL else int(text)
+
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "bool": {"action": argparse.BooleanOptionalAction},
+    "bool | None": {"action": argparse.BooleanOptionalAction},
+    "int": {"type": int, "metavar": "N"},
+    "int | None": {"type": _count, "metavar": "N"},
+    "float | None": {"type": float, "metavar": "X"},
+    "str": {"metavar": "TEXT"},
+    "str | None": {"metavar": "TEXT"},
+    "Sequence[str]": {"nargs": "+", "metavar": "TEXT"},
+    "Sequence[str] | str | None": {"nargs": "+", "metavar": "TEXT"},
+}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _names(cls: type[Pipeline[Any]]) -> tuple[str, ...]:
+    return (*cls.fields, *cls.optional_fields)
+
+
+def _by_name(names: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Tasks by the names that they have."""
+    found: dict[str, list[str]] = {}
+    for task, own in names.items():
+        for name in own:
+            found.setdefault(name, []).append(task)
+    return found
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer every record."""
+    terminate_cleanly()
+    cls = task_class(args.task)
+    options = {k: None if v == ALL else v for k, v in _given(args, "option_").items()}
+    cls.options_class().changed(options)
+    interactive = args.input is None and sys.stdin.isatty()
+    records = _records(args, cls)
+    if not interactive:
+        records = _begun(records)  # a file that cannot be read is said before the model is
+    if args.framework == "tf":
+        from deberta_tasks.quiet import start_tensorflow_quietly
+
+        start_tensorflow_quietly()
+    fetch = {name: value for name, value in (("revision", args.revision), ("subfolder", args.subfolder)) if value}
+    pipe = pipeline(
+        args.task, args.model, args.framework, tokenizer=args.tokenizer, device=args.device, dtype=args.dtype,
+        model_kwargs={"generator": True} if args.generator else None, **fetch, **options,
+    )  # fmt: skip
+    with _writer(args, pipe) as write:
+        to_terminal = args.output is None and sys.stdout.isatty()
+        answers = _answers(pipe, records, read_ahead=1 if interactive else None)
+        for record, answer in with_bar(answers, progress=False if to_terminal else pipe.options.progress):
+            write(record, answer)
+    return FINE
+
+
+def _given(args: argparse.Namespace, start: str) -> dict[str, Any]:
+    """The arguments whose names begin so, without those that were not given."""
+    named = ((name.removeprefix(start), value) for name, value in vars(args).items() if name.startswith(start))
+    return {name: value for name, value in named if value is not None}
+
+
+def _records(args: argparse.Namespace, cls: type[Pipeline[Any]]) -> Iterator[Record]:
+    """The records to work on.
+
+    Raises:
+        ValueError: for a field that the task does not have, or plain text for a task that needs more than that.
+    """
+    fixed = _given(args, "field_")
+    for name in fixed:
+        if name not in _names(cls):
+            raise ValueError(f"{cls.task} has no field {name!r}; it has {', '.join(_names(cls))}")
+    lacking = [name for name in cls.fields if name not in fixed]
+    if not lacking and cls.task == "text-ranking" and not {"document", "documents"} & fixed.keys():
+        lacking = ["document"]
+    if not lacking:
+        if args.input is not None:
+            raise ValueError(f"all fields are given, so there is nothing to read from {args.input}; drop one of them")
+        return iter([Record(fixed, "the arguments")])
+    format = args.format or ("text" if args.input is None else format_of(args.input))
+    if format == "text" and len(lacking) > 1:
+        raise ValueError(
+            f"{cls.task} reads {' and '.join(lacking)}, and a line of text is only one of them; give the other as "
+            f"{_flag(lacking[0])}, or use CSV or JSONL (--format)"
+        )
+    columns = dict(_column(text, _names(cls)) for text in args.column)
+    source: Any = sys.stdin.buffer if args.input is None else args.input
+    name = "standard input" if args.input is None else args.input
+    if args.input is None and sys.stdin.isatty():
+        print(f"reading {lacking[0]} from the terminal, a line each; end with Ctrl-D", file=sys.stderr)
+    found = read_records(
+        source, format=format, name=name, columns=columns, text_column=lacking[0],
+        required=lacking if cls.task != "text-ranking" else [name for name in lacking if name == "query"],
+    )  # fmt: skip
+    return (Record({**record, **fixed}, record.place) for record in found)
+
+
+def _column(text: str, names: tuple[str, ...]) -> tuple[str, str]:
+    name, equals, column = text.partition("=")
+    if not equals or name not in names:
+        raise ValueError(f"--column is {text!r}, expected FIELD=NAME with a field of {', '.join(names)}")
+    return name, column
+
+
+def _begun(records: Iterator[Record]) -> Iterator[Record]:
+    """The same records, the first one already read."""
+    first = next(records)
+
+    def rest() -> Iterator[Record]:
+        yield first
+        yield from records
+
+    return rest()
+
+
+def _answers(pipe: Pipeline[Any], records: Iterator[Record], *, read_ahead: int | None) -> Iterator[tuple[Record, Any]]:
+    """Records with their answers, in order."""
+    waiting: deque[Record] = deque()
+
+    def read() -> Iterator[Record]:
+        for record in records:
+            waiting.append(record)
+            yield record
+
+    for answer in pipe.results(read(), read_ahead=read_ahead):
+        yield waiting.popleft(), answer
+
+
+@contextmanager
+def _writer(args: argparse.Namespace, pipe: Pipeline[Any]) -> Iterator[Any]:
+    """What writes an answer, at once, so that finished ones are kept whatever comes."""
+    if args.output is None and sys.stdout.isatty():
+        yield lambda record, answer: print(pipe.describe(record, answer), flush=True)
+    elif args.output is None:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8")
+        yield lambda record, answer: _write_json(sys.stdout, record, answer)
+    else:
+        if args.input is not None and Path(args.output).exists() and os.path.samefile(args.input, args.output):
+            raise ValueError(f"--output {args.output} is the file that is read; give another name")
+        with open(args.output, "w", encoding="utf-8") as file:
+            yield lambda record, answer: _write_json(file, record, answer)
+
+
+def _write_json(file: IO[str], record: Record, answer: Any) -> None:
+    if ANSWER in record:
+        raise ValueError(
+            f"{record.place} has a column {ANSWER!r}, which is where the answer goes; give it another name"
+        )
+    file.write(json.dumps({**record, ANSWER: answer}, ensure_ascii=False, default=lambda array: array.tolist()) + "\n")
+    file.flush()
