@@ -22,12 +22,13 @@ TASKS = {  # the hub's words for what a head does, by the end of its class's nam
 MOST_LABELS = 30
 
 
-def model_card(config: BaseConfig, name: str) -> str:
+def model_card(config: BaseConfig, name: str, note: str | None = None) -> str:
     """A card in Markdown, with the header that a hub reads.
 
     Args:
         config: as saved, with its class name in ``architectures``.
         name: folder or repository to load it from, for the examples.
+        note: what is known about the training, in Markdown; default: that it is not known.
     """
     cls = str((config.extra.get("architectures") or ["DebertaV2Model"])[0])
     task = next((word for end, word in TASKS.items() if cls.endswith(end)), None)
@@ -54,9 +55,13 @@ def model_card(config: BaseConfig, name: str) -> str:
         f"tokenizer = AutoTokenizer.from_pretrained({name!r})",
         "```",
     ]
-    note = "This card was written when the model was saved. What it was trained on, how well it does and where it fails"
-    text = f"{note} is for those who trained it to add."
-    return "\n".join([*head, "---", "", f"# {Path(name).name}", "", *table, "", *code, "", text, ""])
+    unknown = (
+        "This card was written when the model was saved. What it was trained on, how well it does and where it fails "
+        "is for those who trained it to add.\n"
+    )
+    return "\n".join(
+        [*head, "---", "", f"# {Path(name).name}", "", *table, "", *code, "", unknown if note is None else note]
+    )
 
 
 def write_card(folder: Path, config: BaseConfig, name: str | None = None) -> list[Path]:

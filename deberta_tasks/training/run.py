@@ -39,13 +39,14 @@ class Run:
     Args:
         folder: made if needed.
         settings: what the losses depend on; a run is only resumed with the same.
+        writes: whether this process writes; of several that train one model only the first one does.
 
     Raises:
         ValueError: if the folder holds a run with other settings.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any], *, writes: bool = True) -> None:
+        self.folder, self.writes = Path(folder), writes
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_settings(json.loads(json.dumps(dict(settings), default=os.fspath)))
         self._log: Any = None
@@ -61,7 +62,7 @@ class Run:
                         f"{self.folder} holds a run with {name} {was!r}, now it is {now!r}; "
                         "resume with the settings it was started with, or start in a new folder"
                     )
-        else:
+        elif self.writes:
             _write(path, json.dumps(settings, indent=2) + "\n")
 
     def latest(self) -> Path | None:
@@ -79,7 +80,7 @@ class Run:
         Returns:
             Steps done before.
         """
-        for rest in self.folder.glob(f".{CHECKPOINT}*"):  # of a run that was killed while it wrote
+        for rest in self.folder.glob(f".{CHECKPOINT}*") if self.writes else ():  # of a run killed while it wrote
             shutil.rmtree(rest, ignore_errors=True)
         latest, step = self.latest(), 0
         if latest is not None:
@@ -87,19 +88,29 @@ class Run:
             step = int(state["step"])
             data.load_state_dict(state["data"])
             read(latest)
-            tqdm.write(f"resuming after step {step} from {latest}")
+            if self.writes:
+                tqdm.write(f"resuming after step {step} from {latest}")
+        if not self.writes:
+            return step
         lines = [json.dumps(row) + "\n" for row in self.losses() if row["step"] <= step]
         _write(self.folder / LOG, "".join(lines))
         return step
 
-    def save(self, step: int, data: Any, write: Callable[[Path], None]) -> None:
+    def save(self, step: int, data: Any, write: Callable[[Any], None]) -> None:
         """Write a checkpoint and drop the ones before.
 
         Args:
             step: steps done.
             data: with a ``state_dict`` that fits into JSON.
-            write: writes models, optimisers and random states into the folder it is given.
+            write: writes models, optimisers and random states into the folder it is given; ``None`` in a process that
+                does not write.
+
+        Raises:
+            OSError: if it cannot be written; the checkpoint before stays.
         """
+        if not self.writes:
+            write(None)
+            return
         if self._log is not None:
             os.fsync(self._log.fileno())
         name = f"{CHECKPOINT}{step:08d}"
@@ -107,8 +118,12 @@ class Run:
             return
         made = self.folder / f".{name}.{secrets.token_hex(4)}"
         made.mkdir()
-        write(made)
-        _write(made / STATE, json.dumps({"step": step, "data": data.state_dict()}))
+        try:
+            write(made)
+            _write(made / STATE, json.dumps({"step": step, "data": data.state_dict()}))
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
         old = [p for p in self.folder.glob(f"{CHECKPOINT}*") if p.name != name]
         os.replace(made, self.folder / name)
         for path in old:
@@ -116,6 +131,8 @@ class Run:
 
     def log(self, step: int, **losses: float) -> None:
         """Add a line to the log."""
+        if not self.writes:
+            return
         if self._log is None:
             self._log = open(self.folder / LOG, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run lasts
         self._log.write(json.dumps({"step": step, **losses}) + "\n")
@@ -131,11 +148,11 @@ class Run:
         return found
 
     def progress(self, done: int, steps: int) -> Any:
-        """A progress bar that begins at ``done``; shown where there is a terminal."""
-        return tqdm(total=steps, initial=done, unit="step", disable=None, dynamic_ncols=True)
+        """A progress bar that begins at ``done``; shown where there is a terminal, by the process that writes."""
+        return tqdm(total=steps, initial=done, unit="step", disable=None if self.writes else True, dynamic_ncols=True)
 
     def plot(self) -> Path | None:
-        """Draw the losses into ``losses.png``; without matplotlib say so and return ``None``."""
+        """Draw losses, and scores below them, into ``losses.png``; without matplotlib say so and return ``None``."""
         try:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
@@ -143,12 +160,17 @@ class Run:
             print(f"no plot: matplotlib is not installed (pip install 'deberta[bench]'); losses are in {LOG}")
             return None
         rows = self.losses()
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        names = dict.fromkeys(key for row in rows for key in row if key not in ("step", "rate"))
+        losses = [name for name in names if name.endswith("loss")]
+        scores = [name for name in names if name not in losses]
+        figure = Figure(figsize=(7, 7 if scores else 4), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot(xlabel="step", ylabel="loss")
-        for name in [key for key in rows[0] if key.endswith("loss")] if rows else ():
-            axes.plot([row["step"] for row in rows], [row[name] for row in rows], label=name, linewidth=1)
-        axes.legend()
+        for place, (kind, drawn) in enumerate([("loss", losses), *([("score", scores)] if scores else [])], 1):
+            axes = figure.add_subplot(2 if scores else 1, 1, place, xlabel="step", ylabel=kind)
+            for name in drawn:
+                found = [row for row in rows if name in row]
+                axes.plot([r["step"] for r in found], [r[name] for r in found], label=name, linewidth=1)
+            axes.legend()
         made = self.folder / f".{PLOT}"
         figure.savefig(made, format="png", dpi=120)
         os.replace(made, self.folder / PLOT)

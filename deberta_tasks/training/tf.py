@@ -12,14 +12,15 @@ import tf_keras
 PREFIX = "state"
 
 
-def adamw(weights: Sequence[Any], *, weight_decay: float = 0.01) -> Any:
+def adamw(weights: Sequence[Any], *, weight_decay: float = 0.01, epsilon: float = 1e-7) -> Any:
     """AdamW that decays matrices and tables, but no biases and norms; built, so that its state can be read.
 
     Args:
         weights: what it trains.
         weight_decay: share of a weight that a rate of 1 takes off.
+        epsilon: added to the root of the second moment.
     """
-    optimizer = tf_keras.optimizers.AdamW(weight_decay=weight_decay)
+    optimizer = tf_keras.optimizers.AdamW(weight_decay=weight_decay, epsilon=epsilon)
     optimizer.exclude_from_weight_decay([weight for weight in weights if weight.shape.rank <= 1])
     optimizer.build(weights)
     return optimizer

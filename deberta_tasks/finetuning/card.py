@@ -1,0 +1,68 @@
+"""The model card of a run: what was trained, on what, how, and how well it does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deberta_core.config import AutoConfig
+from deberta_core.files import write_text
+from deberta_core.hub.card import CARD_NAME, model_card
+from deberta_tasks.finetuning.options import Options
+
+if TYPE_CHECKING:
+    from deberta_tasks.finetuning.recipe import Request
+
+SCORES, CURVES = "scores.json", "curves.png"
+
+
+def write_card(
+    folder: Path,
+    request: Request,
+    options: Options,
+    part: str,
+    scores: Mapping[str, float],
+    step: int,
+    count: int,
+    plot: Path | None,
+) -> None:
+    """Write ``README.md``, ``scores.json`` and the curves beside a checkpoint.
+
+    Args:
+        folder: of the checkpoint.
+        request: what was trained, on what.
+        options: how.
+        part: what the scores are of: ``test`` or ``validation``.
+        scores: by name.
+        step: of the best checkpoint.
+        count: examples that were judged.
+        plot: the curves, if they were drawn.
+    """
+    start = request.model or "random weights, with a vocabulary from the training texts"
+    data = request.train or f"the bundled set {request.task.bundled}"
+    changed = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) != f.default}
+    lines = [
+        "## Training",
+        "",
+        f"Task `{request.task.name}`, from {start}, on {data}, with `deberta finetune`.",
+        f"Options that differ from the defaults: {', '.join(f'`{k}={v}`' for k, v in changed.items()) or 'none'}.",
+        "",
+        f"## Scores on {count} {part} examples, of step {step}",
+        "",
+        "| score | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.4f} |" for name, value in scores.items()),
+        "",
+    ]
+    if plot is not None:
+        shutil.copyfile(plot, folder / CURVES)
+        lines += [f"![losses and scores]({CURVES})", ""]
+    config = AutoConfig.from_pretrained(folder)
+    text = model_card(config, str(folder), note="\n".join(lines))
+    write_text(folder / CARD_NAME, text)
+    record = {"task": request.task.name, "part": part, "examples": count, "step": step, "scores": dict(scores)}
+    write_text(folder / SCORES, json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,145 @@
+"""The learner in PyTorch: one process, or several under ``torchrun`` with DDP or FSDP2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deberta_core.heads import weights
+from deberta_pt import auto
+from deberta_tasks.finetuning.options import Options
+from deberta_tasks.finetuning.stream import Batch
+from deberta_tasks.training.pt_parallel import (
+    Processes,
+    load_state,
+    load_weights,
+    own,
+    save_state,
+    synchronise,
+    whole_weights,
+)
+
+NOT_PREDICTIONS = ("loss", "hidden_states", "attentions")
+
+
+def new_model(head: str, config: Any, folder: Path | None, seed: int, **fields: Any) -> Any:
+    """A model of ``deberta_pt``.
+
+    Args:
+        head: key of ``deberta_core.heads.HEADS``.
+        config: for a model from scratch.
+        folder: checkpoint to start from, or ``None``.
+        seed: of starting weights.
+        **fields: of the config, for a checkpoint.
+    """
+    torch.manual_seed(seed)
+    cls = getattr(auto, f"AutoModel{head}")
+    if folder is None:
+        return cls.from_config(config)
+    return cls.from_pretrained(folder, ignore_mismatched_sizes=True, **fields)
+
+
+class TorchLearner:
+    """A PyTorch model that is trained; see ``loop.Learner``.
+
+    Args:
+        model: of ``deberta_pt``.
+        options: how it is trained.
+        group: this process among those that train it.
+        kind: ``ddp`` or ``fsdp``.
+
+    Raises:
+        ValueError: for float16 with FSDP2, whose gradients are scaled on one process at a time.
+    """
+
+    def __init__(self, model: Any, options: Options, group: Processes | None = None, kind: str = "ddp") -> None:
+        self.options, self.group = options, group or Processes.start()
+        self.processes, self.first = self.group.size, self.group.first
+        if options.precision == "float16" and kind == "fsdp" and self.processes > 1:
+            raise ValueError("precision float16 does not go with fsdp; use bfloat16")
+        if options.checkpointing:
+            model.gradient_checkpointing_enable()
+        self.parallel = self.group.wrap(model, kind)
+        self.model = own(self.parallel)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, options), lr=0.0, eps=1e-6)
+        self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=options.precision == "float16")
+
+    def step(self, batch: Batch, shares: NDArray[np.float32], rate: float, step: int) -> float:
+        """One step; the parts of this process are computed one after the other."""
+        torch.manual_seed(int(np.random.SeedSequence([self.options.seed, step, self.group.rank]).generate_state(1)[0]))
+        self.parallel.train()
+        set_scaled_rate(self.optimizer, rate)
+        self.optimizer.zero_grad()
+        parts, total = self.options.accumulate, torch.zeros((), device=self.group.device)
+        size = len(batch["input_ids"]) // len(shares)
+        for number in range(parts):
+            place = self.group.rank * parts + number
+            synchronise(self.parallel, number == parts - 1)
+            inputs = self._tensors(batch, slice(place * size, (place + 1) * size))
+            with self._autocast():
+                loss = self.parallel(**inputs).loss * float(shares[place])
+            self.scaler.scale(loss * self.processes).backward()  # the engines take the mean over the processes
+            total += loss.detach()
+        self.scaler.unscale_(self.optimizer)
+        if self.options.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return self.group.total(total)
+
+    def predict(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
+        """Each process computes its rows and gets those of all."""
+        self.model.eval()
+        with torch.no_grad(), self._autocast():
+            output = self.model(**self._tensors(batch, self.group.part(len(batch["input_ids"]))))
+        found = {name: value for name, value in output.items() if name not in NOT_PREDICTIONS}
+        return {name: self.group.gather(value.float()).cpu().numpy() for name, value in found.items()}
+
+    def save_state(self, folder: Path | None) -> None:
+        """Whole tensors by name, however the model is spread."""
+        save_state(folder, self.model, self.optimizer, scaler=self.scaler.state_dict())
+
+    def load_state(self, folder: Path) -> None:
+        """To each process its part."""
+        self.scaler.load_state_dict(load_state(folder, self.model, self.optimizer)["scaler"])
+
+    def save_model(self, folder: Path | None) -> None:
+        """``model.safetensors``."""
+        state = whole_weights(self.model)
+        if folder is not None:
+            self.model.save_pretrained(folder, state_dict=state)
+
+    def load_model(self, folder: Path) -> None:
+        """The same weights for all processes."""
+        load_weights(self.model, type(self.model).from_pretrained(folder).state_dict())
+
+    def _autocast(self) -> Any:
+        dtype = getattr(torch, self.options.precision)
+        return torch.autocast(self.group.device.type, dtype=dtype, enabled=self.options.precision != "float32")
+
+    def _tensors(self, batch: Batch, rows: slice) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(array[rows]).to(self.group.device) for name, array in batch.items()}
+
+
+def parameter_groups(model: Any, options: Options) -> list[dict[str, Any]]:
+    """Groups by what the rate is multiplied with (``scale``), and by whether they decay."""
+    layers = model.config.num_hidden_layers
+    keys = {model.own_key(key): key for key in weights(model.config, model.head)}
+    groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        scale = options.scale(keys.get(name, name), layers)
+        groups.setdefault((scale, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": found, "scale": scale, "weight_decay": options.weight_decay if decays else 0.0}
+        for (scale, decays), found in groups.items()
+    ]
+
+
+def set_scaled_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every group, each times its own scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]

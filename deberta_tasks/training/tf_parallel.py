@@ -1,0 +1,105 @@
+"""Several devices and hosts that train one TensorFlow model, on TensorFlow's own strategies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+def start_strategy(devices: int = 0) -> tf.distribute.Strategy:
+    """The strategy for what there is; call it before anything else of TensorFlow.
+
+    Args:
+        devices: how many to use on this host: GPUs, or without GPUs virtual CPUs; 0 for all GPUs, or one CPU.
+
+    Returns:
+        ``MultiWorkerMirroredStrategy`` where the environment names other workers (``TF_CONFIG``), ``MirroredStrategy``
+        for several devices, else the default strategy.
+
+    Raises:
+        ValueError: if there are not so many GPUs.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and devices > len(gpus):
+        raise ValueError(f"{devices} devices are asked for, there are {len(gpus)} GPUs")
+    if devices > 1 and not gpus:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+    if os.environ.get("TF_CONFIG"):
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    kind, count = ("GPU", devices or len(gpus)) if gpus else ("CPU", devices)
+    if count < 2:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(count)])
+
+
+def is_first(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this is the process that writes."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.task_type or (resolver.task_type, resolver.task_id) in (
+        ("chief", 0), ("worker", 0),
+    )  # fmt: skip
+
+
+def spread(strategy: tf.distribute.Strategy, rows: dict[str, Any], *, parts: int = 1) -> Any:
+    """The rows of a batch, for each replica its own.
+
+    Args:
+        strategy: with so many replicas that the rows can be cut evenly.
+        rows: arrays ``[B, ...]``.
+        parts: pieces of a replica's rows.
+
+    Returns:
+        For each replica a dict of tensors ``[parts, B / replicas / parts, ...]``.
+    """
+    count = strategy.num_replicas_in_sync
+
+    def own(number: int) -> dict[str, tf.Tensor]:
+        cut = {name: np.reshape(array, (count, parts, -1, *array.shape[1:]))[number] for name, array in rows.items()}
+        return {name: tf.constant(array) for name, array in cut.items()}
+
+    if count == 1:
+        return own(0)
+    return strategy.experimental_distribute_values_from_function(lambda context: own(context.replica_id_in_sync_group))
+
+
+def training_data(strategy: tf.distribute.Strategy, stream: Any, model: Any) -> Any:
+    """The batches of a stream for ``model.fit``, from the step on that the model's optimiser has reached.
+
+    Give ``fit`` the stream's ``steps_per_epoch`` and, to resume, the callback ``BackupAndRestore``: it brings back the
+    optimiser's count of steps before the first batch is drawn. Each replica gets its part of a batch; the batch does
+    not depend on how many there are.
+
+    Args:
+        strategy: that the model was made under.
+        stream: of ``deberta_tasks.finetuning.stream``, or another with ``batches(done)``.
+        model: compiled.
+
+    Raises:
+        ValueError: if a batch cannot be cut into equal parts.
+    """
+    first = next(stream.batches(0))
+    count, replicas = len(first["input_ids"]), strategy.num_replicas_in_sync
+    if count % replicas:
+        raise ValueError(f"batch_size {count} cannot be cut into {replicas} equal parts, one for each replica")
+    each = count // replicas
+    signature = {
+        name: tf.TensorSpec([each, *[None] * (array.ndim - 1)], array.dtype) for name, array in first.items()
+    }  # fmt: skip
+
+    def rows(context: Any) -> tf.data.Dataset:
+        local = replicas // context.num_input_pipelines
+        own = range(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local)
+
+        def draw() -> Iterator[dict[str, Any]]:
+            for batch in stream.batches(int(model.optimizer.iterations.numpy())):
+                for part in own:
+                    yield {name: array[part * each : (part + 1) * each] for name, array in batch.items()}
+
+        return tf.data.Dataset.from_generator(draw, output_signature=signature)
+
+    return strategy.distribute_datasets_from_function(rows)

@@ -1,0 +1,209 @@
+"""From files to rows with aligned labels, and from outputs to answers, without a framework."""
+
+from __future__ import annotations
+
+import functools
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deberta_tasks.finetuning.start import new_tokenizer
+from deberta_tasks.finetuning.table import TASKS, task_named
+from deberta_tasks.finetuning.task import DATA, IGNORED, Limits, split
+from tests.finetuning.helpers import few
+
+WIDE = Limits(128, 16)
+
+
+@functools.cache
+def examples(name: str) -> Any:
+    return TASKS[name].read(DATA / TASKS[name].bundled)[:80]
+
+
+@functools.cache
+def tokenizer() -> Any:
+    return new_tokenizer([text for name, task in TASKS.items() for e in examples(name) for text in task.texts(e)])
+
+
+def rows(name: str, limits: Limits = WIDE) -> Any:
+    task = TASKS[name]
+    names = task.label_names(examples(name))
+    return task, names, task.features(examples(name), tokenizer(), names, limits)
+
+
+def perfect(task: Any, features: Any) -> list[dict[str, np.ndarray]]:
+    """Outputs of a model that knows the labels."""
+    found = []
+    for feature in features:
+        output = {}
+        for key, value in feature.labels.items():
+            name = {"labels": "logits", "start_positions": "start_logits", "end_positions": "end_logits"}[key]
+            if task.name == "regression":
+                output[name] = np.array([value])
+            elif isinstance(value, list):
+                output[name] = np.eye(9)[np.maximum(value, 0)]
+            else:
+                output[name] = np.eye(len(feature) if "start" in name or "end" in name else 9)[value]
+        found.append(output)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_whoever_knows_the_labels_is_always_right(name: str) -> None:
+    """The way from files to labels and that from outputs to answers lead to the same place."""
+    task, names, features = rows(name)
+    answers = task.answers(perfect(task, features), features, examples(name), names)
+    scores = task.scores(answers, examples(name), names)
+    assert scores[task.best] == pytest.approx(1.0)
+    assert {feature.example for feature in features} == set(range(80))
+
+
+def test_first_tokens_of_words_have_the_tags() -> None:
+    task, names, features = rows("token-classification")
+    for feature, example in zip(features, examples("token-classification"), strict=True):
+        labels = feature.labels["labels"]
+        assert [names[label] for label in labels if label != IGNORED] == example["tags"]
+        assert len(labels) == len(feature.inputs["input_ids"])
+        assert labels[0] == labels[-1] == IGNORED
+        assert task.weight(feature) == len(example["tags"])
+        pieces = tokenizer().convert_ids_to_tokens(feature.inputs["input_ids"])
+        assert all(pieces[place].startswith("▁") for place in feature.spans)
+
+
+def test_words_that_were_cut_off_count_as_outside() -> None:
+    task, names, _ = rows("token-classification")
+    with pytest.warns(UserWarning, match=r"80 of 80 texts are longer than 5 tokens and were cut"):
+        features = task.features(examples("token-classification"), tokenizer(), names, Limits(5))
+    answers = task.answers(perfect(task, features), features, examples("token-classification"), names)
+    for answer, example in zip(answers, examples("token-classification"), strict=True):
+        assert len(answer) == len(example["tags"])
+        assert answer[-1] == "O"
+
+
+@pytest.mark.parametrize("limits", [WIDE, Limits(40, 12)])
+def test_windows_hold_the_answer_or_point_at_the_first_token(limits: Limits) -> None:
+    _, _, features = rows("question-answering", limits)
+    seen = set()
+    for feature in features:
+        assert len(feature) <= limits.max_length
+        first, last = feature.labels["start_positions"], feature.labels["end_positions"]
+        example = examples("question-answering")[feature.example]
+        if first:
+            begin, end = feature.spans[first][0], feature.spans[last][1]
+            assert example["context"][begin:end] == example["answer"]
+            seen.add(feature.example)
+        else:
+            assert last == 0
+    assert (len(features) > 80) == (limits != WIDE)
+    assert seen == set(range(80)), "an answer is in no window"
+
+
+def test_no_answer_where_some_questions_have_none() -> None:
+    task = TASKS["question-answering"]
+    given = examples("question-answering")[:2]
+    none = type(given[0])({**given[0], "answers": []}, given[0].place)
+    features = task.features([none, given[1]], tokenizer(), [], WIDE)
+    assert [f.labels["start_positions"] > 0 for f in features] == [False, True]
+    outputs = perfect(task, features)
+    assert task.answers(outputs, features, [none, given[1]], []) == ["", given[1]["answer"]]
+    assert task.answers(outputs, features, given, [])[0] != "", "where every question has an answer, one is given"
+
+
+def test_csv_and_jsonl_say_the_same(tmp_path: Path) -> None:
+    task = TASKS["multiple-choice"]
+    (tmp_path / "a.jsonl").write_text('{"context": "c", "choices": ["x", "y"], "label": 1}\n')
+    (tmp_path / "a.csv").write_text("context,choice0,choice1,label\nc,x,y,1\n")
+    one, two = (task.read(tmp_path / name)[0] for name in ("a.jsonl", "a.csv"))
+    assert {key: two[key] for key in one} == one
+    task = TASKS["token-classification"]
+    (tmp_path / "b.jsonl").write_text('{"tokens": ["In", "Rome"], "tags": ["O", "B-LOC"]}\n')
+    (tmp_path / "b.csv").write_text("tokens,tags\nIn Rome,O B-LOC\n")
+    assert task.read(tmp_path / "b.jsonl") == task.read(tmp_path / "b.csv")
+    task = TASKS["question-answering"]
+    (tmp_path / "c.jsonl").write_text(
+        json.dumps({"question": "q", "context": "abc", "answers": {"text": ["bc"], "answer_start": [1]}})
+    )
+    (tmp_path / "c.csv").write_text("question,context,answer\nq,abc,bc\n")
+    assert task.read(tmp_path / "c.jsonl")[0]["answers"] == task.read(tmp_path / "c.csv")[0]["answers"] == [(1, "bc")]
+
+
+def test_held_back_examples_have_every_label() -> None:
+    task = TASKS["text-classification"]
+    kept, held = split(task, task.read(DATA / task.bundled), every=5)
+    assert (len(kept), len(held)) == (384, 96)
+    assert [e["label"] for e in held].count("sport") == 24
+    assert not {e["text"] for e in kept} & {e["text"] for e in held}
+
+
+BAD = [
+    ("text-classification", "a,b\n1,2\n", "line 2 has no column 'text'; it has a, b"),
+    ("text-classification", "text,label\nx,\n", "line 2: the row has no label; fill it in or drop the row"),
+    ("text-classification", "text,label\n ,y\n", "line 2: text is ' ', expected a text"),
+    ("text-classification", "text,label\n", "has no records"),
+    ("regression", "text,label\nx,good\n", "line 2: label is 'good', expected a number"),
+    ("regression", "text,label\nx,nan\n", "line 2: label is 'nan', expected a number"),
+    ("nli", "premise,label\nx,y\n", "line 2 has no column 'hypothesis'"),
+    ("token-classification", "tokens,tags\na b,O\n", "line 2 has 2 tokens and 1 tags, expected one tag for each"),
+    ("token-classification", "tokens,tags\n,\n", "line 2 has 0 tokens and 0 tags"),
+    ("multiple-choice", "context,choice0,choice1,label\nc,x,y,2\n", "label is '2', expected the number of a choice"),
+    ("multiple-choice", "context,choice0,label\nc,x,0\n", "choices is ['x'], expected a list of at least two texts"),
+    ("question-answering", "question,context\nq,c\n", "line 2 has no answer; expected a column 'answer'"),
+    ("question-answering", "question,context,answer\nq,abc,x\n", "line 2: answer 'x' is not in its context; answers"),
+    (
+        "question-answering",
+        "question,context,answer,answer_start\nq,abc,b,2\n",
+        "answer 'b' is not in its context at answer_start 2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "says"), BAD)
+def test_files_that_cannot_be_learnt_from(name: str, text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"bad\.csv") as caught:
+        TASKS[name].read(path)
+    assert says in str(caught.value)
+
+
+def test_a_label_that_training_does_not_have() -> None:
+    task, names, _ = rows("nli")
+    other = type(examples("nli")[0])({**examples("nli")[0], "label": "perhaps"}, "dev.csv, line 7")
+    with pytest.raises(ValueError, match=r"dev\.csv, line 7: label 'perhaps' does not occur in the training data"):
+        task.check_labels([other], names)
+
+
+def test_a_question_that_leaves_no_room() -> None:
+    task = TASKS["question-answering"]
+    with pytest.raises(ValueError, match=r"answers\.jsonl, line 1: the question has \d+ tokens, which leaves"):
+        task.features(examples("question-answering"), tokenizer(), [], Limits(16, 8))
+
+
+def test_rows_with_another_number_of_choices() -> None:
+    task = TASKS["multiple-choice"]
+    given = examples("multiple-choice")[:2]
+    more = type(given[1])({**given[1], "choices": [*given[1]["choices"], "x"]}, "dev.jsonl, line 2")
+    with pytest.raises(ValueError, match=r"dev\.jsonl, line 2 has 4 choices, the first row has 3"):
+        task.features([given[0], more], tokenizer(), [], WIDE)
+
+
+def test_too_few_examples_to_hold_some_back() -> None:
+    with pytest.raises(ValueError, match="1 examples are too few to hold one in 5 back"):
+        split(TASKS["nli"], examples("nli")[:1], every=5)
+
+
+def test_texts_that_fit_are_not_warned_about(tmp_path: Path) -> None:
+    task = TASKS["text-classification"]
+    given = task.read(few(task.name, tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task.features(given, tokenizer(), task.label_names(given), Limits(512))
+
+
+def test_unknown_task() -> None:
+    with pytest.raises(ValueError, match="unknown task 'nil'; did you mean 'nli'"):
+        task_named("nil")
