@@ -150,7 +150,7 @@ def convert(
     in a folder are carried along, except weights of other formats.
 
     Args:
-        src: folder, weights file, or index of shards, of any format.
+        src: folder, weights file, or index of shards, of any format; or a name on the hub.
         dst: folder to write, made with its parents; it is complete or as it was before.
         to: ``"pt"`` or ``"tf"``: whose names and axes.
         format: ``"safetensors"`` or ``"bin"`` for ``pt`` (default the first), ``"h5"`` or ``"safetensors"`` for ``tf``.
@@ -179,8 +179,9 @@ def convert(
         extras, left = find_extras(source.folder, whole=whole, weights=weights, skip=target.path)
         report = _describe(source, plan, os.fspath(dst), to, format)
         with target.building(plan.nbytes + sum(extra.size for extra in extras)) as folder:
-            with Reader(source) as reader:
-                _write(folder, source, plan, reader, report, max_shard_size, progress)
+            with Reader(source) as reader, Flusher(folder) as flusher:
+                count = _counter(plan.nbytes, flusher, progress)
+                _write(folder, source, plan, reader, report, max_shard_size, count)
             _carry(folder, source, extras, report, dtype)
     report.left_behind = dict(left)
     report.not_finite, report.overflowed = reader.not_finite, reader.overflowed
@@ -223,6 +224,20 @@ def _describe(source: Source, plan: Plan, target: str, to: str, format: str) -> 
     )  # fmt: skip
 
 
+def _counter(total: int, flusher: Flusher, progress: Progress | None) -> Callable[[int], None]:
+    """What is to be told how many more bytes have been written."""
+    done = 0
+
+    def count(nbytes: int) -> None:
+        nonlocal done
+        done += nbytes
+        flusher.count(nbytes)
+        if progress is not None:
+            progress(done, total)
+
+    return count
+
+
 def _write(
     folder: Path,
     source: Source,
@@ -230,18 +245,8 @@ def _write(
     reader: Reader,
     report: ConversionReport,
     max_shard_size: int | str | None,
-    progress: Progress | None,
+    count: Callable[[int], None],
 ) -> None:
-    done = 0
-    flusher = Flusher(folder)
-
-    def count(nbytes: int) -> None:
-        nonlocal done
-        done += nbytes
-        flusher.count(nbytes)
-        if progress is not None:
-            progress(done, plan.nbytes)
-
     names = [move.target.name for move in plan.weights]
     layout = None
     if report.format == "h5":

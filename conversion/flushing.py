@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 EVERY = 1 << 26  # bytes
 
 
 class Flusher:
     """Asks the system, every so many bytes, to write the files of a folder out; a hint that is free to do nothing.
+
+    A context manager; the asking takes time, so a thread of its own does it.
 
     Args:
         folder: where files are being written.
@@ -30,9 +34,19 @@ class Flusher:
         self._waiting += nbytes
         if self._waiting >= EVERY and hasattr(os, "posix_fadvise"):
             self._waiting = 0
-            for entry in os.scandir(self._folder):
-                if entry.is_file(follow_symlinks=False):
-                    _write_out(entry.path)
+            self._thread.submit(self._write_out_all)
+
+    def _write_out_all(self) -> None:
+        for entry in os.scandir(self._folder):
+            if entry.is_file(follow_symlinks=False):
+                _write_out(entry.path)
+
+    def __enter__(self) -> Self:
+        self._thread = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
 
 
 def _write_out(path: str) -> None:

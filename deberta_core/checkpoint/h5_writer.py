@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from deberta_core.checkpoint.dtypes import DTYPES
-from deberta_core.checkpoint.streams import Source, send, write_all
+from deberta_core.checkpoint.streams import Sender, Source, write_all
 from deberta_core.checkpoint.tensor_file import TensorInfo
 
 _MAX_ATTRIBUTE = 64512  # bytes; more does not fit into the header of an HDF5 object
@@ -117,10 +117,10 @@ def _write(
 
     with h5py.File(path, "w", locking=False, alignment_threshold=_ALIGN_FROM, alignment_interval=_ALIGN_TO) as root:
         offsets = {name: dataset.get_offset() for name, dataset in lay_out(root).items()}
-    with open(path, "r+b", buffering=0) as file:
+    with open(path, "r+b", buffering=0) as file, Sender(progress) as sender:
         for info, source in tensors:
             file.seek(offsets[info.name] or 0)  # None where there is nothing to store
-            send(info, source, lambda block: write_all(file, block), progress)
+            sender.send(info, source, lambda block: write_all(file, block))
 
 
 def _lay_out_layers(root: Any, infos: Sequence[TensorInfo], layout: H5Layout) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deberta_core.checkpoint.dtypes import DTYPES
-from deberta_core.checkpoint.streams import Source, send, write_all
+from deberta_core.checkpoint.streams import Sender, Source, write_all
 from deberta_core.checkpoint.tensor_file import TensorInfo
 
 
@@ -46,7 +46,7 @@ def write_safetensors(
         position = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     text += b" " * (-len(text) % 8)
-    with open(path, "wb", buffering=0) as file:
+    with open(path, "wb", buffering=0) as file, Sender(progress) as sender:
         write_all(file, len(text).to_bytes(8, "little") + text)
         for info, source in tensors:
-            send(info, source, lambda block: write_all(file, block), progress)
+            sender.send(info, source, lambda block: write_all(file, block))

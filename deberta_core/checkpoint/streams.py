@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import RawIOBase
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,26 +15,75 @@ from deberta_core.checkpoint.tensor_file import TensorInfo
 Source = np.ndarray | Callable[[], np.ndarray]
 
 _BLOCK = 1 << 24  # bytes
-_STRIP = 16  # elements: one cache line of float32
+# A transposed matrix is made in blocks of so many rows, and these in strips of a cache line of float32.
+_ROWS, _STRIP = 256, 16
 
 
-def send(
-    info: TensorInfo, source: Source, write: Callable[[memoryview], object], progress: Callable[[int], None]
-) -> None:
-    """Write one tensor; nothing of it is held afterwards.
+class Sender:
+    """Writes the tensors of a file one by one; nothing of them is held afterwards. A context manager.
+
+    Blocks of a transposed matrix are made in buffers that are used again and again, the next one while the last one is
+    being written: fresh memory for each would take as long as the transposition.
 
     Args:
-        info: what was announced.
-        source: the array, or a function that makes it; bfloat16 as uint16 bit patterns.
-        write: takes a run of bytes, all of it.
-        progress: told the number of bytes after each run.
-
-    Raises:
-        ValueError: the data is not as announced.
+        progress: told the number of bytes after each run that was written.
     """
-    for block in _blocks(_fetch(info, source)):
-        write(block)
-        progress(len(block))
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._progress = progress
+        self._buffers = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
+
+    def send(self, info: TensorInfo, source: Source, write: Callable[[memoryview], object]) -> None:
+        """Write one tensor.
+
+        Args:
+            info: what was announced.
+            source: the array, or a function that makes it; bfloat16 as uint16 bit patterns.
+            write: takes a run of bytes, all of it, and keeps none of it.
+
+        Raises:
+            ValueError: the data is not as announced.
+        """
+        for block in self._blocks(_fetch(info, source)):
+            write(block)
+            self._progress(len(block))
+
+    def _blocks(self, array: np.ndarray) -> Iterator[memoryview]:
+        """Bytes of an array of any strides and byte order in row-major, little-endian order."""
+        little: np.dtype[Any] = array.dtype.newbyteorder("<")
+        if array.flags.c_contiguous and array.dtype == little:
+            flat = array.reshape(-1).view(np.uint8)
+            for start in range(0, flat.size, _BLOCK):
+                yield flat[start : start + _BLOCK].data
+            return
+        whole = array.reshape(1) if array.ndim == 0 else array
+        row = max(1, element_count(whole.shape[1:]) * array.dtype.itemsize)
+        step = max(1, min(_ROWS, _BLOCK // row))
+        made = None
+        for number, start in enumerate(range(0, whole.shape[0], step)):
+            making = self._thread.submit(self._make, whole[start : start + step], little, number % 2)
+            if made is not None:
+                yield made.result()
+            made = making
+        if made is not None:
+            yield made.result()
+
+    def _make(self, part: np.ndarray, dtype: np.dtype[Any], number: int) -> memoryview:
+        """A row-major copy."""
+        if self._buffers[number].size < part.nbytes:
+            self._buffers[number] = np.empty(part.nbytes, np.uint8)
+        flat = self._buffers[number][: part.nbytes]
+        made = flat.view(dtype).reshape(part.shape)
+        for start in range(0, part.shape[-1], _STRIP):
+            made[..., start : start + _STRIP] = part[..., start : start + _STRIP]
+        return flat.data
+
+    def __enter__(self) -> Self:
+        self._thread = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
 
 
 def write_all(file: RawIOBase, data: bytes | memoryview) -> None:
@@ -53,29 +103,3 @@ def _fetch(info: TensorInfo, source: Source) -> np.ndarray:
             f"{array.dtype} {tuple(array.shape)}"
         )
     return array
-
-
-def _blocks(array: np.ndarray) -> Iterator[memoryview]:
-    """Bytes of an array of any strides and byte order in row-major, little-endian order, in runs of some 16 MiB."""
-    little: np.dtype[Any] = array.dtype.newbyteorder("<")
-    if array.flags.c_contiguous and array.dtype == little:
-        flat = array.reshape(-1).view(np.uint8)
-        for start in range(0, flat.size, _BLOCK):
-            yield flat[start : start + _BLOCK].data
-        return
-    row = max(1, element_count(array.shape[1:]) * array.dtype.itemsize)
-    step = max(1, _BLOCK // row)
-    for start in range(0, array.shape[0] if array.ndim else 1, step):
-        part = array[start : start + step] if array.ndim else array
-        yield _dense(part, little).reshape(-1).view(np.uint8).data
-
-
-def _dense(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """A row-major copy, made in narrow strips: a transposed matrix takes a third of the time in them."""
-    result = np.empty(array.shape, dtype)
-    if array.ndim < 2:
-        result[...] = array
-        return result
-    for start in range(0, array.shape[-1], _STRIP):
-        result[..., start : start + _STRIP] = array[..., start : start + _STRIP]
-    return result

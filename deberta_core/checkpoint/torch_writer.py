@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deberta_core.checkpoint.dtypes import DTYPES, element_count
-from deberta_core.checkpoint.streams import Source, send
+from deberta_core.checkpoint.streams import Sender, Source
 from deberta_core.checkpoint.tensor_file import TensorInfo
 
 _ALIGNMENT = 64
@@ -37,12 +37,12 @@ def write_bin(
         progress: told the number of bytes after each run that was written.
     """
     content = _pickle([info for info, _ in tensors], aliases)
-    with open(path, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as file:
+    with open(path, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as file, Sender(progress) as sender:
         _write_entry(file, f"{archive}/data.pkl", content)
         _write_entry(file, f"{archive}/byteorder", b"little")
         for number, (info, source) in enumerate(tensors):
             with file.open(_entry(file, f"{archive}/data/{number}"), "w", force_zip64=True) as entry:
-                send(info, source, entry.write, progress)
+                sender.send(info, source, entry.write)
         _write_entry(file, f"{archive}/version", b"3\n")
 
 

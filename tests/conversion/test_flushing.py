@@ -18,18 +18,21 @@ def asked(monkeypatch):
     return sizes
 
 
+def wait_for(flusher):
+    """Until its thread has done all it was given."""
+    flusher._thread.submit(lambda: None).result()
+
+
 def test_every_so_many_bytes_all_files_are_written_out(tmp_path, asked):
     (tmp_path / "first").write_bytes(b"1")
     (tmp_path / "second").write_bytes(b"22")
-    flusher = Flusher(tmp_path)
-    flusher.count(EVERY - 1)
-    assert asked == []
-    flusher.count(1)
-    assert sorted(asked) == [1, 2]
-    flusher.count(EVERY - 1)
-    assert len(asked) == 2
-    flusher.count(EVERY)
-    assert len(asked) == 4
+    for parts, sizes in (([EVERY - 1], []), ([EVERY - 1, 1, EVERY - 1], [1, 2]), ([EVERY, EVERY], [1, 1, 2, 2])):
+        asked.clear()
+        with Flusher(tmp_path) as flusher:
+            for part in parts:
+                flusher.count(part)
+                wait_for(flusher)
+        assert sorted(asked) == sizes
 
 
 def test_it_is_only_a_hint(tmp_path, asked, monkeypatch):
@@ -38,7 +41,9 @@ def test_it_is_only_a_hint(tmp_path, asked, monkeypatch):
 
     (tmp_path / "file").write_bytes(b"content")
     monkeypatch.setattr(os, "posix_fadvise", refuse)
-    Flusher(tmp_path).count(EVERY)
-    monkeypatch.delattr(os, "posix_fadvise")
-    Flusher(tmp_path).count(EVERY)
+    with Flusher(tmp_path) as flusher:
+        flusher.count(EVERY)
+        wait_for(flusher)
+        monkeypatch.delattr(os, "posix_fadvise")
+        flusher.count(EVERY)
     assert (tmp_path / "file").read_bytes() == b"content"
