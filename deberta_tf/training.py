@@ -108,7 +108,8 @@ class KerasTraining:
             regularization = tf.add_n(self.losses) if self.losses else 0.0  # type: ignore[attr-defined]
             loss = output["loss"] + regularization
             self._own_loss_mean.update_state(loss)
-            return predictions_of(output), loss
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync  # whose gradients are added up
+            return predictions_of(output), loss / replicas
         output = self(inputs, training=training, return_dict=True)  # type: ignore[operator]
         predictions = predictions_of(output)
         return predictions, self.compute_loss(inputs, labels, predictions, weight)  # type: ignore[attr-defined]

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from deberta_tasks.finetuning import metrics
 from deberta_tasks.finetuning.task import Feature, Limits, Outputs, Task, rows_of, text_of
+from deberta_tasks.pipelines.numbers import softmax
+from deberta_tasks.pipelines.question_answering import spans
 from deberta_tasks.records import Record
 
 LONGEST = 30  # tokens of an answer
-CANDIDATES = 20  # likeliest first and last tokens that are tried with each other
 
 
 class QuestionAnswering(Task):
@@ -129,17 +130,13 @@ def _tokens(spans: Sequence[tuple[int, int] | None], answers: Sequence[tuple[int
 
 
 def _best_span(
-    starts: NDArray[np.float32], ends: NDArray[np.float32], spans: Sequence[tuple[int, int] | None]
+    starts: NDArray[np.float32], ends: NDArray[np.float32], tokens: Sequence[tuple[int, int] | None]
 ) -> tuple[float, int, int] | None:
-    """Score and characters of the likeliest stretch of a window."""
-    context = {i: span for i, span in enumerate(spans) if span}
+    """Score and characters of the likeliest stretch of a window; scores of windows can be compared."""
+    context = [i for i, span in enumerate(tokens) if span]
     if not context:
         return None
-    places = np.array(list(context), np.int64)
-    firsts, lasts = (places[np.argsort(-x[places], kind="stable")[:CANDIDATES]] for x in (starts, ends))
-    length = lasts[None] - firsts[:, None]  # [first, last]
-    score = np.where((length >= 0) & (length < LONGEST), starts[firsts][:, None] + ends[lasts][None], -np.inf)
-    first, last = np.unravel_index(int(score.argmax()), score.shape)
-    if not np.isfinite(score[first, last]):
-        return None
-    return float(score[first, last]), context[int(firsts[first])][0], context[int(lasts[last])][1]
+    (first, last, _), *_ = spans(softmax(starts[context]), softmax(ends[context]), LONGEST, 1)
+    begin, end = tokens[context[first]], tokens[context[last]]
+    score = float(starts[context[first]] + ends[context[last]])
+    return (score, begin[0], end[1]) if begin and end else None

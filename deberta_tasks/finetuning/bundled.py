@@ -62,7 +62,7 @@ def answers(rng: random.Random) -> Row:
         "place": rng.choice(p.VENUES), "time": f"{rng.choice(p.DAYS)} {rng.choice(p.PARTS)}",
         "opener": " ".join(_name("PER", rng)), "payer": " ".join(_name("ORG", rng)), "count": str(rng.randint(12, 990)),
     }  # fmt: skip
-    kinds = rng.sample(list(p.FACTS), rng.randint(3, 5))
+    kinds = rng.sample(list(p.FACTS), rng.randint(2, 4))
     context, starts = "", {}
     for kind in kinds:
         before, _, after = rng.choice(p.FACTS[kind][0]).format(event=event, value="|").partition("|")

@@ -114,79 +114,24 @@ FACTS = {  # kind -> sentences about an event, and questions
 # What somebody does, and what comes next.
 SCENES = {
     "tea": (
-        (
-            "filled the kettle with water",
-            "took two cups from the shelf",
-            "opened a tin of green tea",
-            "waited for the kettle to boil",
-            "warmed the teapot",
-        ),
-        (
-            "poured the hot tea",
-            "let the leaves steep",
-            "added milk and sugar to the cup",
-            "carried the teapot to the table",
-        ),
+        ("filled the kettle with water", "took two cups from the shelf", "opened a tin of green tea"),
+        ("let the tea leaves steep", "added milk to the cup", "carried the teapot to the table"),
     ),
     "bicycle": (
-        (
-            "turned the bicycle upside down",
-            "found a nail in the tyre",
-            "took the front wheel off",
-            "oiled the chain",
-            "looked for the pump",
-        ),
-        ("glued a patch on the tube", "pumped up the tyre", "tightened the brakes", "rode down the street again"),
+        ("turned the bicycle upside down", "found a nail in the tyre", "took the front wheel off"),
+        ("glued a patch on the tube", "pumped up the tyre", "tightened the brakes"),
     ),
     "garden": (
-        (
-            "dug a row of holes",
-            "bought a bag of seeds",
-            "pulled the weeds",
-            "carried the young plants outside",
-            "loosened the soil",
-        ),
-        ("watered the seedlings", "planted the beans", "raked the flower bed", "covered the roots with earth"),
+        ("dug a row of holes", "bought a bag of seeds", "pulled the weeds"),
+        ("watered the seedlings", "planted the beans", "raked the flower bed"),
     ),
     "painting": (
-        (
-            "put a canvas on the easel",
-            "mixed some blue and white",
-            "cleaned the brushes",
-            "sketched the hills in pencil",
-            "squeezed colours onto the palette",
-        ),
-        (
-            "painted the sky first",
-            "added a shadow to the portrait",
-            "let the paint dry",
-            "signed the picture in a corner",
-        ),
+        ("put a canvas on the easel", "mixed some blue and white", "cleaned the brushes"),
+        ("painted the sky first", "added a shadow to the portrait", "signed the picture in a corner"),
     ),
     "swimming": (
-        (
-            "put on a bathing cap",
-            "stood at the edge of the pool",
-            "tested the water with one foot",
-            "climbed the diving board",
-            "packed a towel and goggles",
-        ),
-        ("dived in head first", "swam ten lengths", "floated on the back for a while", "dried off on the warm tiles"),
-    ),
-    "baking": (
-        (
-            "weighed the flour",
-            "stirred yeast into warm milk",
-            "kneaded the dough",
-            "heated the oven",
-            "greased a baking tin",
-        ),
-        (
-            "let the dough rise",
-            "slid the loaf into the oven",
-            "smelled the fresh crust",
-            "cut the bread while it was warm",
-        ),
+        ("put on a bathing cap", "climbed the diving board", "packed a towel and goggles"),
+        ("dived in head first", "swam ten lengths", "floated on the back for a while"),
     ),
 }
 
@@ -198,17 +143,11 @@ ACTIONS = {  # what is done -> what that implies
     "eating soup": "having some food",
     "riding a horse": "on an animal",
     "riding a camel": "on an animal",
-    "reading a novel": "looking at a text",
-    "reading a letter": "looking at a text",
-    "driving a bus": "on the road",
-    "driving a lorry": "on the road",
 }
 SITES = {
     "in a meadow": "outdoors",
     "on a beach": "outdoors",
-    "in a forest": "outdoors",
     "in a library": "indoors",
-    "in a kitchen": "indoors",
     "in a cellar": "indoors",
 }
 ADDED = ("for the first time", "before lunch", "because of a bet", "to please a friend", "on a birthday", "for money")

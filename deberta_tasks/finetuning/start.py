@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def new_tokenizer(texts: Sequence[str]) -> Any:
 
 
 def small_config(tokenizer: Any, size: Size | None = None, *, max_length: int = 128, **fields: Any) -> Any:
-    """DeBERTa v3 in small: its switches, with few and narrow layers.
+    """DeBERTa v3 in small: its switches, with few and narrow layers, whose starting weights grow as width shrinks.
 
     Args:
         tokenizer: whose ids the model takes.
@@ -86,5 +87,5 @@ def small_config(tokenizer: Any, size: Size | None = None, *, max_length: int = 
     return preset(
         "deberta-v3-small", vocab_size=len(tokenizer), hidden_size=size.hidden_size, num_hidden_layers=size.layers,
         num_attention_heads=size.heads, intermediate_size=4 * size.hidden_size, max_position_embeddings=max_length,
-        position_buckets=16, **fields,
+        position_buckets=16, initializer_range=0.02 * math.sqrt(768 / size.hidden_size), **fields,
     )  # fmt: skip
