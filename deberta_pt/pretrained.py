@@ -359,7 +359,8 @@ class PreTrainedModel(PushToHub, nn.Module):
     def saved_config(self) -> BaseConfig:
         """The config as written beside the weights: with class name and dtype."""
         config = self.config.copy()
-        config.extra.update(architectures=[type(self).__name__], dtype=str(self.dtype).removeprefix("torch."))
+        name = type(self).__name__.removeprefix("FSDP")  # fully_shard gives a model a class of that name
+        config.extra.update(architectures=[name], dtype=str(self.dtype).removeprefix("torch."))
         config.extra.pop("torch_dtype", None)
         return config
 
