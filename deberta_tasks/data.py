@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from deberta_tasks.records import Record, read_records
 
 BUNDLED = Path(__file__).parent / "data" / "topics.csv"
 COLUMNS = ("label", "text")
@@ -51,29 +50,17 @@ def read_csv(path: str | os.PathLike[str]) -> LabelledTexts:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no UTF-8, a column is missing, or a row has no label or no text.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")  # decoding a stream would miscount the byte
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{os.fspath(path)} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    rows = list(_rows(csv.DictReader(io.StringIO(text, newline="")), os.fspath(path)))
-    if not rows:
-        raise ValueError(f"{os.fspath(path)} has a heading but no rows; expected one text per row")
+    rows = [_checked(record) for record in read_records(path, format="csv", required=COLUMNS)]
     names = sorted({label for label, _ in rows})
     return LabelledTexts([text for _, text in rows], [names.index(label) for label, _ in rows], names)
 
 
-def _rows(reader: csv.DictReader[str], path: str) -> Iterator[tuple[str, str]]:
-    found = reader.fieldnames or []
-    for column in COLUMNS:
-        if column not in found:
-            heading = ",".join(found)
-            raise ValueError(f"{path} has no column {column!r}; expected a first line 'label,text', got {heading!r}")
-    for row in reader:
-        label, text = ((row[column] or "").strip() for column in COLUMNS)
-        if not label or not text:
-            missing = "text" if label else "label"
-            raise ValueError(f"{path}, line {reader.line_num}: the row has no {missing}; fill it in or drop the row")
-        yield label, text
+def _checked(record: Record) -> tuple[str, str]:
+    label, text = (record[column].strip() for column in COLUMNS)
+    if not label or not text:
+        missing = "text" if label else "label"
+        raise ValueError(f"{record.place}: the row has no {missing}; fill it in or drop the row")
+    return label, text
 
 
 def hold_back(data: LabelledTexts, *, every: int = 5) -> tuple[LabelledTexts, LabelledTexts]:

@@ -67,11 +67,12 @@ def test_other_columns_quotes_and_a_byte_order_mark_are_fine(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no column 'label'; expected a first line 'label,text', got ''"),
-        ("label,txt\na,b\n", "no column 'text'; expected a first line 'label,text', got 'label,txt'"),
-        ("label,text\n", "no rows"),
+        ("", "texts.csv has no records"),
+        ("label,txt\na,b\n", "no column 'text'; it has label, txt; did you mean 'txt'"),
+        ("label,text\n", "texts.csv has no records"),
         ("label,text\na,one\n,two\n", "line 3: the row has no label"),
-        ("label,text\na,one\nb\n", "line 3: the row has no text"),
+        ("label,text\na,one\nb, \n", "line 3: the row has no text"),
+        ("label,text\na,one\nb\n", "line 3 has 1 cells, the heading has 2"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
