@@ -7,6 +7,7 @@ it stands. Files are read as a stream, in constant memory, and every error names
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -38,8 +39,18 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return FORMATS.get(Path(path).suffix.lower(), "text")
 
 
+def detect_format(stream: IO[bytes]) -> tuple[str, Iterable[bytes]]:
+    """``jsonl`` if a stream's first line is a JSON object, else ``text``; and its lines, the first one included."""
+    first = stream.readline()
+    try:
+        found = "jsonl" if isinstance(json.loads(first), dict) else "text"
+    except (ValueError, RecursionError):
+        found = "text"
+    return found, itertools.chain([first] if first else [], stream)
+
+
 def read_records(
-    source: str | os.PathLike[str] | IO[bytes],
+    source: str | os.PathLike[str] | Iterable[bytes],
     *,
     format: str | None = None,
     name: str | None = None,
@@ -54,7 +65,7 @@ def read_records(
     record of one value; empty lines are passed over at the end only, because answers are told apart by their number.
 
     Args:
-        source: path, or an open binary stream.
+        source: path, or an open binary stream, or its lines.
         format: ``text``, ``csv``, ``tsv`` or ``jsonl``; default by the name of the file.
         name: what errors call the source; default its path.
         columns: name in the file by name of the value, for files that call them otherwise.
@@ -102,7 +113,7 @@ def _missing(place: str, wanted: str, values: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _opened(source: Any) -> Iterator[IO[bytes]]:
+def _opened(source: Any) -> Iterator[Iterable[bytes]]:
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb") as stream:
             yield stream
@@ -110,7 +121,7 @@ def _opened(source: Any) -> Iterator[IO[bytes]]:
         yield source
 
 
-def _lines(stream: IO[bytes], name: str) -> Iterator[str]:
+def _lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     """Lines with their ends, as text, without a byte order mark."""
     start = 0
     for number, line in enumerate(stream, 1):

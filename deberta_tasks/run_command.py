@@ -17,7 +17,7 @@ from conversion.command_line import FINE, add_hub_options, terminate_cleanly
 from deberta_core.batching import with_bar
 from deberta_tasks.pipelines import TASKS, Pipeline, pipeline, task_class
 from deberta_tasks.pipelines.options import Options
-from deberta_tasks.records import FORMATS, Record, format_of, read_records
+from deberta_tasks.records import FORMATS, Record, detect_format, format_of, read_records
 
 ANSWER = "result"  # what the answer is called beside the fields of its record
 ALL = "all"
@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_hub_options(parser)
     parser.add_argument("--input", metavar="FILE", help="default: standard input")
     parser.add_argument("--output", metavar="FILE", help="JSONL file to write; default: standard output")
-    parser.add_argument("--format", choices=sorted(set(FORMATS.values())), help="default: by the name of the file")
+    parser.add_argument(
+        "--format", choices=sorted(set(FORMATS.values())), help="default: by the file's name or first line"
+    )
     parser.add_argument(
         "--column", action="append", default=[], metavar="FIELD=NAME", help="column that a field is read from"
     )
@@ -151,14 +153,16 @@ def _records(args: argparse.Namespace, cls: type[Pipeline[Any]]) -> Iterator[Rec
         if args.input is not None:
             raise ValueError(f"all fields are given, so there is nothing to read from {args.input}; drop one of them")
         return iter([Record(fixed, "the arguments")])
+    source: Any = sys.stdin.buffer if args.input is None else args.input
     format = args.format or ("text" if args.input is None else format_of(args.input))
+    if args.input is None and args.format is None and not sys.stdin.isatty():
+        format, source = detect_format(sys.stdin.buffer)
     if format == "text" and len(lacking) > 1:
         raise ValueError(
             f"{cls.task} reads {' and '.join(lacking)}, and a line of text is only one of them; give the other as "
             f"{_flag(lacking[0])}, or use CSV or JSONL (--format)"
         )
     columns = dict(_column(text, _names(cls)) for text in args.column)
-    source: Any = sys.stdin.buffer if args.input is None else args.input
     name = "standard input" if args.input is None else args.input
     if args.input is None and sys.stdin.isatty():
         print(f"reading {lacking[0]} from the terminal, a line each; end with Ctrl-D", file=sys.stderr)

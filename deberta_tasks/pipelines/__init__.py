@@ -51,7 +51,7 @@ def pipeline(
     framework: str | None = None,
     *,
     tokenizer: Any = None,
-    device: str | None = None,
+    device: str | int | None = None,
     dtype: Any = None,
     model_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
@@ -64,7 +64,8 @@ def pipeline(
         model: folder with a checkpoint of either framework, a name on the hub, or a model object.
         framework: ``pt`` or ``tf``; default the model's own, else PyTorch where it is installed.
         tokenizer: a tokenizer, or its folder or name; default the one beside the model.
-        device: such as ``cuda:1`` (PyTorch) or ``GPU:1`` (TensorFlow); default the first GPU, else the CPU.
+        device: such as ``cuda:1`` (PyTorch) or ``GPU:1`` (TensorFlow), or the number of a GPU, or -1 for the CPU;
+            default the first GPU, else the CPU.
         dtype: of the weights; default float32.
         model_kwargs: further keywords of ``from_pretrained``, such as ``{"generator": True}``.
         **options: defaults of what a call can be asked for, see the task's options class; and how to fetch a model by

@@ -18,6 +18,7 @@ from deberta_tasks.pipelines.runner import Runner
 FRAMEWORKS = {"pt": "torch", "tf": "tensorflow"}
 CLASSES = {"pt": ("deberta_pt", ""), "tf": ("deberta_tf", "TF")}
 RUNNERS = {"pt": ("runner_pt", "TorchRunner"), "tf": ("runner_tf", "TFRunner")}
+DEVICES = {"pt": ("cuda", "cpu"), "tf": ("GPU", "CPU")}
 HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")  # how to fetch by name
 # Heads whose weights have the same names: the file alone does not tell them apart.
 ALIKE = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")
@@ -38,8 +39,8 @@ def choose_framework(framework: str | None, model: Any) -> str:
     for name in [own or framework] if own or framework else list(FRAMEWORKS):
         if name is not None and importlib.util.find_spec(FRAMEWORKS[name]):
             return name
-    wanted = FRAMEWORKS[framework] if framework else "neither torch nor tensorflow"
-    raise ImportError(f"{wanted} is not installed (pip install 'deberta[{framework or 'pt'}]')")
+    wanted = f"{FRAMEWORKS[framework]} is not" if framework else "neither torch nor tensorflow is"
+    raise ImportError(f"{wanted} installed (pip install 'deberta[{framework or 'pt'}]')")
 
 
 def _framework_of(model: Any) -> str | None:
@@ -54,7 +55,7 @@ def _framework_of(model: Any) -> str | None:
 
 
 def load_runner(
-    task: str, head: str, model: Any, framework: str | None, *, device: str | None, options: Mapping[str, Any]
+    task: str, head: str, model: Any, framework: str | None, *, device: str | int | None, options: Mapping[str, Any]
 ) -> Runner:
     """The model of a task on its device.
 
@@ -63,7 +64,7 @@ def load_runner(
         head: key of ``HEADS``.
         model: folder, name, or model.
         framework: ``pt``, ``tf`` or ``None``.
-        device: as the framework calls it.
+        device: as the framework calls it, or the number of a GPU, or -1 for the CPU.
         options: keywords of ``from_pretrained``.
 
     Raises:
@@ -75,6 +76,9 @@ def load_runner(
     found = _load(task, head, model, framework, options) if fresh else _fit(task, head, model)
     module, name = RUNNERS[framework]
     cls = getattr(importlib.import_module(f"deberta_tasks.pipelines.{module}"), name)
+    if device is not None and str(device).lstrip("-").isdigit():
+        gpu, cpu = DEVICES[framework]
+        device = f"{gpu}:{device}" if int(device) >= 0 else cpu
     made: Runner = cls(found, device, fresh=fresh)
     return made
 
