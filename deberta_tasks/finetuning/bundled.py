@@ -97,7 +97,7 @@ def pairs(rng: random.Random) -> Row:
     rest = {
         "entailment": (f"{implied}", f"{action}", f"{p.SITES[site]}", f"{implied} {site}"),
         "neutral": (f"{action} {rng.choice(p.ADDED)}", f"{implied} {rng.choice(p.ADDED)}"),
-        "contradiction": (f"{wrong}", f"{p.SITES[wrong_site]}", f"{p.ACTIONS[wrong]}", f"{wrong} {site}"),
+        "contradiction": (f"{wrong}", f"{p.SITES[wrong_site]}", f"{p.ACTIONS[wrong]}", f"not {action}"),
     }[label]
     return {"premise": premise, "hypothesis": f"{who} {verb} {rng.choice(rest)}.", "label": label}
 

@@ -65,6 +65,10 @@ class Learner(Protocol):
         """Read the weights of such a checkpoint."""
         ...
 
+    def stop(self) -> None:
+        """The run is over."""
+        ...
+
 
 @dataclass
 class History:

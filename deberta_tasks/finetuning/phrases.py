@@ -141,8 +141,6 @@ ACTIONS = {  # what is done -> what that implies
     "playing the drums": "making music",
     "eating an apple": "having some food",
     "eating soup": "having some food",
-    "riding a horse": "on an animal",
-    "riding a camel": "on an animal",
 }
 SITES = {
     "in a meadow": "outdoors",

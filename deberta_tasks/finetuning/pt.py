@@ -63,9 +63,10 @@ class TorchLearner:
             raise ValueError("precision float16 does not go with fsdp; use bfloat16")
         if options.checkpointing:
             model.gradient_checkpointing_enable()
+        self.model_class = type(model)  # FSDP2 gives the model another one
         self.parallel = self.group.wrap(model, kind)
         self.model = own(self.parallel)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, options), lr=0.0, eps=1e-6)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, options), lr=0.0)
         self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=options.precision == "float16")
 
     def step(self, batch: Batch, shares: NDArray[np.float32], rate: float, step: int) -> float:
@@ -115,7 +116,11 @@ class TorchLearner:
 
     def load_model(self, folder: Path) -> None:
         """The same weights for all processes."""
-        load_weights(self.model, type(self.model).from_pretrained(folder).state_dict())
+        load_weights(self.model, self.model_class.from_pretrained(folder).state_dict())
+
+    def stop(self) -> None:
+        """Part from the other processes."""
+        self.group.stop()
 
     def _autocast(self) -> Any:
         dtype = getattr(torch, self.options.precision)

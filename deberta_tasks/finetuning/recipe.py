@@ -110,6 +110,7 @@ def finetune(request: Request, options: Options) -> dict[str, float]:
     if learner.first:
         check_room(request.output, learner.model.num_parameters())
     scores = _run(learner, run, request, options, names, tokenizer, features, judged)
+    learner.stop()
     return scores
 
 

@@ -84,8 +84,9 @@ def small_config(tokenizer: Any, size: Size | None = None, *, max_length: int = 
         **fields: further ones of the config.
     """
     size = size or Size()
-    return preset(
-        "deberta-v3-small", vocab_size=len(tokenizer), hidden_size=size.hidden_size, num_hidden_layers=size.layers,
-        num_attention_heads=size.heads, intermediate_size=4 * size.hidden_size, max_position_embeddings=max_length,
-        position_buckets=16, initializer_range=0.02 * math.sqrt(768 / size.hidden_size), **fields,
-    )  # fmt: skip
+    small = {
+        "vocab_size": len(tokenizer), "hidden_size": size.hidden_size, "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads, "intermediate_size": 4 * size.hidden_size, "position_buckets": 16,
+        "max_position_embeddings": max_length, "initializer_range": 0.02 * math.sqrt(768 / size.hidden_size),
+    }  # fmt: skip
+    return preset("deberta-v3-small", **{**small, **fields})

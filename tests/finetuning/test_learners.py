@@ -1,0 +1,155 @@
+"""A step of training, in both frameworks: parts of a batch, both frameworks alike, precision, frozen randomness."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deberta_tasks.finetuning.loop import Judged, judge
+from deberta_tasks.finetuning.options import Options
+from deberta_tasks.finetuning.start import Size, new_tokenizer, small_config
+from deberta_tasks.finetuning.stream import Padder, Stream
+from deberta_tasks.finetuning.table import TASKS
+from deberta_tasks.finetuning.task import DATA, Limits
+from tests.finetuning.helpers import MODULES
+
+TASK = TASKS["token-classification"]  # whose rows have different numbers of labels
+STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+FRAMEWORKS = sorted(MODULES)
+
+
+@functools.cache
+def data() -> tuple[Any, list[str], Any, Any]:
+    examples = TASK.read(DATA / TASK.bundled)[:48]
+    tokenizer = new_tokenizer([text for example in examples for text in TASK.texts(example)])
+    names = TASK.label_names(examples)
+    return examples, names, tokenizer, TASK.features(examples, tokenizer, names, Limits(64))
+
+
+def config(**fields: Any) -> Any:
+    _, names, tokenizer, _ = data()
+    return small_config(tokenizer, Size(16, 2, 2), max_length=64, **TASK.config(names), **fields)
+
+
+def learner(framework: str, options: Options, folder: Path | None = None, **fields: Any) -> Any:
+    """With its own starting weights, or those of a folder."""
+    pytest.importorskip(MODULES[framework])
+    given = None if folder else config(**fields)
+    if framework == "pt":
+        from deberta_tasks.finetuning import pt
+
+        return pt.TorchLearner(pt.new_model(TASK.head, given, folder, 0), options)
+    from deberta_tasks.finetuning import tf
+
+    return tf.KerasLearner(lambda: tf.new_model(TASK.head, given, folder, 0), options)
+
+
+@pytest.fixture(autouse=True)
+def _float32() -> Any:
+    """Leave no policy behind."""
+    yield
+    import sys
+
+    if "tf_keras" in sys.modules:
+        sys.modules["tf_keras"].mixed_precision.set_global_policy("float32")
+
+
+def losses(learning: Any, steps: int = 4, rate: float = 5e-3) -> list[float]:
+    options = learning.options
+    stream = Stream(TASK, data()[3], Padder(0), 8, seed=1)
+    return [
+        learning.step(stream.batch(step), stream.shares(step, options.accumulate), rate, step)
+        for step in range(1, steps + 1)
+    ]
+
+
+@pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])
+def test_accumulation_changes_nothing(framework: str, tmp_path: Path) -> None:
+    """Though the parts of a batch have different numbers of labels; weight decay and layer groups are on."""
+    found = []
+    learner(framework, Options(), **STILL).save_model(tmp_path)
+    for parts in (1, 4):
+        one = learner(framework, Options(accumulate=parts, layer_decay=0.7, weight_decay=0.1), tmp_path)
+        found.append(losses(one))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    assert found[0][-1] < found[0][0]
+
+
+@pytest.mark.slow
+def test_both_frameworks_take_the_same_steps(tmp_path: Path) -> None:
+    """From one checkpoint, without dropout: the same losses step by step, and the same scores at the end."""
+    options = Options(layer_decay=0.7, weight_decay=0.1, clip=0.5)
+    learner("pt", options, **STILL).save_model(tmp_path)
+    pt, tf = learner("pt", options, tmp_path), learner("tf", options, tmp_path)
+    np.testing.assert_allclose(losses(pt, 12), losses(tf, 12), rtol=2e-4)  # a step of Adam magnifies what is near zero
+    for ours, theirs in zip(answers(pt), answers(tf), strict=True):
+        assert ours == theirs
+
+
+def answers(learning: Any) -> list[Any]:
+    examples, names, _, features = data()
+    return judge(TASK, learning, Judged(examples, features), names, Padder(0), 16)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_converted_checkpoint_has_the_same_scores(framework: str, tmp_path: Path) -> None:
+    from conversion import convert
+
+    other = {"pt": "tf", "tf": "pt"}[framework]
+    trained = learner(framework, Options())
+    losses(trained, 12, 1e-2)
+    trained.save_model(tmp_path / "one")
+    convert(tmp_path / "one", tmp_path / "two", to=other)
+    converted = learner(other, Options(), tmp_path / "two")
+    examples, names, _, features = data()
+    want, said = judge(TASK, trained, Judged(examples, features), names, Padder(0), 16)
+    got, again = judge(TASK, converted, Judged(examples, features), names, Padder(0), 16)
+    assert got == want
+    assert said == again
+    assert len({tuple(tags) for tags in said}) > 5, "a model that says the same to all"
+
+
+MODES = [{"precision": "bfloat16"}, {"precision": "float16"}, {"checkpointing": True}]
+
+
+@pytest.mark.parametrize(
+    ("framework", "mode"),
+    [("pt", mode) for mode in MODES] + [pytest.param("tf", mode, marks=pytest.mark.slow) for mode in MODES],
+)
+def test_ways_to_save_memory(framework: str, mode: dict[str, Any], tmp_path: Path) -> None:
+    """Close to what plain training gives; checkpointing changes nothing."""
+    learner(framework, Options(), **STILL).save_model(tmp_path)
+    plain = losses(learner(framework, Options(), tmp_path))
+    learning = learner(framework, Options(**mode), tmp_path)
+    found = losses(learning)
+    if "checkpointing" in mode:
+        assert learning.model.is_gradient_checkpointing
+        np.testing.assert_allclose(found, plain, rtol=1e-5)
+    else:
+        np.testing.assert_allclose(found, plain, rtol=0.05)  # 8 bits of mantissa
+        assert found != plain
+        weights = [w.dtype for w in learning.model.parameters()] if framework == "pt" else [
+            w.dtype.name for w in learning.model.trainable_weights
+        ]  # fmt: skip
+        assert {str(dtype).removeprefix("torch.") for dtype in weights} == {"float32"}
+
+
+@pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])
+def test_dropout_of_a_step_does_not_depend_on_the_steps_before(framework: str, tmp_path: Path) -> None:
+    first = learner(framework, Options())
+    first.save_model(tmp_path)
+    stream = Stream(TASK, data()[3], Padder(0), 8, seed=1)
+    batch, shares = stream.batch(1), stream.shares(1, 1)
+    found = [first.step(batch, shares, 0.0, step) for step in (1, 2, 1)]
+    assert found[0] == found[2] != found[1]
+    assert learner(framework, Options(seed=5), tmp_path).step(batch, shares, 0.0, 1) != found[0]
+
+
+def test_float16_where_it_does_not_go() -> None:
+    with pytest.raises(ValueError, match="float16 does not go with layer_decay in TensorFlow; use bfloat16"):
+        learner("tf", Options(precision="float16", layer_decay=0.9))
