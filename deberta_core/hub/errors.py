@@ -56,7 +56,9 @@ def sentence(error: BaseException, name: str, revision: str | None) -> str:
         return f"the hub {said} and does not give {name!r} now; wait some minutes, pass token=..., {PUT}"
     if status is not None:
         return f"the hub answers with status {status} for {name!r}; try again later, {PUT}"
-    cause = list(chain(error))[-1]
+    cause = error
+    while (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
     text = " ".join(str(cause).split())[:200]
     return (
         f"there is no folder {name!r}, and it cannot be fetched from the hub ({type(cause).__name__}: {text}); "

@@ -129,10 +129,10 @@ def push_files(
         name = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None:
             api.create_branch(name, branch=revision, exist_ok=True)
-        kept = {CARD_NAME} if CARD_NAME in names and api.file_exists(name, CARD_NAME, revision=revision) else set()
+        there = {file.rfilename for file in api.model_info(name, revision=revision).siblings or ()}
         done = api.upload_folder(
-            repo_id=name, folder_path=os.fspath(folder), allow_patterns=sorted(set(names) - kept), revision=revision,
-            commit_message=commit_message or "Upload", create_pr=create_pr,
+            repo_id=name, folder_path=os.fspath(folder), allow_patterns=sorted(set(names) - ({CARD_NAME} & there)),
+            revision=revision, commit_message=commit_message or "Upload", create_pr=create_pr,
         )  # fmt: skip
     except Exception as error:  # of several packages, which differ between releases of the hub's
         raise OSError(_sentence(error, repo_id)) from error
