@@ -26,7 +26,7 @@ from deberta_tasks.training.pt_parallel import (
 NOT_PREDICTIONS = ("loss", "hidden_states", "attentions")
 
 
-def new_model(head: str, config: Any, folder: Path | None, seed: int, **fields: Any) -> Any:
+def new_model(head: str, config: Any, folder: str | Path | None, seed: int, **fields: Any) -> Any:
     """A model of ``deberta_pt``.
 
     Args:

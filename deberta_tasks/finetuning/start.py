@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from deberta_core.config import AutoConfig
@@ -34,7 +33,7 @@ class Size:
 
 
 def start(
-    task: Task, names: Sequence[str], train: Sequence[Record], folder: Path | None, size: Size, options: Options
+    task: Task, names: Sequence[str], train: Sequence[Record], folder: str | None, size: Size, options: Options
 ) -> tuple[Any, Any]:
     """Tokenizer and config.
 

@@ -23,7 +23,7 @@ from deberta_tf.training import NOT_PREDICTIONS
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
-def new_model(head: str, config: Any, folder: Path | None, seed: int, **fields: Any) -> Any:
+def new_model(head: str, config: Any, folder: str | Path | None, seed: int, **fields: Any) -> Any:
     """A model of ``deberta_tf``.
 
     Args:
