@@ -42,3 +42,11 @@ def test_long_work_in_tensorflow_goes_through_a_graph(task: str, checkpoint: Cal
     many = case.inputs * EAGER_BATCHES
     assert_same(pipe(many), pipeline(task, folder, "pt", **case.options)(many))
     assert pipe.runner._graph.experimental_get_tracing_count() == 1
+
+
+def test_the_package_has_it() -> None:
+    import deberta_tasks
+
+    assert deberta_tasks.pipeline is pipeline
+    with pytest.raises(AttributeError, match="pipline"):
+        _ = deberta_tasks.pipline
