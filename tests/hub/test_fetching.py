@@ -10,7 +10,7 @@ from deberta_core.hub.fetching import HubOptions, fetch, find, is_name
 from deberta_core.hub.files import checkpoint_files, config_files, model_files, tokenizer_files
 from tests.hub.server import GOOD_TOKEN
 
-pytest.importorskip("huggingface_hub")
+huggingface_hub = pytest.importorskip("huggingface_hub")
 
 NAME = "owner/tiny"
 WEIGHTS = os.urandom(20_000)
@@ -95,8 +95,6 @@ def test_revisions(hub, revision):
 
 
 def test_a_branch_that_moves_in_between_is_not_mixed(hub, monkeypatch):
-    import huggingface_hub
-
     hub.commit(NAME, FILES)
     download = huggingface_hub.hf_hub_download
 
@@ -129,7 +127,7 @@ def test_a_cut_transfer_goes_on_where_it_stopped(hub, monkeypatch):
     assert 0 < first < second < len(WEIGHTS)
 
 
-def test_a_transfer_that_is_always_cut_is_given_up_and_resumed_by_the_next_call(hub, monkeypatch):
+def test_a_transfer_that_is_always_cut_is_given_up_and_tried_again_by_the_next_call(hub, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
     hub.commit(NAME, FILES)
     hub.faults.cut["model.safetensors"] = 1000
@@ -138,7 +136,8 @@ def test_a_transfer_that_is_always_cut_is_given_up_and_resumed_by_the_next_call(
     hub.faults.cut.clear()
     hub.requests.clear()
     assert (fetch(NAME, model_files()) / "model.safetensors").read_bytes() == WEIGHTS
-    assert all(headers.get("range") for headers in hub.asked("GET", "storage"))
+    if int(huggingface_hub.__version__.split(".")[0]) < 1:  # later releases keep no part of a call that failed
+        assert all(headers.get("range") for headers in hub.asked("GET", "storage"))
 
 
 def test_a_busy_or_failing_hub_is_asked_again(hub):
