@@ -114,6 +114,8 @@ def state_of(framework: str, folder: Path) -> dict[str, Any]:
     torch = pytest.importorskip("torch")
 
     def flat(value: Any, name: str = "") -> dict[str, Any]:
+        if isinstance(value, list | tuple):
+            value = dict(enumerate(value))
         if isinstance(value, dict):
             return {k: v for key, inner in value.items() for k, v in flat(inner, f"{name}/{key}").items()}
         return {name: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value}
