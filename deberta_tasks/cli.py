@@ -12,6 +12,7 @@ COMMANDS = (
     Command("demo", "train a small model, convert it and compare the two frameworks", "deberta_tasks.demo"),
     Command("finetune", "train a model for a task on labelled texts", "deberta_tasks.finetuning.command"),
     *CONVERSION,
+    Command("attention", "draw the attention of a text, by head and part", "deberta_tasks.attention.command"),
     Command("info", "say what is installed: versions, devices", "deberta_tasks.info_command"),
     Command("compare-tokenizers", "compare the tokens of two tokenizers on texts", "tokenization.compare"),
 )
