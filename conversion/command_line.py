@@ -158,8 +158,8 @@ def locate(path: str, args: argparse.Namespace) -> Path:
     """
     if args.revision is not None and os.path.lexists(path):
         raise ValueError(f"--revision {args.revision} is for models given by name, but {path} is a folder or file")
-    options = HubOptions(revision=args.revision)
-    return find(path, checkpoint_files, subfolder=args.subfolder, options=options) / args.subfolder
+    subfolder = str(args.subfolder)
+    return find(path, checkpoint_files, subfolder=subfolder, options=HubOptions(revision=args.revision)) / subfolder
 
 
 def add_report_options(parser: argparse.ArgumentParser) -> None:

@@ -42,6 +42,11 @@ class AttentionMaps:
     layers: tuple[int, ...]
     heads: tuple[tuple[int, ...], ...]
 
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Numbers of the heads that any layer has; one that was cut out of a layer leaves a gap in a drawing."""
+        return tuple(sorted({number for row in self.heads for number in row}))
+
     def only(self, layer: int | None = None, head: int | None = None) -> Self:
         """The maps of one layer, of one head of each layer, or both.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,19 @@ def write_picture(maps: AttentionMaps, path: Path) -> None:
             figure.colorbar(drawn, ax=axes, shrink=0.7)
     number = f"layer {maps.layers[0]}, head {maps.heads[0][0]}" if single else "layers (rows) and heads (columns)"
     figure.suptitle(f"{number}; {len(maps.tokens)} tokens, rows look at columns")
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # of scripts that its font lacks: a box
         figure.savefig(temporary, format="png")
 
 
 def mosaic(maps: AttentionMaps, name: str) -> NDArray[np.float32]:
     """All maps of a part in one image, each scaled by its own largest value, with gaps of NaN between them."""
-    length, most = len(maps.tokens), max(map(len, maps.heads))
+    length, most = len(maps.tokens), len(maps.columns)
     gap = max(1, length // 12)
     image = np.full((len(maps.layers) * (length + gap) - gap, most * (length + gap) - gap), np.nan, np.float32)
     for row, layer in enumerate(maps.parts[name]):
-        for column, one in enumerate(layer):
-            top, left = row * (length + gap), column * (length + gap)
+        for number, one in zip(maps.heads[row], layer, strict=True):
+            top, left = row * (length + gap), maps.columns.index(number) * (length + gap)
             image[top : top + length, left : left + length] = one / (np.abs(one).max() or 1.0)
     return image
 
@@ -69,6 +71,5 @@ def _label_tokens(axes: Any, maps: AttentionMaps) -> None:
 def _label_heads(axes: Any, maps: AttentionMaps) -> None:
     step = len(maps.tokens) + max(1, len(maps.tokens) // 12)
     middle = (len(maps.tokens) - 1) / 2
-    longest = max(maps.heads, key=len)
-    axes.set_xticks([column * step + middle for column in range(len(longest))], longest, fontsize=7)
+    axes.set_xticks([column * step + middle for column in range(len(maps.columns))], maps.columns, fontsize=7)
     axes.set_yticks([row * step + middle for row in range(len(maps.layers))], maps.layers, fontsize=7)

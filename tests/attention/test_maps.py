@@ -214,3 +214,12 @@ def test_a_page_that_cannot_be_written_leaves_nothing(maps, tmp_path):
     with pytest.raises(NotADirectoryError):
         write_page(replace(maps), tmp_path / "file" / "page.html")
     assert [path.name for path in Path(tmp_path).iterdir()] == ["file"]
+
+
+def test_a_head_that_was_cut_out_leaves_a_gap(maps):
+    from deberta_tasks.attention.picture import mosaic
+
+    image = mosaic(maps, "attention")
+    assert maps.columns == (0, 1)
+    assert np.isnan(image[6:, :5]).all()  # layer 1 has no head 0
+    np.testing.assert_allclose(image[6:, 6:], maps.parts["attention"][1][0] / maps.parts["attention"][1][0].max())
