@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Processes that run tests; each holds both frameworks, some 2 GB.
 WORKERS ?= 2
 
-.PHONY: demo test test-slow lint
+.PHONY: demo test test-slow lint docs
 
 demo: $(STAMP)  ## train, convert and compare a small classifier in both frameworks
 	$(BIN)/deberta demo
@@ -19,6 +19,9 @@ test-slow: $(STAMP)  ## the slow tests alone
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(STAMP)  ## the reference and the guides as HTML, in build/docs; a warning is an error
+	$(BIN)/python docs/build.py
 
 # The stamp is the last thing written, so that an installation that failed or was interrupted is done again.
 $(STAMP): pyproject.toml constraints.txt
