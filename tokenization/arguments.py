@@ -39,7 +39,7 @@ class TextOptions:
         prefix: v1: put a space before a text; v2 and v3: let the model do so.
         specials: recognise special tokens in the text.
         trim: leave out the white space at the start of spans.
-        num_threads: threads for a batch.
+        num_threads: cores for a batch.
     """
 
     prefix: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,8 @@ class Tokenizer(SequenceBuilder):
         clean_up_tokenization_spaces: ``decode`` closes up spaces before punctuation.
         split_special_tokens: special tokens in a text are read as ordinary characters; for untrusted text.
         trim_offsets: spans leave out the white space at their start.
-        num_threads: threads that a batch may use.
+        num_threads: cores that a batch may use: threads of SentencePiece, and for large batches of v1, whose work is
+            Python's, further processes, which stay as long as the tokenizer.
         model_input_names: the outputs of a call, in order.
         name_or_path: where the tokenizer came from.
         additional_special_tokens: further special tokens.
@@ -145,7 +147,7 @@ class Tokenizer(SequenceBuilder):
                 tokenizer's setting.
             split_special_tokens: read special tokens in the text as ordinary characters; default: the setting.
             trim_offsets: spans leave out the white space at their start; default: the setting.
-            num_threads: threads for this batch; default: the setting.
+            num_threads: cores for this batch; default: the setting.
 
         Raises:
             TypeError: a text is no string, a batch meets a single second text.
@@ -200,7 +202,7 @@ class Tokenizer(SequenceBuilder):
         if wanted["offset_mapping"] or self._engine_for(reading).random:
             random = self._engine_for(reading).random
             firsts, seconds = self._encode_pieces(samples, reading, words=random)
-            kept = (firsts, seconds) if random else None
+            kept = deepcopy((firsts, seconds)) if random else None  # asking again would give other pieces
             ids = ids_of(firsts, seconds)
             if wanted["offset_mapping"]:
                 spans = frame_rows(

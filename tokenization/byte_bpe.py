@@ -5,13 +5,15 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import regex
 
-from .engine import Pieces, Span, pair_spans, surrogate_error, trim_spans
+from .engine import Pieces, Span, make_spans, surrogate_error, trim_spans
 from .whole_tokens import WholeTokens
+from .workers import Workers
 
 # Letters, numbers or other characters with one space before them, contractions, white space. The order of the
 # alternatives differs from GPT-2's where no character can begin both, so that the most frequent come first.
@@ -29,8 +31,10 @@ ASCII_WORD = re.compile(
 LONG_WORD = 40
 CACHED_WORDS = 1 << 17
 
+# Below this many characters a batch is done before another process has been told of it.
+SHARED_FROM = 1 << 18
+
 Pair = tuple[str, str]
-Columns = tuple[tuple[int, ...], tuple[int, ...]]  # starts and ends of spans
 
 
 def byte_characters() -> str:
@@ -44,6 +48,7 @@ def byte_characters() -> str:
 
 
 BYTE_TO_CHAR = byte_characters()
+BYTE_SPACE = BYTE_TO_CHAR[32]
 TRANSLATION = dict(enumerate(BYTE_TO_CHAR))
 CHAR_TO_BYTE = {char: byte for byte, char in enumerate(BYTE_TO_CHAR)}
 
@@ -96,6 +101,10 @@ class ByteBpe:
         self._ids = _Cache(self._make_ids)
         self._aligned = _Cache(self._make_aligned)
 
+    @cached_property
+    def _workers(self) -> Workers:
+        return Workers(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return ByteBpe, (self.vocab, self.merges, self.unk_id)
 
@@ -104,9 +113,14 @@ class ByteBpe:
         self.unk_id = unk_id
         self._ids.clear()
         self._aligned.clear()
+        self.__dict__.pop("_workers", None)
 
     def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
-        """Ids of each text. ``num_threads`` is without effect: the work is Python's."""
+        """Ids of each text. The work is Python's, so further threads are processes, which pays for large batches."""
+        if num_threads > 1 and len(texts) >= num_threads and sum(map(len, texts)) >= SHARED_FROM:
+            shared = self._workers.encode(self, texts, num_threads)
+            if shared is not None:
+                return shared
         ids_of, flat = self._ids.__getitem__, chain.from_iterable
         try:
             return [list(flat(map(ids_of, words_of(text)))) for text in texts]
@@ -116,19 +130,17 @@ class ByteBpe:
     def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Pieces]:
         """Ids, spans and words of each text. A word is what GPT-2's pattern cuts out."""
         try:
-            return [self._encode_spans(text, 1 if trim else 2, words) for text in texts]
+            return [self._encode_spans(text, 2 if trim else 3, words) for text in texts]
         except UnicodeEncodeError as error:
             raise surrogate_error(texts) or error from None
 
     def _encode_spans(self, text: str, kind: int, words: bool) -> Pieces:
         found = words_of(text)
         aligned = list(map(self._aligned.__getitem__, found))
-        begins = list(accumulate(map(len, found[:-1]), initial=0)) if found else []
-        placed = list(zip(begins, aligned, strict=True))
         ids = [token_id for word in aligned for token_id in word[0]]
-        starts = [begin + start for begin, word in placed for start in word[kind][0]]
-        ends = [begin + end for begin, word in placed for end in word[kind][1]]
-        spans = pair_spans(starts, ends, len(text))
+        begins = accumulate(map(len, found), initial=0)
+        ends = [begin + end for begin, word in zip(begins, aligned, strict=False) for end in word[1]]
+        spans = make_spans(ends, [width for word in aligned for width in word[kind]], len(text))
         numbers = [number for number, word in enumerate(aligned) for _ in word[0]] if words else []
         return Pieces(ids, spans, numbers)
 
@@ -138,20 +150,24 @@ class ByteBpe:
 
     def split(self, word: str) -> list[str]:
         """The tokens of a word, in byte characters."""
-        token = word.encode().decode("latin-1").translate(TRANSLATION)
+        if word.isascii() and word.isprintable():  # of these bytes only the space has another character
+            token = word.replace(" ", BYTE_SPACE)
+        else:
+            token = word.encode().decode("latin-1").translate(TRANSLATION)
         return [token] if self._whole.has(token) else self.merge(list(token))
 
     def _make_ids(self, word: str) -> tuple[int, ...]:
         vocab, unk_id = self.vocab, self.unk_id
         return tuple([vocab.get(token, unk_id) for token in self.split(word)])
 
-    def _make_aligned(self, word: str) -> tuple[tuple[int, ...], Columns, Columns]:
+    def _make_aligned(self, word: str) -> tuple[tuple[int, ...], ...]:
+        """Ids, ends of the spans in the word, and widths of the spans, trimmed and not."""
         tokens = self.split(word)
         ids = tuple([self.vocab.get(token, self.unk_id) for token in tokens])
         owner = [i for i, char in enumerate(word) for _ in char.encode()]  # character that owns each byte
         ends = list(accumulate(map(len, tokens), initial=0))
         whole = [(owner[start], owner[end - 1] + 1) for start, end in pairwise(ends)]
-        return ids, _columns(trim_spans(word, whole)), _columns(whole)
+        return ids, tuple([end for _, end in whole]), _widths(trim_spans(word, whole)), _widths(whole)
 
     def merge(self, symbols: list[str]) -> list[str]:
         """Joins pairs of symbols, best rank first, every occurrence from left to right, until none is left.
@@ -180,8 +196,8 @@ class ByteBpe:
         return symbols
 
 
-def _columns(spans: list[Span]) -> Columns:
-    return tuple([start for start, _ in spans]), tuple([end for _, end in spans])
+def _widths(spans: list[Span]) -> tuple[int, ...]:
+    return tuple([end - start for start, end in spans])
 
 
 def _merge_long(symbols: list[str], ranks: dict[Pair, int], merges: Sequence[Pair]) -> list[str]:

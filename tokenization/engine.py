@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Protocol
 
 Span = tuple[int, int]
-SHORT = 128  # characters
+SHORT = 2048  # characters
 
 # White space as str.isspace has it, which knows four separators that \s in `re` knows too.
 WHITE_PAIR = re.compile(r"\s\s")
@@ -64,26 +64,39 @@ def surrogate_error(texts: Sequence[str]) -> ValueError | None:
     return None
 
 
+class _SpansTo(dict[int, Span]):
+    """The spans that end at one place, by their width; each is made when it is first asked for."""
+
+    def __init__(self, end: int) -> None:
+        super().__init__()
+        self.end = end
+
+    def __missing__(self, width: int) -> Span:
+        span = self[width] = (self.end - width, self.end)
+        return span
+
+
 @lru_cache(maxsize=1)
-def _short_spans() -> list[list[Span]]:
-    return [[(start, end) for end in range(SHORT)] for start in range(SHORT)]
+def _known_spans() -> list[_SpansTo]:
+    return [_SpansTo(end) for end in range(SHORT)]
 
 
-def pair_spans(starts: Iterable[int], ends: Iterable[int], length: int) -> list[Span]:
-    """Spans from their starts and ends.
+def make_spans(ends: Iterable[int], widths: Iterable[int], length: int) -> list[Span]:
+    """Spans from their ends.
 
-    Spans of short texts are taken from a table: fresh ones would make the garbage collector walk the whole program
-    again and again, which costs more than tokenizing.
+    Those of short texts are the same few objects in every call: fresh ones would make the garbage collector walk the
+    program again and again.
 
     Args:
-        starts: first character of each span.
-        ends: past-the-last character of each.
+        ends: past-the-last character of each span.
+        widths: characters of each.
         length: characters of the text.
     """
+    placed = zip(ends, widths, strict=True)
     if length < SHORT:
-        table = _short_spans()
-        return [table[start][end] for start, end in zip(starts, ends, strict=True)]
-    return list(zip(starts, ends, strict=True))
+        known = _known_spans()
+        return [known[end][width] for end, width in placed]
+    return [(end - width, end) for end, width in placed]
 
 
 def trim_spans(text: str, spans: Sequence[Span]) -> list[Span]:

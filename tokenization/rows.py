@@ -38,18 +38,23 @@ def special_count(pair: bool, special: bool) -> int:
 def frame_rows(
     firsts: list[list[T]], seconds: list[list[T] | None] | None, begin: T, end: T, special: bool
 ) -> list[list[T]]:
-    """``frame`` for all rows."""
-    if seconds is None:
-        return [[begin, *first, end] for first in firsts] if special else [[*first] for first in firsts]
-    pairs = zip(firsts, seconds, strict=True)
-    return [frame(first, second, begin, end, special) for first, second in pairs]
+    """``frame`` for all rows. Where no sample is a pair, the lists that were given become the rows."""
+    if seconds is not None:
+        pairs = zip(firsts, seconds, strict=True)
+        return [frame(first, second, begin, end, special) for first, second in pairs]
+    if special:
+        for first in firsts:
+            first.insert(0, begin)
+            first.append(end)
+    return firsts
 
 
-def type_rows(firsts: list[list[int]], seconds: list[list[int] | None] | None, special: bool) -> list[list[int]]:
+def type_rows(
+    firsts: list[list[int]], seconds: list[list[int] | None] | None, rows: list[list[int]], special: bool
+) -> list[list[int]]:
     """``type_ids`` for all rows."""
     if seconds is None:
-        extra = 2 if special else 0
-        return [[0] * (len(first) + extra) for first in firsts]
+        return [[0] * len(row) for row in rows]
     pairs = zip(firsts, seconds, strict=True)
     return [type_ids(len(first), None if second is None else len(second), special) for first, second in pairs]
 

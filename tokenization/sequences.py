@@ -54,7 +54,10 @@ class SequenceBuilder(TextTokenizer):
         )
 
     def _rows(self, ids: Ids, shape: RowOptions, wanted: Wanted) -> dict[str, list[Any]]:
-        """Input ids and what goes with them, in the order of ``model_input_names``; not padded yet."""
+        """Input ids and what goes with them, in the order of ``model_input_names``; not padded yet.
+
+        The lists of ids become those of the rows.
+        """
         begin, end = self._frame_ids() if shape.special else (0, 0)
         firsts, seconds = ids
         numbers: list[int] = list(range(len(firsts))) if shape.limits.overflow else []
@@ -62,20 +65,20 @@ class SequenceBuilder(TextTokenizer):
         if planned is not None:
             numbers = [number for number, _ in planned]
             firsts, seconds = cut_rows(ids, planned)
+        blank = blank_rows(firsts, seconds) if wanted.get("special_tokens_mask") else None
         inputs = frame_rows(firsts, seconds, begin, end, shape.special)
         made: dict[str, list[Any]] = {}
-        for name in (*self.model_input_names, "token_type_ids", "attention_mask"):
+        for name in dict.fromkeys((*self.model_input_names, "token_type_ids", "attention_mask")):
             asked = wanted.get(name)
             if name == "input_ids":
                 made[name] = inputs
             elif not (name in self.model_input_names if asked is None else asked):
                 continue
             elif name == "token_type_ids":
-                made[name] = type_rows(firsts, seconds, shape.special)
+                made[name] = type_rows(firsts, seconds, inputs, shape.special)
             elif name == "attention_mask":
                 made[name] = [[1] * len(row) for row in inputs]
-        if wanted.get("special_tokens_mask"):
-            blank = blank_rows(firsts, seconds)
+        if blank is not None:
             made["special_tokens_mask"] = frame_rows(*blank, 1, 1, shape.special)
         if shape.limits.overflow:
             made["overflow_to_sample_mapping"] = numbers

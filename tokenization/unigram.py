@@ -5,11 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate, pairwise
-from operator import add
+from itertools import accumulate
 from typing import Any
 
-from .engine import Pieces, Span, pair_spans, surrogate_error, trim_spans
+from .engine import Pieces, Span, make_spans, surrogate_error, trim_spans
 from .spm_proto import SpmModel, read_model, without_dummy_prefix
 
 SPACE = "▁"  # SentencePiece writes a space as this character
@@ -101,22 +100,21 @@ class Unigram:
         joined = "".join(map(self.tokens.__getitem__, ids))
         if SPACE in text or joined != SPACE * shift + text.replace(" ", SPACE):
             return None
-        ends = list(accumulate(map(self._lengths.__getitem__, ids), initial=-shift))
-        leads = list(map(self._leads.__getitem__, ids)) if trim or words else []
-        if trim:
-            spans = pair_spans(map(add, ends, leads), ends[1:], len(text))
-        else:
-            spans = [(begin if begin > 0 else 0, end) for begin, end in pairwise(ends)]
-        return Pieces(ids, spans, _words(leads) if words else [])
+        ends = accumulate(map(self._lengths.__getitem__, ids), initial=-shift)
+        next(ends)
+        spans = make_spans(ends, map((self._shown if trim else self._lengths).__getitem__, ids), len(text))
+        if spans and spans[0][0] < 0:  # the dummy space
+            spans[0] = (0, spans[0][1])
+        return Pieces(ids, spans, _words([int(self.tokens[i][0] == SPACE) for i in ids]) if words else [])
 
     @cached_property
     def _lengths(self) -> list[int]:
         return [len(token) for token in self.tokens]
 
     @cached_property
-    def _leads(self) -> list[int]:
-        """1 for pieces that begin with a space."""
-        return [int(token[0] == SPACE) for token in self.tokens]
+    def _shown(self) -> list[int]:
+        """Lengths without a space at the start."""
+        return [len(token) - (token[0] == SPACE) for token in self.tokens]
 
     def _aligned(self, texts: Sequence[str], trim: bool, words: bool, num_threads: int) -> list[Pieces]:
         encoded = self._run(texts, num_threads, "offset_mapping")

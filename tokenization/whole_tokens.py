@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 Pair = tuple[str, str]
 
+LONGEST = 200  # characters; parts are looked into one inside the other, and the interpreter's stack has an end
+
 
 class WholeTokens:
     """Finds out whether the merges turn a token's own text into that one token, as they do in trained vocabularies.
@@ -22,40 +24,45 @@ class WholeTokens:
     """
 
     def __init__(self, merges: Sequence[Pair], ranks: dict[Pair, int]) -> None:
-        self.ranks = ranks
-        self.made = {first + second: rank for rank, (first, second) in enumerate(merges)}
-        self.merges = merges
-        self.known: dict[str, bool] = {}
-        self.usable = len(self.made) == len(merges) and all(
-            self._birth(first) < rank and self._birth(second) < rank for rank, (first, second) in enumerate(merges)
+        self.merges, self.ranks = merges, ranks
+        made = {first + second: rank for rank, (first, second) in enumerate(merges)}
+        bytes_ = {part for pair in merges for part in pair if len(part) == 1}
+        # Rank of the merge that makes a token; -1 for a byte.
+        self.born = {**made, **dict.fromkeys(bytes_, -1)}
+        beyond = len(merges)
+        self.usable = len(made) == len(merges) and all(
+            self.born.get(first, beyond) < rank and self.born.get(second, beyond) < rank
+            for rank, (first, second) in enumerate(merges)
         )
-
-    def _birth(self, token: str) -> int:
-        """Rank of the merge that makes a token; -1 for a byte; beyond all ranks where none does."""
-        return -1 if len(token) == 1 else self.made.get(token, len(self.merges))
+        self.known = dict.fromkeys(bytes_ if self.usable else self.born, self.usable)
 
     def has(self, token: str) -> bool:
         """Whether the merges make this one token of its text; never wrongly true."""
-        rank = self.made.get(token) if self.usable else None
-        if rank is None:
-            return False
-        if token not in self.known:
-            first, second = self.merges[rank]
-            parts = all(len(part) == 1 or self.has(part) for part in (first, second))
-            self.known[token] = parts and self._border_holds(first, second, rank)
-        return self.known[token]
+        known = self.known.get(token)
+        if known is None and token in self.born and len(token) <= LONGEST:
+            known = self.known[token] = self._find_out(token)
+        return bool(known)
+
+    def _find_out(self, token: str) -> bool:
+        rank = self.born[token]
+        first, second = self.merges[rank]
+        known = self.known.get  # most parts have been met before
+        parts = (known(first) or self.has(first)) and (known(second) or self.has(second))
+        return parts and self._border_holds(first, second, rank)
 
     def _border_holds(self, left: str, right: str, rank: int) -> bool:
+        born, merges, rank_of = self.born, self.merges, self.ranks.get
+        left_birth, right_birth = born[left], born[right]
         left_end = right_end = rank
-        while True:
-            left_birth, right_birth = self._birth(left), self._birth(right)
-            if left_birth < 0 and right_birth < 0:
-                return True
+        while left_birth >= 0 or right_birth >= 0:
             if left_birth > right_birth:
-                left, left_end = self.merges[left_birth][1], left_birth
+                left, left_end = merges[left_birth][1], left_birth
+                left_birth = born[left]
             else:
-                right, right_end = self.merges[right_birth][0], right_birth
-            across = self.ranks.get((left, right))
+                right, right_end = merges[right_birth][0], right_birth
+                right_birth = born[right]
+            across = rank_of((left, right))
             # of equal pairs the one further left goes first
             if across is not None and across < left_end and across <= right_end:
                 return False
+        return True
