@@ -16,7 +16,9 @@ from typing import IO, Any
 from conversion.command_line import FINE, add_hub_options, terminate_cleanly
 from deberta_core.batching import with_bar
 from deberta_tasks.pipelines import TASKS, Pipeline, pipeline, task_class
+from deberta_tasks.pipelines.loading import choose_framework
 from deberta_tasks.pipelines.options import Options
+from deberta_tasks.quiet import start_tensorflow_quietly
 from deberta_tasks.records import FORMATS, Record, detect_format, format_of, read_records
 
 ANSWER = "result"  # what the answer is called beside the fields of its record
@@ -113,9 +115,7 @@ def run(args: argparse.Namespace) -> int:
     records = _records(args, cls)
     if not interactive:
         records = _begun(records)  # a file that cannot be read is said before the model is
-    if args.framework == "tf":
-        from deberta_tasks.quiet import start_tensorflow_quietly
-
+    if choose_framework(args.framework, args.model) == "tf":
         start_tensorflow_quietly()
     fetch = {name: value for name, value in (("revision", args.revision), ("subfolder", args.subfolder)) if value}
     pipe = pipeline(

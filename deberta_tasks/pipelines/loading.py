@@ -105,7 +105,8 @@ def _load(task: str, head: str, path: str | os.PathLike[str], framework: str, op
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*newly initialised", category=UserWarning)
         model, info = cls.from_pretrained(path, output_loading_info=True, **options)
-    lacking, over = info["missing_keys"][:4], [key for key in info["unexpected_keys"] if "pooler" in key]
+    lacking = (info["missing_keys"] + [key for key, *_ in info["mismatched_keys"]])[:4]
+    over = [key for key in info["unexpected_keys"] if "pooler" in key]
     if lacking or (head == "ForTokenClassification" and over):
         reason = f"it lacks {', '.join(lacking)}" if lacking else f"its classifier is one of whole texts ({over[0]})"
         raise ValueError(f"{os.fspath(path)} has no head for {task}: {reason}; {_wanted(task, head)}")

@@ -5,6 +5,9 @@ Each example is the documented sequence of calls: tokenize, call, read the logit
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +191,99 @@ def test_auto_classes(framework: str, head: str, folder: Path) -> None:
     assert type(model).__name__.endswith(class_name(model.config, head))
     with pytest.raises(TypeError, match="from_pretrained or from_config"):
         auto()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("name", ["Deberta", "DebertaV2"])
+def test_configuration(framework: str, name: str) -> None:
+    pytest.importorskip({"pt": "torch", "tf": "tensorflow"}[framework])
+    package = __import__({"pt": "deberta_pt", "tf": "deberta_tf"}[framework])
+    configuration = getattr(package, f"{name}Config")()
+    assert (configuration.hidden_size, configuration.num_hidden_layers) == {"Deberta": (768, 12),
+                                                                            "DebertaV2": (1536, 24)}[name]  # fmt: skip
+    smaller = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "vocab_size": 50}
+    configuration = getattr(package, f"{name}Config")(**smaller)
+    model = getattr(package, {"pt": "", "tf": "TF"}[framework] + f"{name}Model")(configuration)
+    assert model.config == configuration
+
+
+@pytest.mark.parametrize("fast", ["", "Fast"])
+def test_tokenizers(fast: str, family: str, folder: Path) -> None:
+    cls = getattr(tokenization, ("Deberta" if family == "v1" else "DebertaV2") + f"Tokenizer{fast}")
+    tokenizer = cls.from_pretrained(folder)
+    with_space, without = tokenizer(" Hello world")["input_ids"], tokenizer("Hello world")["input_ids"]
+    assert (with_space == without) == (family == "v3")  # v1 reads a space before a word as part of it
+    assert tokenizer.decode(without, skip_special_tokens=True) == "Hello world"
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_several_labels_from_pretrained(framework: str, folder: Path) -> None:
+    lib, tokenizer, model = load(framework, folder, "ForSequenceClassification")
+    inputs = tokenizer("Hello, my dog is cute", return_tensors=framework)
+    problem = {"num_labels": len(model.config.id2label), "problem_type": "multi_label_classification"}
+    model = type(model).from_pretrained(folder, **problem)
+    logits = model(**inputs).logits
+    if framework == "pt":
+        predicted_class_ids = lib.arange(0, logits.shape[-1])[lib.sigmoid(logits).squeeze(dim=0) > 0.5]
+        one_hot = lib.nn.functional.one_hot(predicted_class_ids[None, :].clone(), num_classes=problem["num_labels"])
+        labels = lib.sum(one_hot, dim=1).to(lib.float)
+    else:
+        predicted_class_ids = lib.where(lib.sigmoid(logits)[0] > 0.5)[:, 0]
+        labels = lib.reduce_sum(lib.one_hot(predicted_class_ids[None], problem["num_labels"]), axis=1)
+    assert tuple(labels.shape) == (1, 2)
+    assert float(model(**inputs, labels=labels).loss) > 0
+
+
+def test_tensorflow_inputs_in_every_form(folder: Path) -> None:
+    """Keywords, a dict, a list in the order of the documentation, or the ids alone, all in the first argument."""
+    _, tokenizer, model = load("tf", folder, "ForSequenceClassification")
+    inputs = tokenizer("Hello, my dog is cute", return_tensors="tf")
+    want = model(**inputs).logits.numpy()
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    for form in (dict(inputs), [ids, mask], {"input_ids": ids}, ids):
+        assert model(form).logits.numpy() == pytest.approx(want, abs=1e-6)
+
+
+PREMISE, HYPOTHESIS = "A soccer game with multiple people playing.", "Some people are playing a sport."
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_quick_start_with_a_pipeline(framework: str, folder: Path) -> None:
+    from deberta_tasks.pipelines import pipeline
+
+    load(framework, folder, "ForSequenceClassification")
+    classifier = pipeline(task="text-classification", model=str(folder), framework=framework, device=-1)
+    result = classifier({"text": PREMISE, "text_pair": HYPOTHESIS})
+    assert result["label"] in ("LABEL_0", "LABEL_1")
+    assert 0.5 <= result["score"] <= 1
+    assert classifier("DeBERTa-v2 is great at understanding context!")[0].keys() == {"label", "score"}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_quick_start_with_auto_classes(framework: str, folder: Path) -> None:
+    lib, tokenizer, model = load(framework, folder, "ForSequenceClassification")
+    inputs = tokenizer(PREMISE, HYPOTHESIS, return_tensors=framework)
+    if framework == "pt":
+        inputs = inputs.to(model.device)
+        with lib.no_grad():
+            predicted_class = model(**inputs).logits.argmax().item()
+    else:
+        predicted_class = int(lib.math.argmax(model(**inputs).logits, axis=-1)[0])
+    assert model.config.id2label[predicted_class] in ("LABEL_0", "LABEL_1")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_quick_start_on_the_command_line(
+    framework: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from deberta_tasks.cli import main
+
+    for head, task, line in [
+        ("ForSequenceClassification", "text-classification", json.dumps({"text": PREMISE, "text_pair": HYPOTHESIS})),
+        ("ForMaskedLM", "fill-mask", "DeBERTa-v2 is great at understanding [MASK]!"),
+    ]:
+        load(framework, folder, head)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line.encode() + b"\n")))
+        options = ["--task", task, "--model", str(folder), "--framework", framework, "--device", "-1"]
+        assert main(["run", *options]) == 0
+        assert json.loads(capsys.readouterr().out)["result"]

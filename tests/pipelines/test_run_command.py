@@ -203,6 +203,7 @@ def test_the_input_is_not_overwritten(checkpoint: Make, tmp_path: Path, deberta:
     assert path.read_text() == '{"text": "a"}\n'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_finished_lines_are_kept_when_interrupted(number: int, checkpoint: Make, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
