@@ -64,11 +64,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("options of tasks")
     declared = {task: {f.name: f for f in fields(cls.options_class)} for task, cls in TASKS.items()}
     for name, tasks in _by_name(declared).items():
-        common = name in Options.__dataclass_fields__
-        texts = dict.fromkeys(str(declared[task][name].metadata["help"]) for task in tasks)
-        help = "; ".join(texts) + ("" if common else f" ({', '.join(tasks)})")
+        by_text: dict[str, list[str]] = {}
+        for task in tasks:
+            by_text.setdefault(str(declared[task][name].metadata["help"]), []).append(task)
+        everywhere = name in Options.__dataclass_fields__
+        parts = [text if everywhere else f"{text} ({', '.join(own)})" for text, own in by_text.items()]
         kind = _KINDS[str(declared[tasks[0]][name].type)]
-        group.add_argument(_flag(name), dest=f"option_{name}", help=help.replace("%", "%%"), **kind)
+        group.add_argument(_flag(name), dest=f"option_{name}", help="; ".join(parts), **kind)
 
 
 def _count(text: str) -> int | str:
