@@ -1,6 +1,8 @@
-"""Everything that the README says can be typed is typed here, from top to bottom, in one folder."""
+"""Everything that README and guides say can be typed is typed here, from top to bottom, in one folder each."""
 
+import io
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -13,14 +15,20 @@ import torch
 
 import deberta_pt
 import deberta_tf
+from conversion.command_line import _parser
 from deberta_core.heads import HEADS
 from deberta_core.presets import preset
-from deberta_tasks.cli import main
+from deberta_tasks.cli import COMMANDS, main
 from tokenization import train_from_iterator
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+GUIDES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of each fenced block."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def make_tiny_model(folder: Path) -> None:
@@ -35,31 +43,84 @@ def make_tiny_model(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def test_every_block_runs_in_order(
+def type_in(language: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a block as a reader would: Python as it stands, shell lines word for word but without a shell."""
+    if language == "python":
+        exec(compile(code, "block", "exec"), {"__name__": "block"})
+        return
+    for line in code.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[0] == "make":  # the tests run inside of it
+            continue
+        if words[0] == "echo" and words[2] == ">":
+            Path(words[3]).write_text(words[1] + "\n")
+            continue
+        if words[0] == "echo":
+            assert words[2] == "|"
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((words[1] + "\n").encode()), encoding="utf-8"))
+            words = words[3:]
+        assert words[0] == "deberta"
+        assert main(words[1:]) == 0, line
+
+
+@pytest.mark.slow
+def test_every_block_of_the_readme_runs_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_tiny_model(tmp_path / "my-model")
     monkeypatch.chdir(tmp_path)
-    for language, code in BLOCKS:
-        if language == "python":
-            exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-        else:
-            for line in code.splitlines():
-                program, *arguments = line.split("#")[0].split()
-                if program != "make":  # the tests run inside of it
-                    assert program == "deberta"
-                    assert main(arguments) == 0, line
+    for language, code in blocks(README):
+        type_in(language, code, monkeypatch)
     out = capsys.readouterr().out
     assert out.count("0.") >= 8  # two tables of probabilities
-    assert "42 True\nTrue\n" in out  # the last block
+    assert "42 True\nTrue\n" in out  # the converter's block
+    assert out.count("'label': 'LABEL_") == 2  # two answers
+    assert "(1, 1)\n" in out  # the function that TensorFlow traced
     written = {path.name for path in tmp_path.iterdir()}
-    assert {"my-trained-model", "my-trained-tf-model", "my-new-model", "my-model-again"} <= written
+    made = {"my-trained-model", "my-trained-tf-model", "my-new-model", "my-model-again", "my-run", "answers.jsonl"}
+    assert made <= written
 
 
-def test_there_are_blocks_of_both_languages() -> None:
-    languages = [language for language, _ in BLOCKS]
+@pytest.mark.parametrize("name", GUIDES)
+def test_every_block_of_a_guide_runs_in_order(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_tiny_model(tmp_path / "my-model")
+    monkeypatch.chdir(tmp_path)
+    for language, code in blocks((ROOT / "docs" / name).read_text(encoding="utf-8")):
+        type_in(language, code, monkeypatch)
+    if name == "attention.md":
+        assert capsys.readouterr().out.endswith(" True\n")
+        assert {"attention.html", "head.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_lines_for_several_hosts_are_understood() -> None:
+    """Indented lines are commands that one machine cannot run; their arguments are read, as ``deberta`` would."""
+    pages = [README, *((ROOT / "docs" / name).read_text(encoding="utf-8") for name in GUIDES)]
+    command = re.compile(r"^    .*?\b(?:deberta|deberta_tasks\.cli) (.+)$", re.MULTILINE)
+    lines = [line for page in pages for line in command.findall(page)]
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        args = _parser(COMMANDS, "deberta", "", words).parse_args(words)
+        assert args.command == words[0]
+
+
+def test_there_are_blocks_of_both_languages_and_three_snippets_per_framework() -> None:
+    languages = [language for language, _ in blocks(README)]
     assert set(languages) == {"python", "sh"}
-    assert languages.count("python") >= 4
+    python = [code for language, code in blocks(README) if language == "python"]
+    for package in ("deberta_pt", "deberta_tf"):
+        assert sum(f"from {package} import" in code for code in python) >= 3
+
+
+def test_files_that_are_named_are_there() -> None:
+    pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", *(f"docs/{n}" for n in GUIDES))}
+    for name, text in pages.items():
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+            assert link.startswith("https://") or ((ROOT / name).parent / link).exists(), (name, link)
+        for path in re.findall(r"`((?:docs|examples|benchmarks)/[\w./]*)`", text):
+            assert (ROOT / path).exists(), (name, path)
 
 
 def test_the_table_of_classes_is_the_table_of_heads() -> None:
@@ -86,6 +147,6 @@ def test_the_versions_are_those_of_the_constraints() -> None:
 
 def test_the_imports_of_the_table_for_switchers_work() -> None:
     lines = re.findall(r"\| `(from (?!transformers)[^`]+)` \|$", README, re.MULTILINE)
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         exec(line, {})
