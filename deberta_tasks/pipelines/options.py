@@ -38,9 +38,9 @@ class Options:
     progress: bool | None = option(None, "show a progress bar; default: on a terminal, where it takes some seconds")
 
     def __post_init__(self) -> None:
-        check_count("max_length", self.max_length)
+        check_count("max_length", self.max_length, optional=True)
         check_count("max_tokens", self.max_tokens)
-        check_count("batch_size", self.batch_size)
+        check_count("batch_size", self.batch_size, optional=True)
 
     def changed(self, given: Mapping[str, Any]) -> Self:
         """These options with others in their place.
@@ -56,13 +56,15 @@ class Options:
         return replace(self, **given)
 
 
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """Refuse what is no whole number, or too small a one; ``None`` passes.
+def check_count(name: str, value: Any, *, least: int = 1, optional: bool = False) -> None:
+    """Refuse what is no whole number, or too small a one; ``None`` passes where it is ``optional``.
 
     Raises:
         ValueError: with what was expected.
     """
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+    if value is None and optional:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} is {value!r}, expected a whole number of at least {least}")
 
 

@@ -38,7 +38,7 @@ class QuestionAnsweringOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("top_k", self.top_k)
-        check_count("doc_stride", self.doc_stride, 0)
+        check_count("doc_stride", self.doc_stride, least=0, optional=True)
         check_count("max_answer_len", self.max_answer_len)
 
 

@@ -34,7 +34,7 @@ class TextClassificationOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("top_k", self.top_k, ONE)
+        check_count("top_k", self.top_k, least=ONE, optional=True)
         if self.function_to_apply is not None:
             check_choice("function_to_apply", self.function_to_apply, FUNCTIONS)
 

@@ -29,7 +29,7 @@ class TextRankingOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("top_k", self.top_k)
+        check_count("top_k", self.top_k, optional=True)
         if self.function_to_apply is not None:
             check_choice("function_to_apply", self.function_to_apply, FUNCTIONS)
 

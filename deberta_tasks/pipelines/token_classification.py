@@ -39,7 +39,7 @@ class TokenClassificationOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("aggregation_strategy", self.aggregation_strategy, STRATEGIES)
-        check_count("stride", self.stride, 0)
+        check_count("stride", self.stride, least=0, optional=True)
         if isinstance(self.ignore_labels, str):
             raise ValueError(f"ignore_labels is {self.ignore_labels!r}, expected a list of labels")
 

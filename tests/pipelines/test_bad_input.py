@@ -54,6 +54,7 @@ CALLS: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     ("token-classification", "a", {"stride": 510}, ValueError, "stride is 510, but 512 tokens leave 510"),
     ("token-classification", LONG, {}, ValueError, "or read it in windows with stride=64"),
     ("question-answering", "a", {}, TypeError, "got str, expected a dict with question and context"),
+    ("question-answering", {"question": "a", "context": "b"}, {"top_k": None}, ValueError, "top_k is None, expected"),
     ("question-answering", {"question": "a"}, {}, ValueError, "there is no 'context'"),
     ("question-answering", {"question": "", "context": "b"}, {}, ValueError, "question is empty"),
     ("question-answering", {"question": LONG, "context": "b"}, {}, ValueError, "leaves 0 of 32 for the context"),
