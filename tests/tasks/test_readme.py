@@ -119,7 +119,7 @@ def test_files_that_are_named_are_there() -> None:
     for name, text in pages.items():
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
             assert link.startswith("https://") or ((ROOT / name).parent / link).exists(), (name, link)
-        for path in re.findall(r"`((?:docs|examples|benchmarks)/[\w./]*)`", text):
+        for path in re.findall(r"`((?:docs|examples|benchmarks|tests)/[\w./]*)`", text):
             assert (ROOT / path).exists(), (name, path)
 
 
