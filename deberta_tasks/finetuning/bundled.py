@@ -82,7 +82,7 @@ def endings(rng: random.Random) -> Row:
     right = choices[0]
     rng.shuffle(choices)
     context = f"{who} {rng.choice(befores)}."
-    return {"context": context, "choices": [f"Then {who} {c}." for c in choices], "label": choices.index(right)}
+    return {"context": context, "choices": [f"{c[0].upper()}{c[1:]}." for c in choices], "label": choices.index(right)}
 
 
 def pairs(rng: random.Random) -> Row:
@@ -104,7 +104,7 @@ def pairs(rng: random.Random) -> Row:
 
 SETS: dict[str, tuple[Callable[[random.Random], Row], int]] = {
     "stays.csv": (stays, 900), "names.jsonl": (names, 800), "answers.jsonl": (answers, 1200),
-    "endings.jsonl": (endings, 1200), "pairs.csv": (pairs, 1500),
+    "endings.jsonl": (endings, 1000), "pairs.csv": (pairs, 1500),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deberta_core.config import AutoConfig
 from deberta_tasks.finetuning.card import write_card
 from deberta_tasks.finetuning.loop import MODEL, Judged, Learner, check_room, judge, train, written
 from deberta_tasks.finetuning.options import Options
@@ -90,8 +91,7 @@ def finetune(request: Request, options: Options) -> dict[str, float]:
     """
     task = request.task
     splits = read_splits(request)
-    names = task.label_names(splits.train)
-    check_names(task, names, request)
+    names = names_in_order(request, task.label_names(splits.train))
     for part in (splits.validation, splits.test):
         task.check_labels(part, names)
     if request.framework == "tf":
@@ -104,24 +104,25 @@ def finetune(request: Request, options: Options) -> dict[str, float]:
     features = task.features(splits.train, tokenizer, names, options.limits)
     judged = [Judged(part, task.features(part, tokenizer, names, options.limits) if part else [])
               for part in (splits.validation, splits.test)]  # fmt: skip
-    request.output.mkdir(parents=True, exist_ok=True)
     learner = make_learner(request, options, config, names, strategy)
-    run = Run(request.output, settings(request, options, features), writes=learner.first)
+    padder = Padder(tokenizer.pad_token_id)
+    stream = Stream(task, features, padder, options.batch_size, seed=options.seed, by_length=options.by_length)
+    stream.shares(1, learner.processes * options.accumulate)  # says at once if it cannot be
+    request.output.mkdir(parents=True, exist_ok=True)
     if learner.first:
         check_room(request.output, learner.model.num_parameters())
-    scores = _run(learner, run, request, options, names, tokenizer, features, judged)
+    run = Run(request.output, settings(request, options, features), writes=learner.first)
+    scores = _run(learner, run, request, options, names, tokenizer, stream, judged)
     learner.stop()
     return scores
 
 
 def _run(
     learner: Learner, run: Run, request: Request, options: Options, names: Sequence[str], tokenizer: Any,
-    features: Sequence[Feature], judged: Sequence[Judged],
+    stream: Stream, judged: Sequence[Judged],
 ) -> dict[str, float]:  # fmt: skip
     task, folder = request.task, request.output / MODEL
-    padder = Padder(tokenizer.pad_token_id)
-    stream = Stream(task, features, padder, options.batch_size, seed=options.seed, by_length=options.by_length)
-    stream.shares(1, learner.processes * options.accumulate)  # says at once if it cannot be
+    padder = stream.padder
     rows = max(options.batch_size // options.accumulate, learner.processes)
 
     def scores(data: Judged) -> dict[str, float]:
@@ -161,15 +162,25 @@ def make_learner(request: Request, options: Options, config: Any, names: Sequenc
     return TorchLearner(model, options, kind=request.parallel)
 
 
-def check_names(task: Task, names: Sequence[str], request: Request) -> None:
-    """Refuse data in which there is nothing to tell apart.
+def names_in_order(request: Request, names: list[str]) -> list[str]:
+    """The labels by number: sorted, or as the checkpoint has them if it has the same ones.
+
+    Args:
+        request: with the checkpoint.
+        names: labels of the training data, sorted.
 
     Raises:
-        ValueError: for a single label.
+        ValueError: for a single label, with which there is nothing to tell apart.
     """
     if len(names) == 1:
-        where = request.train or task.bundled
+        where = request.train or request.task.bundled
         raise ValueError(f"{where}: all labels are {names[0]!r}, expected at least two different ones")
+    if request.model and names:
+        known = AutoConfig.from_pretrained(request.model).id2label or {}
+        own = [known[number] for number in sorted(known)]
+        if sorted(own) == sorted(names):
+            return own
+    return names
 
 
 def settings(request: Request, options: Options, features: Sequence[Feature]) -> dict[str, Any]:

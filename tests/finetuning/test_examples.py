@@ -19,7 +19,7 @@ STATED = {
     "nli": ("accuracy", 0.8, "more than 80% of 301"),
     "token_classification": ("f1", 0.9, "an F1 of more than 0.9"),
     "question_answering": ("exact_match", 0.7, "more than 70% of 240"),
-    "multiple_choice": ("accuracy", 0.8, "more than 80% of 240"),
+    "multiple_choice": ("accuracy", 0.8, "more than 80% of 200"),
 }
 NAMES = [f"{task}_{framework}" for task in STATED for framework in MODULES]
 

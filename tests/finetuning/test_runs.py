@@ -38,10 +38,10 @@ def short(task: str, framework: str, folder: Path, *more: str) -> list[str]:
     return arguments(task, framework, folder / "run", "--train", str(data), "--steps", "4", "--rate", "1e-3", *more)
 
 
-ALL = [
-    pytest.param(task, framework, marks=[] if task == "nli" and framework == "pt" else pytest.mark.slow)
-    for task in TASKS for framework in FRAMEWORKS
-]  # fmt: skip
+ALL = [  # the examples train every task in TensorFlow, where most of the time goes into tracing
+    *(pytest.param(task, "pt", marks=[] if task == "nli" else pytest.mark.slow) for task in TASKS),
+    *(pytest.param(task, "tf", marks=pytest.mark.slow) for task in ("question-answering", "multiple-choice")),
+]
 
 
 @pytest.mark.parametrize(("task", "framework"), ALL)
@@ -167,6 +167,30 @@ def start_folder(folder: Path, **fields: Any) -> Path:
     DebertaV2Model(small_config(tokenizer, Size(16, 2, 2), **fields)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def test_a_head_goes_on_with_its_own_labels(tmp_path: Path) -> None:
+    """Whose order in the file need not be that of the alphabet."""
+    pytest.importorskip("torch")
+    from deberta_core.config import AutoConfig
+
+    names = ["weather", "sport", "music", "cooking"]
+    fields = {"num_labels": 4, "id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+    start = start_folder(tmp_path / "start", **fields)
+    assert main(short("text-classification", "pt", tmp_path, "--model", str(start))) == 0
+    assert AutoConfig.from_pretrained(tmp_path / "run" / "model").id2label == dict(enumerate(names))
+
+
+def test_a_batch_that_cannot_be_shared_out_leaves_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from deberta_tasks.training.pt_parallel import Processes
+
+    monkeypatch.setattr(Processes, "start", lambda: Processes(0, 3))
+    monkeypatch.setattr(Processes, "wrap", lambda group, model, kind: model)
+    fails(capsys, short("text-classification", "pt", tmp_path), "batch_size 16 cannot be cut into 3 equal parts")
+    assert not (tmp_path / "run").exists()
 
 
 def test_lengths_beyond_the_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
