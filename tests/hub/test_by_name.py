@@ -167,3 +167,22 @@ def test_a_card_of_many_labels_is_short():
     card = model_card(config, "me/model")
     assert "`LABEL_29` and 970 more" in card
     assert len(card) < 2000
+
+
+def test_shards_in_a_cache_of_links(hub, tmp_path):
+    from deberta_pt import DebertaV2Model
+
+    model = DebertaV2Model(tiny_config())
+    model.save_pretrained(tmp_path / "shards", max_shard_size=8000)
+    hub.add(NAME, tmp_path / "shards")
+    back = DebertaV2Model.from_pretrained(NAME)
+    assert len(hub.asked("GET", "storage")) > 1
+    assert all(bool((value == back.state_dict()[key]).all()) for key, value in model.state_dict().items())
+
+
+def test_a_pipeline(hub, folder):
+    from deberta_tasks import pipeline
+
+    hub.add(NAME, folder)
+    answer = pipeline("text-classification", NAME, revision="main")("A fine day.")
+    assert answer == pipeline("text-classification", str(folder))("A fine day.")
