@@ -2,8 +2,8 @@
 
     python examples/nli_tf.py --output run
 
-learns entailment, neutral and contradiction from 1199 pairs that come with the package, from scratch, and is right on
-more than 80% of 301 others; guessing would be right on 33%. Your own texts: ``--data FILE``, CSV or JSONL with
+learns entailment, neutral and contradiction from 960 pairs that come with the package, from scratch, and is right on
+more than 80% of 240 others; guessing would be right on 33%. Your own texts: ``--data FILE``, CSV or JSONL with
 ``premise``, ``hypothesis`` and ``label``. A published model: ``--model DIR --rate 2e-5 --epochs 3``. All GPUs of a host
 are used, and several hosts where ``TF_CONFIG`` names them (see docs/training.md).
 

@@ -13,6 +13,7 @@ import io
 import json
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,20 +105,22 @@ def pairs(rng: random.Random) -> Row:
 
 SETS: dict[str, tuple[Callable[[random.Random], Row], int]] = {
     "stays.csv": (stays, 900), "names.jsonl": (names, 800), "answers.jsonl": (answers, 1200),
-    "endings.jsonl": (endings, 1000), "pairs.csv": (pairs, 1500),
+    "endings.jsonl": (endings, 1000), "pairs.csv": (pairs, 1200),
 }  # fmt: skip
 
 
 def rows(name: str) -> Iterator[Row]:
-    """The rows of a set, each another."""
+    """The rows of a set, each another; labels of pairs occur equally often."""
     make, count = SETS[name]
     rng = random.Random(name)
     seen: set[str] = set()
+    labels: Counter[str] = Counter()
     while len(seen) < count:
         row = make(rng)
         key = json.dumps({k: v for k, v in row.items() if k != "label"})
-        if key not in seen:
+        if key not in seen and (make is not pairs or labels[row["label"]] < count // 3):
             seen.add(key)
+            labels[str(row.get("label"))] += 1
             yield row
 
 
