@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,18 +18,16 @@ class TextClassification(Task):
 
     name = "text-classification"
     head = "ForSequenceClassification"
-    columns = ("text", "label")
+    columns: ClassVar[tuple[str, ...]] = ("text", "label")
     bundled = "topics.csv"
     best = "accuracy"
-    parts = ("text", "text_pair")
+    parts: ClassVar[tuple[str, str]] = ("text", "text_pair")
 
     def check(self, example: Record) -> None:
         """Texts must have content and labels be there."""
         for part in self.parts:
             if part in example:
                 text_of(example, part)
-        if self.parts[1] not in example and self.parts[1] in self.columns:
-            raise ValueError(f"{example.place} has no {self.parts[1]!r}")
         label = str("" if example["label"] is None else example["label"]).strip()
         if not label:
             raise ValueError(f"{example.place}: the row has no label; fill it in or drop the row")
@@ -55,11 +53,12 @@ class TextClassification(Task):
         self, examples: Sequence[Record], tokenizer: Any, names: Sequence[str], limits: Limits
     ) -> list[Feature]:
         """One row an example."""
-        firsts, seconds = ([example.get(part) for example in examples] for part in self.parts)
-        for example, second in zip(examples, seconds, strict=True):
-            if (second is None) != (seconds[0] is None):
-                raise ValueError(f"{example.place}: some rows have {self.parts[1]!r} and some have not")
-        rows, cut = encode(tokenizer, firsts, None if seconds[0] is None else seconds, limits)
+        first, second = self.parts
+        for example in examples:
+            if (second in example) != (second in examples[0]):
+                raise ValueError(f"{example.place}: some rows have {second!r} and some have not")
+        seconds = [example[second] for example in examples] if second in examples[0] else None
+        rows, cut = encode(tokenizer, [example[first] for example in examples], seconds, limits)
         warn_of_cuts(cut, len(rows), limits)
         return [
             Feature(row, {"labels": self.number(example["label"], names)}, i)

@@ -128,12 +128,12 @@ def synchronise(model: Any, wanted: bool) -> None:
         model.set_requires_gradient_sync(wanted)
 
 
-def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+def whole_weights(model: nn.Module) -> dict[str, Any]:
     """Weights in one piece; all processes have to ask, the first one gets them."""
     return get_model_state_dict(own(model), options=WHOLE)
 
 
-def load_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+def load_weights(model: nn.Module, weights: dict[str, Any]) -> None:
     """Give every process its part of weights in one piece."""
     set_model_state_dict(own(model), weights, options=StateDictOptions(full_state_dict=True))
 
