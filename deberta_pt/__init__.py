@@ -32,6 +32,7 @@ from deberta_pt.families import (
     DebertaV2Model,
     DebertaV2PreTrainedModel,
 )
+from deberta_pt.inference import optimize_for_inference
 from deberta_pt.pretraining import ReplacedTokenPretraining
 
 for _output in (ModelOutput, *OUTPUTS, ReplacedTokenPretrainingOutput):  # torch rebuilds only the types it knows
@@ -70,4 +71,5 @@ __all__ = [
     "DebertaV2Model",
     "DebertaV2PreTrainedModel",
     "ReplacedTokenPretraining",
+    "optimize_for_inference",
 ]

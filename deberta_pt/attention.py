@@ -9,6 +9,8 @@ Source: He et al. 2021 (arXiv 2006.03654), section 3.1.
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from deberta_core.config import BaseConfig
+from deberta_pt.dropout import Dropout
+from deberta_pt.tracing import is_traced
 
 
 class Relative(NamedTuple):
@@ -48,7 +52,22 @@ class Heads(NamedTuple):
     pos_query: Tensor | None
 
 
+LONGEST_WHOLE = {"cpu": 192, "cuda": 2048}  # keys up to which scores are held whole
 CHEAP = 4  # products per row of the table up to which a product costs less than copying one that is there
+
+
+def can_flex(device: torch.device, dropout: float) -> bool:
+    """Whether flex_attention computes this; a warning names the reason if not."""
+    if device.type != "cuda":
+        _warn(f"needs a CUDA device, the model is on {device.type!r}")
+    elif dropout:
+        _warn("has no dropout of attention probabilities: train with attention_probs_dropout_prob=0")
+    return device.type == "cuda" and not dropout
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    warnings.warn(f"attn_implementation 'flex' {reason}; the default is used instead", stacklevel=2)
 
 
 def skew(wide: Tensor, width: int) -> Tensor:
@@ -102,8 +121,8 @@ class DisentangledSelfAttention(nn.Module):
         self.head_size = config.head_size
         self.width = self.num_heads * self.head_size
         self.scale = (self.head_size * config.score_terms) ** -0.5
-        self.pos_dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+        self.pos_dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.attention_probs_dropout_prob)
 
     def project(self, hidden: Tensor, query_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
@@ -154,19 +173,30 @@ class DisentangledSelfAttention(nn.Module):
             and probabilities ``[B, N, Q, K]`` or ``None``.
         """
         heads = self.heads(hidden, hidden if query_states is None else query_states, relative)
-        attend = ATTENTIONS[self.choose(output_attentions)]
+        attend = ATTENTIONS[self.choose(output_attentions, hidden.shape[1], hidden.device)]
         context, probs = attend(self, heads, None if relative is None else relative.columns, mask)
         context = context.transpose(1, 2).flatten(-2)  # [B, Q, N*D]
         return context, probs if output_attentions else None
 
-    def choose(self, output_attentions: bool) -> str:
-        """The implementation for this call: the one asked for, or the one that can give what was asked."""
+    def choose(self, output_attentions: bool, keys: int, device: torch.device) -> str:
+        """The implementation for this call: the one asked for, or the one that can give what was asked.
+
+        Blocks of queries win on a CPU, in training and from some length on, and save memory anywhere; compilers and
+        transforms want an implementation without a backward pass of its own.
+        """
         wanted = self.config.attn_implementation
         if output_attentions or self.config.mixes_heads:
             return "eager"  # the only one that holds the probabilities
         if self.config.masked_rows == "uniform":
             return "eager"  # a fused one lets gradients into the scores of a row that sees nothing
-        return "sdpa" if wanted == "auto" else wanted
+        if wanted == "flex" and not can_flex(device, self.dropout.p if self.training else 0.0):
+            wanted = "auto"
+        if wanted in ("auto", "blocked") and is_traced():
+            return "sdpa"
+        if wanted != "auto":
+            return wanted
+        longest = LONGEST_WHOLE.get(device.type, LONGEST_WHOLE["cuda"])
+        return "blocked" if keys > longest or (self.training and device.type == "cpu") else "sdpa"
 
     def mix_logits(self, scores: Tensor) -> Tensor:
         """Mix scores ``[B, N, Q, K]`` over heads; here not at all."""

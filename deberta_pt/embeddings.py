@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deberta_core.config import BaseConfig
+from deberta_pt.dropout import Dropout
 
 
 class Embeddings(nn.Module):
@@ -27,7 +28,7 @@ class Embeddings(nn.Module):
         if width != hidden:
             self.embed_proj = nn.Linear(width, hidden, bias=False)
         self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.config = config
 
     def forward(

@@ -20,6 +20,8 @@ from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_pt.activations import activation
 from deberta_pt.attention import FusedSelfAttention, Relative, SeparateSelfAttention
+from deberta_pt.dropout import Dropout
+from deberta_pt.tracing import is_traced
 
 
 class Output(nn.Module):
@@ -29,7 +31,7 @@ class Output(nn.Module):
         super().__init__()
         self.dense = nn.Linear(width, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, states: Tensor, residual: Tensor) -> Tensor:
         """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``."""
@@ -101,7 +103,7 @@ class Convolution(nn.Module):
         hidden, width = config.hidden_size, config.convolution_width
         self.conv = nn.Conv1d(hidden, hidden, width, padding=width // 2, groups=config.convolution_groups)
         self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.activation = activation(config.convolution_act)
 
     def forward(
@@ -167,17 +169,24 @@ class Encoder(nn.Module):
         """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""
         if not (self.config.c2p or self.config.p2c):
             return None
-        span, reach = self.config.span, len(self.distance_rows) // 2
+        span = self.config.span
         first, last = 0, 2 * span - 1
         if not torch.compiler.is_compiling():
             first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)
         elif self.compresses:  # lengths may be symbols, which a table cannot be asked about
             first, last = span - torch.sym_min(keys - 1, span), span + torch.sym_min(queries - 1, span - 1)
+        columns = self.rows_by_distance(queries, keys, device) - first
+        return Relative(self.normalise(self.rel_embeddings.weight[first : last + 1]), columns)
+
+    def rows_by_distance(self, queries: int, keys: int, device: torch.device) -> Tensor:
+        """Row of the relative table for each distance from ``queries - 1`` down to ``1 - keys``, int64."""
+        reach = len(self.distance_rows) // 2
         distance = torch.arange(queries - 1, -keys, -1, device=device)  # [Q+K-1]
-        row_of = torch.as_tensor(self.distance_rows, device=device)
-        columns = row_of[distance.clamp(-reach, reach) + reach] - first
-        rows = self.rel_embeddings.weight[first : last + 1]  # [R, H]
-        return Relative(self.LayerNorm(rows) if hasattr(self, "LayerNorm") else rows, columns)
+        return torch.as_tensor(self.distance_rows, device=device)[distance.clamp(-reach, reach) + reach]
+
+    def normalise(self, rows: Tensor) -> Tensor:
+        """Rows ``[R, H]`` of the relative table as attention reads them."""
+        return self.LayerNorm(rows) if hasattr(self, "LayerNorm") else rows
 
     def forward(
         self,
@@ -257,6 +266,8 @@ def read_mask(attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor | No
     if attention_mask is None:
         return None, None, None
     visible = attention_mask != 0
+    if visible.device.type == "cpu" and not is_traced() and visible.all():
+        return None, None, None  # nothing hidden, nothing to compute
     if visible.ndim == 2:
         return visible[:, None, :, None] & visible[:, None, None, :], visible, None
     if visible.ndim == 4:

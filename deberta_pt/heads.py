@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import deberta_pt.sdpa  # noqa: F401 - adds itself to the implementations of attention
+import deberta_pt.blocked
+import deberta_pt.flex
+import deberta_pt.sdpa  # noqa: F401 - these add themselves to the implementations of attention
 from deberta_core.checks import (
     NEGATIVE_MASK,
     check_answer,
@@ -31,6 +33,7 @@ from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
 from deberta_pt.activations import activation
+from deberta_pt.dropout import Dropout
 from deberta_pt.embeddings import Embeddings
 from deberta_pt.encoder import Encoder, read_mask
 from deberta_pt.losses import (
@@ -126,7 +129,7 @@ class Pooler(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.pooler_dropout)
+        self.dropout = Dropout(config.pooler_dropout)
         self.activation = activation(config.pooler_hidden_act)
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -253,7 +256,7 @@ class SequenceClassification(LabelledModel):
         super().__init__(config)
         self.deberta = Model(config)
         self.pooler = Pooler(config)
-        self.dropout = nn.Dropout(classifier_dropout(config))
+        self.dropout = Dropout(classifier_dropout(config))
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialise()
 
@@ -275,7 +278,7 @@ class TokenClassification(LabelledModel):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
         self.deberta = Model(config)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialise()
 
@@ -341,7 +344,7 @@ class MultipleChoice(PreTrainedModel):
         super().__init__(config)
         self.deberta = Model(config)
         self.pooler = Pooler(config)
-        self.dropout = nn.Dropout(classifier_dropout(config))
+        self.dropout = Dropout(classifier_dropout(config))
         self.classifier = nn.Linear(config.hidden_size, 1)
         self.initialise()
 

@@ -339,7 +339,10 @@ class PreTrainedModel(PushToHub, nn.Module):
         Raises:
             OSError: if the folder cannot be written, or nothing be uploaded.
             TypeError: for an unknown keyword.
+            ValueError: for a model prepared for inference.
         """
+        if any(getattr(module, "prepared", False) for module in self.modules()):
+            raise ValueError("a model prepared for inference cannot be saved; save the one it was made of")
         check_push(push_to_hub, hub)
         values = dict(self.state_dict() if state_dict is None else state_dict)
         values |= {key: self._as_tensor(array) for key, array in self.unused_tensors.items()}

@@ -175,8 +175,13 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
         return context, probs if output_attentions else None
 
     def choose(self, output_attentions: bool) -> str:
-        """The implementation for this call: the one asked for, or the one that can give what was asked."""
-        return "eager"  # TensorFlow has no fused attention with a bias: "sdpa" is computed by the same steps
+        """The implementation for this call: the one asked for, or the one that can give what was asked.
+
+        TensorFlow has no attention of its own that takes a bias: "sdpa" and "flex" are computed by blocks, too.
+        """
+        if output_attentions or self.config.mixes_heads or self.config.masked_rows == "uniform":
+            return "eager"  # the only one that holds the probabilities of every row
+        return "eager" if self.config.attn_implementation == "eager" else "blocked"
 
     def mix_logits(self, scores: tf.Tensor) -> tf.Tensor:
         """Mix scores ``[B, N, Q, K]`` over heads; here not at all."""

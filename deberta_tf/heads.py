@@ -17,6 +17,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+import deberta_tf.blocked  # noqa: F401 - adds itself to the implementations of attention
 from deberta_core.checks import (
     NEGATIVE_MASK,
     check_answer,

@@ -181,6 +181,12 @@ def running_seeds() -> Seeds | None:
     return _seeds.get()
 
 
+def next_seed() -> tf.Tensor:
+    """The next seed of the running forward, int ``[2]``; outside one from TensorFlow's global generator."""
+    seeds = running_seeds()
+    return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32) if seeds is None else seeds.draw()
+
+
 class Dropout(tf_keras.layers.Layer):
     """Inverted dropout from the seeds of the running forward; outside one from TensorFlow's global generator.
 
@@ -196,7 +202,4 @@ class Dropout(tf_keras.layers.Layer):
         """Same shape; unchanged unless ``training``."""
         if not training or self.rate == 0:
             return x
-        seeds = running_seeds()
-        if seeds is None:
-            return tf.nn.dropout(x, self.rate)
-        return tf.nn.experimental.stateless_dropout(x, self.rate, seeds.draw())
+        return tf.nn.experimental.stateless_dropout(x, self.rate, next_seed())

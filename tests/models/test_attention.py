@@ -41,15 +41,28 @@ def masks_and_none():
     return {**masks(21), "none": None}
 
 
+@pytest.fixture
+def all_kinds(monkeypatch):
+    """Blocks and tiles so small that short texts fill several, and flex_attention in its plain form."""
+    pytest.importorskip("torch")
+    import deberta_pt.attention
+    import deberta_pt.blocked
+
+    for name, value in (("LEAST", 6), ("MOST", 6), ("TILE", 4)):
+        monkeypatch.setattr(deberta_pt.blocked, name, value)
+    monkeypatch.setattr(deberta_pt.attention, "can_flex", lambda *_: True)
+
+
+@pytest.mark.usefixtures("all_kinds")
 @pytest.mark.parametrize("rows", ["zero", "uniform"])
 @pytest.mark.parametrize("kind", masks_and_none())
-@pytest.mark.parametrize("base", [*BASES, "without terms"])
+@pytest.mark.parametrize("base", [*BASES, "without terms", "c2p", "p2c"])
 def test_fused_attention_equals_eager(base, kind, rows):
     """States and all gradients, for every kind of mask and both meanings of a row that sees nothing."""
     torch = pytest.importorskip("torch")
-    terms = {"pos_att_type": None} if base == "without terms" else {}
+    terms = {} if base in BASES else {"pos_att_type": None if base == "without terms" else base}
     results = {}
-    for name in ("eager", "sdpa"):
+    for name in ("eager", "sdpa", "blocked"):
         config = small_config("v3" if terms else base, masked_rows=rows, attn_implementation=name, **terms)
         model = model_of("pt", config)
         inputs = random_batch(config)
@@ -59,20 +72,149 @@ def test_fused_attention_equals_eager(base, kind, rows):
         direction = torch.from_numpy(np.random.default_rng(2).normal(size=(4, 21, 24)).astype(np.float32))
         (output.last_hidden_state * direction).sum().backward()
         results[name] = flatten(output), pt_gradients(model)
-    assert_all_close(results["sdpa"][0], results["eager"][0], "sdpa")
-    assert_gradients_close(results["sdpa"][1], results["eager"][1], "sdpa gradient")
+    for name in ("sdpa", "blocked"):
+        assert_all_close(results[name][0], results["eager"][0], name)
+        assert_gradients_close(results[name][1], results["eager"][1], f"{name} gradient")
+    model.config.attn_implementation = "flex"
+    with torch.inference_mode():  # it has no backward pass on a CPU
+        output = model(**pt_inputs(inputs), output_hidden_states=True)
+    assert_all_close(flatten(output), results["eager"][0], "flex")
+
+
+@pytest.mark.parametrize("length", [1, 21])
+@pytest.mark.parametrize("base", BASES)
+def test_blocks_in_tensorflow(base, length, monkeypatch):
+    """Blocks one by one and in a loop, of static and unknown length: states and gradients of the plain form."""
+    tf = pytest.importorskip("tensorflow")
+    import deberta_tf.blocked
+
+    for name, value in (("ROWS", 6), ("TILE", 4)):
+        monkeypatch.setattr(deberta_tf.blocked, name, value)
+    direction = np.random.default_rng(2).normal(size=(4, length, 24)).astype(np.float32)
+
+    def gradients(name, unrolled, signature=None):
+        monkeypatch.setattr(deberta_tf.blocked, "UNROLLED", unrolled)
+        config = small_config(base, attn_implementation=name)
+        model = model_of("tf", config)
+        given = random_batch(config, length=length)
+
+        @tf.function(input_signature=signature)
+        def run(ids, mask):
+            with tf.GradientTape() as tape:
+                states = model({"input_ids": ids, "attention_mask": mask}, training=True)["last_hidden_state"]
+                loss = tf.reduce_sum(states * direction)
+            found = zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True)
+            return states, {v.name: tf.convert_to_tensor(g) for v, g in found if g is not None}
+
+        states, found = run(*(tf.constant(given[k], tf.int32) for k in ("input_ids", "attention_mask")))
+        return states.numpy(), {k: v.numpy() for k, v in found.items()}
+
+    expected = gradients("eager", 8)
+    free = [tf.TensorSpec([None, None], tf.int32)] * 2
+    for unrolled, signature in ((8, None), (8, free)):
+        states, found = gradients("blocked", unrolled, signature)
+        assert_close(states, expected[0], "states")
+        assert_gradients_close(found, expected[1], "gradient")
 
 
 def test_the_choice_of_the_implementation():
     """Asked for what only one can give, the model takes that one; the rest of the output stays the same."""
-    pytest.importorskip("torch")
-    for name, expected in (("auto", "sdpa"), ("sdpa", "sdpa"), ("eager", "eager")):
-        attention = model_of("pt", small_config(attn_implementation=name)).encoder.layer[0].attention.self
-        assert attention.choose(False) == expected
-        assert attention.choose(True) == "eager"
+    torch = pytest.importorskip("torch")
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+
+    def attention(base="v3", **changes):
+        return model_of("pt", small_config(base, **changes)).encoder.layer[0].attention.self
+
+    for name in ("sdpa", "eager", "blocked"):
+        assert attention(attn_implementation=name).choose(False, 8, cpu) == name
+        assert attention(attn_implementation=name).choose(True, 8, cpu) == "eager"
+    found = [attention().eval().choose(False, keys, device) for device in (cpu, gpu) for keys in (128, 1024, 4096)]
+    assert found == ["sdpa", "blocked", "blocked", "sdpa", "sdpa", "blocked"]
+    assert attention().train().choose(False, 8, cpu) == "blocked"
     for base, change in (("v1", {"talking_head": True}), ("v3", {"masked_rows": "uniform"})):
-        model = model_of("pt", small_config(base, attn_implementation="sdpa", **change))
-        assert model.encoder.layer[0].attention.self.choose(False) == "eager"
+        assert attention(base, attn_implementation="sdpa", **change).choose(False, 8, cpu) == "eager"
+
+
+def test_flex_falls_back_with_its_reason():
+    torch = pytest.importorskip("torch")
+    import deberta_pt.attention
+
+    deberta_pt.attention._warn.cache_clear()
+    config = small_config(attn_implementation="flex", attention_probs_dropout_prob=0.1)
+    module = model_of("pt", config).train().encoder.layer[0].attention.self
+    with pytest.warns(UserWarning, match="needs a CUDA device, the model is on 'cpu'"):
+        assert module.choose(False, 8, torch.device("cpu")) == "blocked"
+    with pytest.warns(UserWarning, match="no dropout of attention probabilities"):
+        assert module.choose(False, 8, torch.device("cuda")) == "sdpa"
+    assert module.eval().choose(False, 8, torch.device("cuda")) == "flex"
+
+
+@pytest.mark.usefixtures("all_kinds")
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("queries", [1, 7, 13])
+def test_gradients_of_blocks_are_those_of_finite_differences(queries, dropout):
+    """In float64, with one text padded and one packed, and the same elements dropped in both directions."""
+    torch = pytest.importorskip("torch")
+    from deberta_pt.blocked import BlockedAttention
+
+    generator = torch.Generator().manual_seed(3)
+    keys = 13
+
+    def tensor(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    heads = [tensor(2, 2, n, 3) for n in (queries, keys, keys)] + [tensor(2, queries + keys - 1, 3) for _ in range(2)]
+    mask = torch.ones(2, queries, keys, dtype=torch.bool)
+    mask[0, :, :4] = False
+    mask[1, : queries // 2, : keys // 2] = False
+    mask[1, queries // 2 :, keys // 2 :] = False
+
+    def attend(*inputs):
+        return BlockedAttention.apply(*inputs, mask, dropout, 5)
+
+    assert torch.autograd.gradcheck(attend, heads, fast_mode=queries > 7)
+
+
+def test_blocks_cost_what_their_tokens_cost():
+    """Padded and packed texts meet about as many keys as they see; what sees nothing meets none."""
+    torch = pytest.importorskip("torch")
+    from deberta_pt.blocked import blocks
+
+    shape = torch.Size([2, 8, 1024, 64])  # blocks of 128 queries
+    segments = torch.arange(1024) // 128
+    packed = (segments[:, None] == segments[None])[None].repeat(2, 1, 1)
+    packed[1] = False
+    packed[1, :100, :100] = True
+
+    def pairs(mask):
+        return sum((b.rows.stop - b.rows.start) * (b.keys.stop - b.keys.start) for b in blocks(shape, 1024, mask))
+
+    assert pairs(None) == 2 * 1024**2
+    assert pairs(packed) <= 8 * 128**2 + 128**2
+    assert all(block.mask is None for block in blocks(shape, 1024, packed) if block.text == 0)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.999])
+def test_dropout_keeps_the_mean(rate):
+    torch = pytest.importorskip("torch")
+    from deberta_pt.dropout import Dropout, keep_factors
+
+    torch.manual_seed(0)
+    factors = keep_factors(torch.empty(301, 1001), rate)
+    dropped = (factors == 0).double().mean()
+    assert abs(dropped - rate) < 5 * (rate * (1 - rate) / factors.numel()) ** 0.5 + 2**-16
+    assert factors.max() == pytest.approx(1 / (1 - rate), rel=2**-16 / (1 - rate))
+    assert abs(factors.double().mean() - 1) < 5 * (rate / (1 - rate) / factors.numel()) ** 0.5
+    lanes = factors.flatten()[:301300].view(-1, 4) == 0  # four decisions of one draw are independent
+    assert np.corrcoef(lanes.T.numpy()) == pytest.approx(np.eye(4), abs=0.02)
+    layer, states = Dropout(rate), torch.ones(1000, requires_grad=True)
+    torch.manual_seed(1)
+    once = layer(states)
+    torch.manual_seed(1)
+    assert torch.equal(layer(states), once)
+    once.sum().backward()
+    assert torch.equal(states.grad, once.detach())
+    assert torch.equal(layer.eval()(states), states)
 
 
 @FRAMEWORKS

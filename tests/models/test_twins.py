@@ -17,12 +17,18 @@ TF_ONLY_ARGUMENTS = {"training", "name"}
 PT_ONLY_ARGUMENTS = {"device"}  # TensorFlow places its own tensors
 # name -> why only one tree has it
 ONLY_TF = {
+    "DisentangledSelfAttention.choose": "tf has two implementations, torch four that suit a length and a device",
     "FusedSelfAttention.split_fused": "tf has no unflatten, so v1's split is two reshapes",
     "by_table": "torch has F.linear; tf's matmul wants the axes flattened and the dtype cast",
     "Encoder.set_checkpointing": "tf.recompute_grad has no options",
     "Convolution.taps": "tf's convolution has no groups on the CPU; both of its forms read the same taps",
 }
-ONLY_PT = {"Encoder.set_checkpointing": "takes the options of torch.utils.checkpoint"}
+ONLY_PT = {
+    "DisentangledSelfAttention.choose": "see above",
+    "Encoder.set_checkpointing": "takes the options of torch.utils.checkpoint",
+    "_warn": "of what flex_attention cannot do",
+    "can_flex": "tf has no flex_attention",
+}
 
 
 def plain(name: str) -> str:

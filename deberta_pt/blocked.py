@@ -1,0 +1,296 @@
+"""Attention by blocks of queries: exact, with memory linear in the length, forward and backward.
+
+Keys are taken in reverse order. The distance of query ``i`` and the key in place ``j`` is then ``i + j`` up to a
+constant, so with the rows of a table in the order of their distance, a block of ``M`` queries and ``W`` keys reads a
+window of ``M + W - 1`` rows, and the products of the block with its window hold the scores on their diagonals: a view.
+Nothing of size ``Q x K`` is kept: the backward pass computes the scores of each block again.
+
+Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries and ``W`` keys of one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads
+from deberta_pt.dropout import keep_factors
+
+BLOCK = 1 << 20  # scores computed at once: what stays in a processor's cache
+LEAST, MOST = 64, 128  # queries of a block; fewer waste products, more do not save any
+TILE = 64  # keys whose products with relative queries are computed at once
+
+
+class BlockTensors(NamedTuple):
+    """What the scores of one block are made of, or the gradients thereof.
+
+    Attributes:
+        query: ``[N, M, D]``.
+        key: ``[N, W, D]``.
+        pos_key: its window of relative keys, ``[N, M+W-1, D]``.
+        pos_query: its window of relative queries, of the same shape.
+    """
+
+    query: Tensor
+    key: Tensor
+    pos_key: Tensor | None
+    pos_query: Tensor | None
+
+
+class Block(NamedTuple):
+    """Queries and keys that meet.
+
+    Attributes:
+        text: number in the batch.
+        rows: the queries.
+        keys: places of the keys, in reverse order.
+        mask: bool ``[M or 1, W]``, true where a query sees a key; ``None``: everywhere.
+    """
+
+    text: int
+    rows: slice
+    keys: slice
+    mask: Tensor | None
+
+
+def diagonals(products: Tensor, width: int) -> Tensor:
+    """The view ``[N, M, width]`` of contiguous ``[N, M, M+width-1]`` whose ``[n, m, j]`` is ``products[n, m, m+j]``."""
+    count, rows, columns = products.shape
+    return products.as_strided((count, rows, width), (rows * columns, columns + 1, 1))
+
+
+def blocks(shape: torch.Size, keys: int, mask: Tensor | None) -> Iterator[Block]:
+    """All blocks of queries ``shape`` ``[B, N, Q, D]`` and so many keys that see anything.
+
+    Args:
+        shape: of the queries.
+        keys: their number.
+        mask: bool ``[B, 1 or Q, K]``, keys in reverse order.
+    """
+    batch, heads, queries, _ = shape
+    size = min(max(BLOCK // (heads * keys), LEAST), MOST)
+    for text in range(batch):
+        for start in range(0, queries, size):
+            rows = slice(start, min(start + size, queries))
+            if mask is None:
+                yield Block(text, rows, slice(0, keys), None)
+                continue
+            seen = mask[text] if mask.shape[1] == 1 else mask[text, rows]  # [M or 1, W]
+            first, last = _reach(seen)
+            if last > first:
+                seen = seen[:, first:last]
+                yield Block(text, rows, slice(first, last), None if _all(seen) else seen)
+
+
+def inputs_of(
+    block: Block, query: Tensor, key: Tensor, pos_key: Tensor | None, pos_query: Tensor | None
+) -> BlockTensors:
+    """The views of queries ``[B, N, Q, D]``, keys ``[B, N, K, D]`` and tables ``[N, Q+K-1, D]`` that a block reads."""
+    text, rows, keys, _ = block
+    window = slice(rows.start + keys.start, rows.stop + keys.stop - 1)
+    return BlockTensors(
+        query[text, :, rows],
+        key[text, :, keys],
+        None if pos_key is None else pos_key[:, window],
+        None if pos_query is None else pos_query[:, window],
+    )
+
+
+def _reach(seen: Tensor) -> tuple[int, int]:
+    """First key that any query sees and the one after the last; everything on a device that would have to wait."""
+    if seen.device.type != "cpu":
+        return 0, seen.shape[1]
+    places = seen.any(0).nonzero()
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+
+
+def _all(seen: Tensor) -> bool:
+    return seen.device.type == "cpu" and bool(seen.all())
+
+
+def tiles(width: int) -> Iterator[tuple[int, int, int]]:
+    """Runs of equal tiles that fill ``width`` keys: first key, tiles, keys of a tile."""
+    whole = width // TILE
+    if whole:
+        yield 0, whole, TILE
+    if width % TILE:
+        yield whole * TILE, 1, width % TILE
+
+
+def windows(table: Tensor, start: int, count: int, tile: int, rows: int) -> Tensor:
+    """Rows of ``table`` ``[N, M+W-1, D]`` that each tile and ``rows`` queries read: ``[N*count, rows+tile-1, D]``."""
+    heads, _, size = table.shape
+    by_head, by_row, _ = table.stride()
+    view = table[:, start:].as_strided(
+        (heads, count, rows + tile - 1, size),
+        (by_head, tile * by_row, by_row, 1),
+        table.storage_offset() + start * by_row,
+    )
+    return view.reshape(heads * count, rows + tile - 1, size)
+
+
+def scores_of(query: Tensor, key: Tensor, pos_key: Tensor | None, pos_query: Tensor | None) -> Tensor:
+    """Scores of one block.
+
+    Args:
+        query: ``[N, M, D]``.
+        key: ``[N, W, D]``.
+        pos_key: its window of relative keys, ``[N, M+W-1, D]``.
+        pos_query: its window of relative queries, of the same shape.
+
+    Returns:
+        ``[N, M, W]``.
+    """
+    heads, rows, size = query.shape
+    width = key.shape[1]
+    if pos_key is None:
+        scores = torch.bmm(query, key.transpose(1, 2))
+    else:
+        c2p = diagonals(torch.bmm(query, pos_key.transpose(1, 2)), width)
+        scores = torch.baddbmm(c2p, query, key.transpose(1, 2))
+    if pos_query is not None:
+        for start, count, tile in tiles(width):
+            keys = key[:, start : start + count * tile].reshape(heads * count, tile, size)
+            window = windows(pos_query, start, count, tile, rows)
+            p2c = diagonals(torch.bmm(keys, window.transpose(1, 2)), rows)  # [N*count, tile, M]
+            part = scores[:, :, start : start + count * tile].unflatten(-1, (count, tile))
+            part += p2c.unflatten(0, (heads, count)).permute(0, 3, 1, 2)
+    return scores
+
+
+def scatter_scores(grad: Tensor, inputs: BlockTensors, grads: BlockTensors) -> None:
+    """Add the gradients of a block's inputs, given that of its scores.
+
+    Args:
+        grad: gradient of the scores, ``[N, M, W]``.
+        inputs: what the scores were made of.
+        grads: where to add, views of the same shapes.
+    """
+    heads, rows, width = grad.shape
+    add_product(grads.query, grad, inputs.key)
+    add_product(grads.key, grad.transpose(1, 2), inputs.query)
+    if inputs.pos_key is not None and grads.pos_key is not None:
+        wide = grad.new_zeros(heads, rows, rows + width - 1)
+        diagonals(wide, width).copy_(grad)
+        add_product(grads.query, wide, inputs.pos_key)
+        add_product(grads.pos_key, wide.transpose(1, 2), inputs.query)
+    if inputs.pos_query is not None and grads.pos_query is not None:
+        for start, count, tile in tiles(width):
+            keys = inputs.key[:, start : start + count * tile].reshape(heads * count, tile, -1)
+            window = windows(inputs.pos_query, start, count, tile, rows)
+            part = grad[:, :, start : start + count * tile].unflatten(-1, (count, tile))
+            wide = grad.new_zeros(heads * count, tile, rows + tile - 1)
+            diagonals(wide, rows).unflatten(0, (heads, count)).copy_(part.permute(0, 2, 3, 1))
+            grads.key[:, start : start + count * tile] += torch.bmm(wide, window).view(heads, count * tile, -1)
+            for_windows = torch.bmm(wide.transpose(1, 2), keys).unflatten(0, (heads, count))
+            for i in range(count):
+                first = start + i * tile
+                grads.pos_query[:, first : first + rows + tile - 1] += for_windows[:, i]
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """``total += left @ right``, in the precision of ``total``."""
+    if total.dtype == left.dtype:
+        total.baddbmm_(left, right)
+    else:
+        total += torch.bmm(left, right)
+
+
+def probabilities(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax in at least float32, zero where nothing is seen: ``[N, M, W]``."""
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if mask is None:
+        return scores.softmax(-1)
+    return scores.masked_fill_(~mask, torch.finfo(scores.dtype).min).softmax(-1).masked_fill_(~mask, 0.0)
+
+
+class BlockedAttention(torch.autograd.Function):
+    """Context ``[B, N, Q, D]`` of heads whose keys, values and mask are in reverse order; see ``blocked``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        pos_key: Tensor | None,
+        pos_query: Tensor | None,
+        mask: Tensor | None,
+        dropout: float,
+        seed: int,
+    ) -> Tensor:
+        """Args are the tensors of ``Heads``, tables by ascending distance ``[N, Q+K-1, D]``, rate and seed."""
+        ctx.dropout, ctx.seed = dropout, seed
+        batch, heads, queries, size = query.shape
+        context = query.new_zeros(batch, queries, heads, size).transpose(1, 2)
+        generator = torch.Generator(query.device).manual_seed(seed)
+        for block in blocks(query.shape, key.shape[2], mask):
+            probs = probabilities(scores_of(*inputs_of(block, query, key, pos_key, pos_query)), block.mask)
+            if dropout:
+                probs = probs.mul_(keep_factors(probs, dropout, generator))
+            values = value[block.text, :, block.keys]
+            context[block.text, :, block.rows] = torch.bmm(probs.to(value.dtype), values)
+        ctx.save_for_backward(query, key, value, pos_key, pos_query, mask)
+        return context
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients, block by block, from scores computed again."""
+        query, key, value, pos_key, pos_query, mask = ctx.saved_tensors
+        wide = torch.promote_types(query.dtype, torch.float32)
+
+        def zeros(like: Any) -> Any:
+            return None if like is None else like.new_zeros(like.shape, dtype=wide)
+
+        d_query, d_key, d_value, d_pos_key, d_pos_query = map(zeros, (query, key, value, pos_key, pos_query))
+        generator = torch.Generator(query.device).manual_seed(ctx.seed)  # the same factors again
+        for block in blocks(query.shape, key.shape[2], mask):
+            text, rows, keys, seen = block
+            inputs = inputs_of(block, query, key, pos_key, pos_query)
+            probs = probabilities(scores_of(*inputs), seen)
+            grad_context = grad[text, :, rows]
+            grad_probs = torch.bmm(grad_context, value[text, :, keys].transpose(1, 2)).to(wide)
+            kept = probs
+            if ctx.dropout:
+                factors = keep_factors(probs, ctx.dropout, generator)
+                kept = probs * factors
+                grad_probs *= factors
+            add_product(d_value[text, :, keys], kept.to(value.dtype).transpose(1, 2), grad_context)
+            grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, probs, -1, wide).to(query.dtype)
+            scatter_scores(grad_scores, inputs, inputs_of(block, d_query, d_key, d_pos_key, d_pos_query))
+        totals = (d_query, d_key, d_value, d_pos_key, d_pos_query)
+        return (*(None if total is None else total.to(query.dtype) for total in totals), None, None, None)
+
+
+def blocked(
+    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Attention by blocks of queries."""
+    by_distance = None if columns is None else columns.flip(0)  # ascending, as queries and reversed keys count up
+
+    def table(positions: Tensor | None) -> Tensor | None:
+        if positions is None or by_distance is None:
+            return None
+        return positions.transpose(0, 1).index_select(1, by_distance)  # [N, Q+K-1, D]
+
+    dropout = module.dropout.p if module.training else 0.0
+    seed = int(torch.randint(2**62, ())) if dropout else 0
+    context = BlockedAttention.apply(
+        heads.query,
+        heads.key.flip(2),
+        heads.value.flip(2),
+        table(heads.pos_key),
+        table(heads.pos_query),
+        None if mask is None else mask[:, 0].flip(-1),
+        dropout,
+        seed,
+    )
+    return context, None
+
+
+ATTENTIONS["blocked"] = blocked

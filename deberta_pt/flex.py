@@ -1,0 +1,80 @@
+"""PyTorch's flex_attention: one kernel on CUDA that adds the position terms as it goes.
+
+States meet each row of the relative table once, ``[B, N, Q, R]``; the kernel looks up the row of a pair's distance, so
+nothing of size ``Q x K`` exists. It has no dropout of probabilities, and is slow without its compiled form: other cases
+take another implementation, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads
+
+
+@functools.cache
+def _kernel(device: str) -> Any:
+    from torch.nn.attention.flex_attention import flex_attention  # here: importing it takes a second
+
+    return torch.compile(flex_attention, dynamic=True) if device == "cuda" else flex_attention
+
+
+def position_mod(heads: Heads, columns: Tensor | None) -> Callable[..., Tensor] | None:
+    """What flex_attention calls to add the position terms to a score; ``None`` if the model has none."""
+    terms = []
+    if heads.pos_key is not None:
+        terms.append(torch.einsum("bnqd,rnd->bnqr", heads.query, heads.pos_key))
+    if heads.pos_query is not None:
+        terms.append(torch.einsum("bnkd,rnd->bnkr", heads.key, heads.pos_query))
+    if columns is None or not terms:
+        return None
+    has_c2p, last = heads.pos_key is not None, heads.query.shape[2] - 1
+
+    def add(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        row = columns[last - query + key]  # columns run from the largest distance down
+        if has_c2p:
+            score = score + terms[0][batch, head, query, row]
+        if heads.pos_query is not None:
+            score = score + terms[-1][batch, head, key, row]
+        return score
+
+    return add
+
+
+def block_mask(mask: Tensor, queries: int) -> Any:
+    """The visible blocks of a bool mask ``[B, 1, 1 or Q, K]``."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    full = mask.expand(-1, -1, queries, -1)
+
+    def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return full[batch, 0, query, key]
+
+    return create_block_mask(visible, mask.shape[0], None, queries, mask.shape[-1], device=str(mask.device))
+
+
+def flex(
+    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Attention by flex_attention; as its plain, slow form where there is no CUDA device."""
+    attend = _kernel(heads.query.device.type)
+    blocks = None if mask is None else block_mask(mask, heads.query.shape[2])
+    context = attend(
+        heads.query.contiguous(),
+        heads.key.contiguous(),
+        heads.value.contiguous(),
+        score_mod=position_mod(heads, columns),
+        block_mask=blocks,
+        scale=1.0,
+    )
+    if mask is not None:
+        context = context * mask.any(-1, keepdim=True).to(context.dtype)
+    return context, None
+
+
+ATTENTIONS["flex"] = flex

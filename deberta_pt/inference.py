@@ -1,0 +1,305 @@
+"""Models prepared for inference: weights fused and frozen, position keys kept, padding left out.
+
+A prepared layer holds query, key and value as one matrix with the scale folded in, and what its projections make of the
+relative table. The encoder lays the visible tokens of all texts behind each other. Hidden tokens all have one and the
+same state (their embedding is zero and they see nothing), so one row stands for all of them, and the outputs are those
+of the plain model everywhere.
+
+Shapes: ``T`` tokens of all texts and the row of the hidden ones, ``L`` tokens of one text, ``H`` hidden size, ``N``
+heads, ``D`` head size, ``R`` rows of the relative table.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention, Relative, SeparateSelfAttention
+from deberta_pt.blocked import blocks, inputs_of, probabilities, scores_of
+from deberta_pt.encoder import Encoder, Layer, Output
+from deberta_pt.linear import linear
+from deberta_pt.pretrained import PreTrainedModel
+
+AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
+
+
+class Places(NamedTuple):
+    """Where the tokens of packed texts are.
+
+    Attributes:
+        of_tokens: place ``b * L + i`` of each visible token, int64 ``[T-1]``.
+        in_pack: row of the pack for each place, int64 ``[B*L]``; the last row for hidden ones.
+        lengths: visible tokens of each text that has any.
+    """
+
+    of_tokens: Tensor
+    in_pack: Tensor
+    lengths: list[int]
+
+
+def places(token_mask: Tensor) -> Places | None:
+    """Places of the visible tokens of a bool mask ``[B, L]``; ``None`` if those of a text are not all in one run."""
+    seen = token_mask.to(torch.int8)
+    runs = (seen[:, :1].sum(-1) + (seen.diff(dim=1) > 0).sum(-1)).tolist()
+    if max(runs, default=0) > 1:
+        return None
+    visible = token_mask.flatten()
+    lengths = [n for n in token_mask.sum(-1).tolist() if n]
+    in_pack = torch.where(visible, visible.cumsum(0) - 1, sum(lengths))
+    return Places(visible.nonzero()[:, 0], in_pack, lengths)
+
+
+def plain_linear(source: nn.Module) -> nn.Linear:
+    """The layer itself, if nothing was put in its place."""
+    if type(source) is not nn.Linear:
+        raise ValueError(
+            f"cannot prepare a model whose linear layer is a {type(source).__name__}: merge adapters first "
+            "(PEFT: model.merge_and_unload()), and use quantised models as they are"
+        )
+    return source
+
+
+def fused_projection(attention: DisentangledSelfAttention) -> nn.Linear:
+    """Query, key and value as one layer ``[3*N*D, H]``, the queries scaled."""
+    width = attention.width
+    if isinstance(attention, FusedSelfAttention):
+        source = plain_linear(attention.in_proj).weight
+        by_head = source.unflatten(0, (attention.num_heads, 3, attention.head_size))
+        weight = by_head.transpose(0, 1).flatten(0, 2).clone()  # all queries, all keys, all values
+        bias = torch.cat([attention.q_bias, torch.zeros_like(attention.q_bias), attention.v_bias])
+    elif isinstance(attention, SeparateSelfAttention):
+        parts = [plain_linear(x) for x in (attention.query_proj, attention.key_proj, attention.value_proj)]
+        weight, bias = torch.cat([x.weight for x in parts]), torch.cat([x.bias for x in parts])
+    weight[:width] *= attention.scale
+    bias[:width] *= attention.scale
+    fused = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    fused.weight, fused.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+    return fused
+
+
+def close(module: Output, states: Tensor, residual: Tensor) -> Tensor:
+    """The end of a half of a layer, without dropout."""
+    dense, norm = plain_linear(module.dense), module.LayerNorm
+    states = linear(states, dense.weight, dense.bias).add_(residual)
+    return F.layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+class PreparedLayer(nn.Module):
+    """A layer whose projections are fused and whose relative keys and queries are kept; called as ``Layer``.
+
+    Args:
+        layer: what it computes.
+        rows: the whole relative table, as attention reads it, ``[R, H]``; ``None`` for a model without.
+    """
+
+    def __init__(self, layer: Layer, rows: Tensor | None) -> None:
+        super().__init__()
+        attention = layer.attention.self
+        self.num_heads, self.width = attention.num_heads, attention.width
+        self.projection = fused_projection(attention)
+        self.attention_output, self.intermediate, self.output = layer.attention.output, layer.intermediate, layer.output
+        pos_key, pos_query = (None, None) if rows is None else attention.project_positions(rows)
+        split = (attention.num_heads, attention.head_size)
+
+        def by_head(positions: Tensor | None, scale: float) -> Tensor | None:
+            if positions is None:
+                return None
+            return (positions * scale).unflatten(-1, split).transpose(0, 1).contiguous()  # [N, R, D]
+
+        self.pos_key: Tensor | None
+        self.pos_query: Tensor | None
+        self.register_buffer("pos_key", by_head(pos_key, 1.0))
+        self.register_buffer("pos_query", by_head(pos_query, attention.scale))
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        relative: Relative | None,
+        query_states: Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As ``Layer``: states ``[B, Q, H]`` and probabilities ``[B, N, Q, K]`` or ``None``."""
+        query, key, value = self.project(hidden)
+        asking = hidden if query_states is None else query_states
+        if query_states is not None:
+            weight, bias = self.projection.weight[: self.width], self.projection.bias[: self.width]
+            query = self.split(linear(query_states, weight, bias))
+        batch, queries, keys = asking.shape[0], asking.shape[1], hidden.shape[1]
+        context = asking.new_zeros(batch, queries, self.width)
+        probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
+        tables = self.tables(relative)
+        for b in range(batch):
+            seen = None if mask is None else mask[b]
+            kept = None if probs is None else probs[b]
+            self.attend(query[b], key[b], value[b], tables, seen, self.split(context[b]), kept)
+        return self.close(context, asking), probs
+
+    def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
+        """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
+        query, key, value = self.project(hidden)  # [N, T, D]
+        context = hidden.new_zeros(len(hidden), self.width)
+        heads = self.split(context)
+        longest, start = max(lengths, default=1), 0
+        tables = self.tables(relative)
+        for length in lengths:
+            text = slice(start, start + length)
+            near = slice(longest - length, longest + length - 1)  # the distances that it has
+            own = tuple(None if table is None else table[:, near] for table in tables)
+            self.attend(query[:, text], key[:, text], value[:, text], own, None, heads[:, text])
+            start += length
+        return self.close(context, hidden)
+
+    def split(self, states: Tensor) -> Tensor:
+        """The view ``[..., N, L, D]`` of ``[..., L, N*D]``."""
+        return states.unflatten(-1, (self.num_heads, -1)).transpose(-2, -3)
+
+    def project(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Query, key and value, ``[..., N, L, D]`` each."""
+        fused = linear(hidden, self.projection.weight, self.projection.bias)
+        return tuple(map(self.split, fused.chunk(3, -1)))
+
+    def tables(self, relative: Relative | None) -> tuple[Tensor | None, ...]:
+        """Relative keys and queries by ascending distance, ``[N, Q+K-1, D]`` each."""
+        if relative is None:
+            return None, None
+        ascending = relative.columns.flip(0)
+        return tuple(None if x is None else x.index_select(1, ascending) for x in (self.pos_key, self.pos_query))
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        tables: tuple[Tensor | None, ...],
+        mask: Tensor | None,
+        context: Tensor,
+        kept: Tensor | None = None,
+    ) -> None:
+        """Attention of one text, written to ``context``.
+
+        Args:
+            query: ``[N, Q, D]``, scaled.
+            key: ``[N, K, D]``.
+            value: ``[N, K, D]``.
+            tables: of ascending distance, for these lengths.
+            mask: bool ``[1, 1 or Q, K]``.
+            context: where the result goes, ``[N, Q, D]``, zero.
+            kept: where the probabilities go, ``[N, Q, K]``, zero.
+        """
+        key, value = key.flip(1), value.flip(1)
+        seen = None if mask is None else mask.flip(-1)
+        for block in blocks(query[None].shape, key.shape[1], seen):
+            scores = scores_of(*inputs_of(block, query[None], key[None], *tables))
+            probs = probabilities(scores, block.mask).to(value.dtype)
+            context[:, block.rows] = torch.bmm(probs, value[:, block.keys])
+            if kept is not None:
+                kept[:, block.rows, block.keys] = probs
+        if kept is not None:
+            kept.copy_(kept.flip(-1))
+
+    def close(self, context: Tensor, residual: Tensor) -> Tensor:
+        """Everything after attention: ``[..., N*D]`` and ``[..., H]`` -> ``[..., H]``."""
+        attended = close(self.attention_output, context, residual)
+        dense = plain_linear(self.intermediate.dense)
+        return close(self.output, self.intermediate.activation(linear(attended, dense.weight, dense.bias)), attended)
+
+
+class PreparedEncoder(Encoder):
+    """An encoder of prepared layers that computes visible tokens only.
+
+    Args:
+        encoder: what it computes, in eval mode.
+    """
+
+    prepared = True
+
+    def __init__(self, encoder: Encoder) -> None:
+        nn.Module.__init__(self)
+        for name in ("config", "distance_rows", "compresses", "checkpointing"):
+            setattr(self, name, getattr(encoder, name))
+        for name, module in encoder.named_children():
+            setattr(self, name, module)
+        rows = self.normalise(self.rel_embeddings.weight) if self.config.c2p or self.config.p2c else None
+        layers: Any = encoder.layer
+        self.layer = nn.ModuleList([PreparedLayer(layer, rows) for layer in layers])
+
+    def relative(self, queries: int, keys: int, device: torch.device) -> Relative | None:
+        """Which row each distance has; the layers hold what they make of them."""
+        if not (self.config.c2p or self.config.p2c):
+            return None
+        return Relative(self.rel_embeddings.weight, self.rows_by_distance(queries, keys, device))
+
+    @torch.no_grad()
+    @torch.compiler.disable
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        token_mask: Tensor | None,
+        pair_mask: Tensor | None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        """As ``Encoder``."""
+        by_tokens = token_mask is not None and pair_mask is None and mask is not None and mask.shape[2] > 1
+        where = places(token_mask) if by_tokens and token_mask is not None and not output_attentions else None
+        if where is None:
+            return super().forward(hidden, mask, token_mask, pair_mask, output_hidden_states, output_attentions)
+
+        def pack(states: Tensor) -> Tensor:
+            return torch.cat([states.flatten(0, 1)[where.of_tokens], states.new_zeros(1, states.shape[-1])])
+
+        def unpack(packed: Tensor) -> Tensor:
+            return packed[where.in_pack].unflatten(0, hidden.shape[:2])
+
+        longest = max(where.lengths, default=1)
+        relative = self.relative(longest, longest, hidden.device)
+        states, packed = [hidden], pack(hidden)
+        layers: Any = self.layer
+        for i, layer in enumerate(layers):
+            packed = layer.packed(packed, where.lengths, relative)
+            if i == 0 and hasattr(self, "conv"):
+                packed = pack(self.conv(hidden, unpack(packed), token_mask, None))
+            if output_hidden_states:
+                states.append(unpack(packed))
+        return unpack(packed), tuple(states) if output_hidden_states else None, None
+
+
+def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) -> AnyModel:
+    """A copy of a model that gives the same outputs faster, and cannot be trained or saved.
+
+    Weights that stay as they are are shared with the model; the prepared copy does not follow later changes to it.
+
+    Args:
+        model: any model of this package, without adapters.
+        dtype: dtype of the weights, default: as they are. On processors with bfloat16 instructions ``torch.bfloat16``
+            is faster still, with results near those of float32.
+
+    Returns:
+        A model of the same class, in eval mode: same inputs, same outputs, attentions on request. Models with talking
+        heads or ``masked_rows="uniform"`` are copied and frozen, no more.
+
+    Raises:
+        TypeError: for something that is not a model of this package.
+        ValueError: if a linear layer was replaced, as by an adapter.
+    """
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(f"expected a model of deberta_pt, got a {type(model).__name__}; unwrap it first")
+
+    def shared(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()
+        return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
+
+    memo: dict[int, Any] = {id(p): nn.Parameter(shared(p), requires_grad=False) for p in model.parameters()}
+    memo |= {id(b): shared(b) for b in model.buffers()}
+    with torch.no_grad():
+        prepared: AnyModel = copy.deepcopy(model, memo).eval()
+        body: Any = prepared.base_model
+        if not model.config.mixes_heads and model.config.masked_rows == "zero":
+            body.encoder = PreparedEncoder(body.encoder)
+    return prepared

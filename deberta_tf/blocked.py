@@ -1,0 +1,172 @@
+"""Attention by blocks of queries: exact, no products that are not needed, and of long texts no scores that are kept.
+
+Heads come first, so that the states of all texts meet a table in one product without a copy. A block of ``M`` queries
+reads a window of a table in the order of distance, and so does each tile of keys; skewed, their products are the
+scores. Up to a few blocks stand in the graph one by one; more (or a length that is unknown while the graph is traced)
+run in a loop, whose backward pass computes each block again.
+
+Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries of a block, ``T`` keys of a
+tile, ``W = Q+K-1`` distances.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, skew
+from deberta_tf.layers import next_seed, shape_of
+
+ROWS = 128  # queries of a block
+TILE = 64  # keys whose products with relative queries are computed at once
+UNROLLED = 8  # blocks up to which the graph holds each
+HIDDEN = -1e30  # added to scores of what is not seen: far below any score, and finite with it
+
+
+class Tensors(NamedTuple):
+    """What all blocks read, heads first.
+
+    Attributes:
+        query: ``[N, B, Q, D]``.
+        key: ``[N, B, K, D]``.
+        value: ``[N, B, K, D]``.
+        pos_key: relative keys from the largest distance down, ``[N, W, D]``, or ``None``.
+        pos_query: relative queries from the smallest distance up, ``[N, W, D]``, or ``None``.
+        bias: zero where a query sees a key, ``HIDDEN`` elsewhere, ``[1, B, 1 or Q, K]``; ``None``: it sees all.
+        seed: of dropout, int ``[2]``, or ``None``.
+    """
+
+    query: tf.Tensor
+    key: tf.Tensor
+    value: tf.Tensor
+    pos_key: tf.Tensor | None
+    pos_query: tf.Tensor | None
+    bias: tf.Tensor | None
+    seed: tf.Tensor | None
+
+
+def window(table: tf.Tensor, start: Any, size: Any) -> tf.Tensor:
+    """Rows ``start`` to ``start + size`` of ``[N, W, D]``; those before the first and after the last repeat it."""
+    rows = shape_of(table)[1]
+    if all(isinstance(x, int) for x in (start, size, rows)) and start >= 0 and start + size <= rows:
+        return table[:, start : start + size]
+    return tf.gather(table, tf.clip_by_value(start + tf.range(size), 0, rows - 1), axis=1)
+
+
+def products(states: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+    """``[N, B, M, D]`` and ``[N, S, D]`` -> ``[N, B, M, S]``, one product for all texts."""
+    heads, batch, rows, size = shape_of(states)
+    found = tf.matmul(tf.reshape(states, [heads, batch * rows, size]), table, transpose_b=True)
+    return tf.reshape(found, [heads, batch, rows, shape_of(table)[1]])
+
+
+def tiled_products(key: tf.Tensor, table: tf.Tensor, first: Any, rows: Any) -> tf.Tensor:
+    """The position-to-content scores of queries ``first`` to ``first + rows``, ``[N, B, rows, K]``.
+
+    Args:
+        key: ``[N, B, K, D]``.
+        table: relative queries by ascending distance, ``[N, W, D]``.
+        first: the first query.
+        rows: queries of the block.
+    """
+    heads, batch, keys, size = shape_of(key)
+    if isinstance(keys, int) and keys <= 2 * TILE:  # one tile
+        p2c = skew(products(key, window(table, first, rows + keys - 1)), rows)  # [N, B, K, M]
+        flat = tf.transpose(tf.reshape(p2c, [heads * batch, keys, rows]), [0, 2, 1])
+        return tf.reshape(flat, [heads, batch, rows, keys])
+    count = -(-keys // TILE)
+    key = tf.pad(key, [[0, 0], [0, 0], [0, count * TILE - keys], [0, 0]])
+    tiles = tf.transpose(tf.reshape(key, [heads, batch, count, TILE, size]), [0, 2, 1, 3, 4])
+    starts = first + keys - TILE * (1 + tf.range(count))
+    places = starts[:, None] + tf.range(rows + TILE - 1)  # [count, M+T-1]; below zero for padding alone
+    windows = tf.gather(table, tf.clip_by_value(places, 0, shape_of(table)[1] - 1), axis=1)  # [N, count, M+T-1, D]
+    wide = tf.matmul(tf.reshape(tiles, [heads, count, batch * TILE, size]), windows, transpose_b=True)
+    p2c = skew(tf.reshape(wide, [heads, count, batch, TILE, rows + TILE - 1]), rows)  # [N, count, B, T, M]
+    scores = tf.reshape(tf.transpose(p2c, [0, 2, 4, 1, 3]), [heads, batch, rows, count * TILE])
+    return scores[..., :keys]
+
+
+def attend(module: DisentangledSelfAttention, tensors: Tensors, first: Any, rows: Any) -> tf.Tensor:
+    """Context of queries ``first`` to ``first + rows``, ``[N, B, rows, D]``."""
+    query = tensors.query[:, :, first : first + rows]
+    keys = shape_of(tensors.key)[2]
+    scores = tf.matmul(query, tensors.key, transpose_b=True)  # [N, B, M, K]
+    if tensors.pos_key is not None:
+        start = shape_of(tensors.query)[2] - first - rows
+        scores += skew(products(query, window(tensors.pos_key, start, rows + keys - 1)), keys)
+    if tensors.pos_query is not None:
+        scores += tiled_products(tensors.key, tensors.pos_query, first, rows)
+    scores = tf.cast(scores, tf.float64 if scores.dtype == tf.float64 else tf.float32)
+    if tensors.bias is not None:
+        bias = tensors.bias if tensors.bias.shape[2] == 1 else tensors.bias[:, :, first : first + rows]
+        scores += tf.cast(bias, scores.dtype)
+    probs = tf.cast(tf.nn.softmax(scores), tensors.value.dtype)
+    if tensors.seed is not None:
+        seed = tf.random.experimental.stateless_fold_in(tensors.seed, first)
+        probs = tf.nn.experimental.stateless_dropout(probs, module.dropout.rate, seed)
+    return tf.matmul(probs, tensors.value)
+
+
+def attend_in_loop(module: DisentangledSelfAttention, tensors: Tensors, training: bool | None) -> tf.Tensor:
+    """Context of all queries, ``[N, B, Q, D]``, a block at a time; the last may begin within the one before."""
+    heads, batch, queries, size = shape_of(tensors.query)
+    rows = tf.minimum(ROWS, queries)
+    count = -(-queries // rows)
+    given = {name: x for name, x in tensors._asdict().items() if x is not None}
+
+    def block(first: tf.Tensor) -> tf.Tensor:
+        def run(*values: tf.Tensor) -> tf.Tensor:
+            return attend(module, tensors._replace(**dict(zip(given, values, strict=True))), first, rows)
+
+        return (tf.recompute_grad(run) if training else run)(*given.values())
+
+    blocks = tf.map_fn(
+        block,
+        tf.minimum(rows * tf.range(count), queries - rows),
+        fn_output_signature=tf.TensorSpec([*tensors.query.shape[:2], None, size], tensors.query.dtype),
+        parallel_iterations=1,
+    )  # [count, N, B, M, D]
+    whole = tf.transpose(blocks[:-1], [1, 2, 0, 3, 4])
+    whole = tf.reshape(whole, [heads, batch, (count - 1) * rows, size])
+    return tf.concat([whole, blocks[-1][:, :, count * rows - queries :]], 2)
+
+
+def blocked(
+    module: DisentangledSelfAttention,
+    heads: Heads,
+    columns: tf.Tensor | None,
+    mask: tf.Tensor | None,
+    training: bool | None = None,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Attention by blocks of queries."""
+    query, key, value = (tf.transpose(x, [1, 0, 2, 3]) for x in (heads.query, heads.key, heads.value))
+    down, up = (None, None) if columns is None else (columns, columns[::-1])
+
+    def table(positions: tf.Tensor | None, order: tf.Tensor | None) -> tf.Tensor | None:
+        if positions is None or order is None:
+            return None
+        return tf.gather(tf.transpose(positions, [1, 0, 2]), order, axis=1)
+
+    tensors = Tensors(
+        query,
+        key,
+        value,
+        table(heads.pos_key, down),
+        table(heads.pos_query, up),
+        None if mask is None else tf.where(mask[:, 0], 0.0, HIDDEN)[None],
+        next_seed() if training and module.dropout.rate else None,
+    )
+    queries = query.shape[2]
+    if queries is None or queries > UNROLLED * ROWS:
+        context = attend_in_loop(module, tensors, training)
+    else:
+        parts = [(first, min(ROWS, queries - first)) for first in range(0, queries, ROWS)]
+        context = tf.concat([attend(module, tensors, first, rows) for first, rows in parts], 2)
+    context = tf.transpose(context, [1, 0, 2, 3])  # [B, N, Q, D]
+    if mask is not None:
+        context *= tf.cast(tf.reduce_any(mask, -1, keepdims=True), context.dtype)
+    return context, None
+
+
+ATTENTIONS["blocked"] = blocked

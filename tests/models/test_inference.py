@@ -1,0 +1,124 @@
+"""Models prepared for inference give what the plain ones give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.models.helpers import (
+    BASES,
+    assert_all_close,
+    flatten,
+    pt_inputs,
+    pt_model,
+    random_batch,
+    random_inputs,
+    random_weights,
+    small_config,
+)
+from tests.models.switches import SWITCHES, cases
+from tests.models.test_reference import masks
+
+torch = pytest.importorskip("torch")
+deberta_pt = pytest.importorskip("deberta_pt")
+
+HEADS = ("ForMaskedLM", "ForTokenClassification", "ForSequenceClassification", "ForQuestionAnswering",
+         "ForMultipleChoice", "ForReplacedTokenDetection")  # fmt: skip
+
+
+def both(config, head="Model", **options):
+    model = pt_model(config, head, random_weights(config, head)).eval()
+    return model, deberta_pt.optimize_for_inference(model, **options)
+
+
+def same(plain, prepared, inputs, **options):
+    with torch.inference_mode():
+        expected = flatten(plain(**pt_inputs(inputs), **options))
+        assert_all_close(flatten(prepared(**pt_inputs(inputs), **options)), expected, "prepared")
+
+
+@pytest.mark.parametrize(("base", "switch"), cases())
+def test_every_switch(base, switch):
+    """All states of all positions, hidden ones included."""
+    config = small_config(base, **SWITCHES[switch][1])
+    same(*both(config), random_batch(config), output_hidden_states=True)
+
+
+@pytest.mark.parametrize("kind", masks(21))
+@pytest.mark.parametrize("base", BASES)
+def test_every_mask(base, kind):
+    config = small_config(base)
+    plain, prepared = both(config)
+    ids = random_batch(config)["input_ids"]
+    for options in ({"output_hidden_states": True}, {"output_attentions": True}):
+        same(plain, prepared, {"input_ids": ids, "attention_mask": masks(21)[kind]}, **options)
+        same(plain, prepared, {"input_ids": ids}, **options)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("base", BASES)
+def test_every_head(base, head):
+    config = small_config(base)
+    same(*both(config, head), random_inputs(config, head))
+
+
+def test_decoding_by_absolute_positions():
+    config = small_config("v3", mlm_head="emd", max_position_embeddings=24)
+    same(*both(config, "ForMaskedLM"), random_inputs(config, "ForMaskedLM"))
+
+
+def test_many_blocks(monkeypatch):
+    import deberta_pt.blocked
+
+    for name, value in (("LEAST", 6), ("MOST", 6), ("TILE", 4)):
+        monkeypatch.setattr(deberta_pt.blocked, name, value)
+    config = small_config("v2")
+    same(*both(config), random_batch(config, length=50), output_attentions=True)
+    same(*both(config), random_batch(config, length=50), output_hidden_states=True)
+
+
+def test_the_model_it_was_made_of_stays_as_it_is():
+    config = small_config()
+    plain, prepared = both(config)
+    before = {name: value.clone() for name, value in plain.state_dict().items()}
+    assert all(p.requires_grad for p in plain.parameters())
+    assert not any(p.requires_grad for p in prepared.parameters())
+    assert type(prepared) is type(plain)
+    assert all(torch.equal(before[name], value) for name, value in plain.state_dict().items())
+    words = plain.get_input_embeddings().weight, prepared.get_input_embeddings().weight
+    assert words[0].data_ptr() == words[1].data_ptr()
+    with pytest.raises(ValueError, match="save the one it was made of"):
+        prepared.save_pretrained("unused")
+
+
+def test_bfloat16_is_near():
+    config = small_config()
+    plain, prepared = both(config, dtype=torch.bfloat16)
+    inputs = pt_inputs(random_batch(config))
+    found, expected = (m(**inputs).last_hidden_state.float().detach().numpy() for m in (prepared, plain))
+    assert prepared.dtype == torch.bfloat16
+    assert np.abs(found - expected).max() < 0.06 * np.abs(expected).max()
+
+
+def test_onednn_gives_the_same(monkeypatch):
+    """Whichever library wins the race on this machine, the other one is right, too."""
+    import deberta_pt.linear
+
+    if deberta_pt.linear._onednn() is None:
+        pytest.skip("this PyTorch was built without oneDNN")
+    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda: True)
+    config = small_config()
+    same(*both(config), random_batch(config), output_hidden_states=True)
+    states = torch.randn(3, 24, requires_grad=True)
+    weight = torch.randn(5, 24)
+    deberta_pt.linear.linear(states, weight).sum().backward()
+    assert torch.allclose(states.grad, weight.sum(0).expand(3, -1))
+
+
+def test_what_cannot_be_prepared():
+    model = pt_model(small_config(), "Model", random_weights(small_config()))
+    with pytest.raises(TypeError, match="expected a model of deberta_pt, got a Linear"):
+        deberta_pt.optimize_for_inference(torch.nn.Linear(2, 2))
+    model.encoder.layer[1].attention.self.query_proj = torch.nn.Sequential(torch.nn.Linear(24, 24))
+    with pytest.raises(ValueError, match="is a Sequential: merge adapters first"):
+        deberta_pt.optimize_for_inference(model)
