@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deberta_tasks.finetuning.options import Options
 from deberta_tasks.finetuning.stream import Batch
 from deberta_tasks.training.tf import adamw, load_state, save_state
-from deberta_tasks.training.tf_parallel import is_first, spread
+from deberta_tasks.training.tf_parallel import cut, is_first, own
 from deberta_tf import auto
 from deberta_tf.training import NOT_PREDICTIONS
 
@@ -80,20 +80,18 @@ class KerasLearner:
         state = self.model.base_model.dropout_state
         state.assign([self.options.seed, step * self.options.accumulate])
         parts = self.options.accumulate
-        return float(self._call(self._global_step, spread(self.strategy, {**batch, "shares": shares}, parts=parts)))
+        return float(self._call(self._global_step, cut(self.strategy, {**batch, "shares": shares}, parts=parts)))
 
     def predict(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
         """Each replica computes its rows."""
-        found = self._call(self._global_prediction, spread(self.strategy, batch))
+        found = self._call(self._global_prediction, cut(self.strategy, batch))
         return {name: tf.cast(value, tf.float32).numpy() for name, value in found.items()}
 
-    def _call(self, function: Any, rows: Any) -> Any:
-        """Run as a graph: with one replica a single one for all lengths, which halves the time of tracing."""
+    def _call(self, function: Any, rows: dict[str, tf.Tensor]) -> Any:
+        """Run as a graph, a single one for all lengths: tracing takes most of the time of a short run."""
         if function not in self._graphs:
-            signature = None
-            if self.processes == 1:
-                signature = [{name: tf.TensorSpec(_open(x.shape), x.dtype) for name, x in rows.items()}]
-            self._graphs[function] = tf.function(function, input_signature=signature, reduce_retracing=True)
+            signature = {name: tf.TensorSpec(_open(x.shape), x.dtype) for name, x in rows.items()}
+            self._graphs[function] = tf.function(function, input_signature=[signature])
         return self._graphs[function](rows)
 
     def _global_step(self, rows: Any) -> tf.Tensor:
@@ -102,6 +100,7 @@ class KerasLearner:
 
     def _replica_step(self, rows: dict[str, tf.Tensor]) -> tf.Tensor:
         variables = [v for found in self.groups.values() for v, _ in found]
+        rows = own(rows)
         total, gradients = self._gradients({k: v[0] for k, v in rows.items()}, variables)
         for number in range(1, self.options.accumulate):
             loss, more = self._gradients({k: v[number] for k, v in rows.items()}, variables)
@@ -132,7 +131,7 @@ class KerasLearner:
         return {name: self.strategy.gather(value, axis=0) for name, value in found.items()}
 
     def _replica_prediction(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        output = self.model({name: value[0] for name, value in rows.items()}, training=False)
+        output = self.model({name: value[0] for name, value in own(rows).items()}, training=False)
         return {name: value for name, value in output.items() if name not in NOT_PREDICTIONS}
 
     def save_state(self, folder: Path | None) -> None:
@@ -162,16 +161,16 @@ class KerasLearner:
     def load_model(self, folder: Path) -> None:
         """The same weights for all replicas."""
         loaded = type(self.model).from_pretrained(folder)
-        for own, value in zip(self.model.trainable_weights, loaded.trainable_weights, strict=True):
-            own.assign(tf.convert_to_tensor(value))
+        for held, value in zip(self.model.trainable_weights, loaded.trainable_weights, strict=True):
+            held.assign(tf.convert_to_tensor(value))
 
     def stop(self) -> None:
         """Nothing to do: TensorFlow parts the workers when they end."""
 
 
 def _open(shape: tf.TensorShape) -> list[int | None]:
-    """``[parts, rows, ..., tokens]`` for any number of rows and tokens."""
-    return [size if place in (0, 2) and place < len(shape) - 1 else None for place, size in enumerate(shape)]
+    """``[replicas, parts, rows, ..., tokens]`` for any number of rows and tokens."""
+    return [None if place in (2, len(shape) - 1) else size for place, size in enumerate(shape)]
 
 
 def groups(model: Any, options: Options) -> dict[float, list[tuple[Any, str]]]:

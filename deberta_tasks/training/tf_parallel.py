@@ -45,8 +45,10 @@ def is_first(strategy: tf.distribute.Strategy) -> bool:
     )  # fmt: skip
 
 
-def spread(strategy: tf.distribute.Strategy, rows: dict[str, Any], *, parts: int = 1) -> Any:
-    """The rows of a batch, for each replica its own.
+def cut(strategy: tf.distribute.Strategy, rows: dict[str, Any], *, parts: int = 1) -> dict[str, tf.Tensor]:
+    """The rows of a batch in as many pieces as there are replicas, of which each takes its own inside ``run``.
+
+    All replicas are given all rows, so that one graph with open shapes serves them; ids are small.
 
     Args:
         strategy: with so many replicas that the rows can be cut evenly.
@@ -54,17 +56,16 @@ def spread(strategy: tf.distribute.Strategy, rows: dict[str, Any], *, parts: int
         parts: pieces of a replica's rows.
 
     Returns:
-        For each replica a dict of tensors ``[parts, B / replicas / parts, ...]``.
+        Tensors ``[replicas, parts, B / replicas / parts, ...]``.
     """
-    count = strategy.num_replicas_in_sync
+    pieces = (strategy.num_replicas_in_sync, parts, -1)
+    return {name: tf.constant(np.reshape(array, (*pieces, *array.shape[1:]))) for name, array in rows.items()}
 
-    def own(number: int) -> dict[str, tf.Tensor]:
-        cut = {name: np.reshape(array, (count, parts, -1, *array.shape[1:]))[number] for name, array in rows.items()}
-        return {name: tf.constant(array) for name, array in cut.items()}
 
-    if count == 1:
-        return own(0)
-    return strategy.experimental_distribute_values_from_function(lambda context: own(context.replica_id_in_sync_group))
+def own(rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Inside ``run``: this replica's pieces of what ``cut`` gave."""
+    context = tf.distribute.get_replica_context()
+    return {name: value[context.replica_id_in_sync_group] for name, value in rows.items()}
 
 
 def training_data(strategy: tf.distribute.Strategy, stream: Any, model: Any) -> Any:

@@ -1,0 +1,162 @@
+"""Two processes train as one does: the same losses on the same batches, and one form of checkpoint for both."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deberta_tasks.finetuning.start import Size, new_tokenizer, small_config
+from deberta_tasks.finetuning.table import TASKS
+from tests.finetuning.helpers import MODULES, ROOT, WEIGHTS, arguments, deberta, few, finish, log, together
+
+TASK = TASKS["token-classification"]  # whose rows have different numbers of labels
+FIRST, ALL = 6, 9
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint without dropout, which no two numbers of processes would share, and rows to learn from."""
+    torch = pytest.importorskip("torch")
+    from deberta_pt import DebertaV2ForTokenClassification
+
+    folder = tmp_path_factory.mktemp("start")
+    examples = TASK.read(few(TASK.name, folder))
+    tokenizer = new_tokenizer([text for example in examples for text in TASK.texts(example)])
+    torch.manual_seed(0)
+    config = small_config(
+        tokenizer, Size(16, 2, 2), max_length=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        **TASK.config(TASK.label_names(examples)),
+    )  # fmt: skip
+    DebertaV2ForTokenClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def given(start: Path, framework: str, output: Path, steps: int, *more: str) -> list[str]:
+    data = ["--model", str(start), "--train", str(start / TASK.bundled), "--steps", str(steps), "--batch-size", "8"]
+    rate = ["--rate", "2e-3", "--warmup", "0", "--schedule", "constant", "--evaluate-every", "3"]
+    return arguments(TASK.name, framework, output, *data, *rate, *more)
+
+
+@pytest.fixture(scope="module")
+def alone(start: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of one process."""
+    found = {}
+    for framework, module in MODULES.items():
+        pytest.importorskip(module)
+        found[framework] = tmp_path_factory.mktemp(framework) / "run"
+        finish(deberta(*given(start, framework, found[framework], ALL)))
+    return found
+
+
+def compare(run: Path, other: Path, steps: int) -> None:
+    got, want = (np.array([row["loss"] for row in log(folder)]) for folder in (run, other))
+    assert len(got) == steps
+    np.testing.assert_allclose(got, want[:steps], rtol=1e-4)  # sums in another order, magnified by Adam's first steps
+    scores = [[row["accuracy"] for row in log(folder)[:steps] if "accuracy" in row] for folder in (run, other)]
+    np.testing.assert_allclose(scores[0], scores[1], atol=0.02)
+
+
+def go_on_alone(start: Path, framework: str, run: Path, other: Path) -> None:
+    """One process goes on from the checkpoint of two."""
+    settings = json.loads((run / "settings.json").read_text())
+    assert settings["steps"] == FIRST
+    (run / "settings.json").write_text(json.dumps({**settings, "steps": ALL}))
+    done = finish(deberta(*given(start, framework, run, ALL)))
+    assert f"resuming after step {FIRST}" in done.stderr + done.stdout
+    compare(run, other, ALL)
+
+
+def torchrun(program: list[str], count: int = 2) -> list[str]:
+    """The command that starts processes of PyTorch on this host."""
+    python, *rest = program
+    return [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), *rest]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_of_pytorch(
+    kind: str, start: Path, alone: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    accumulate = ["--accumulate", "2"] if kind == "ddp" else []
+    command = deberta(*given(start, "pt", run, FIRST, "--parallel", kind, *accumulate))
+    finish(torchrun(command))
+    compare(run, alone["pt"], FIRST)
+    assert (run / "model" / WEIGHTS["pt"]).is_file()
+    assert {path.name for path in (run / f"checkpoint-{FIRST:08d}").iterdir()} == {"run.json", "state.pt"}
+    if kind == "fsdp":
+        go_on_alone(start, "pt", run, alone["pt"])
+
+
+@pytest.mark.slow
+def test_two_devices_of_tensorflow(start: Path, alone: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    finish(deberta(*given(start, "tf", run, FIRST, "--devices", "2")))
+    compare(run, alone["tf"], FIRST)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def workers(count: int = 2) -> list[dict[str, str]]:
+    """What tells each worker of TensorFlow who the others are."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(count)]}
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})} for i in range(count)
+    ]
+
+
+@pytest.mark.slow
+def test_two_workers_of_tensorflow(start: Path, alone: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    together([deberta(*given(start, "tf", run, FIRST))] * 2, workers())
+    compare(run, alone["tf"], FIRST)
+    names = {path.name for path in (run / f"checkpoint-{FIRST:08d}").iterdir()}
+    assert names == {"run.json", "state.index", "state.data-00000-of-00001"}
+    go_on_alone(start, "tf", run, alone["tf"])
+
+
+def example(name: str, start: Path, output: Path) -> list[str]:
+    """A script of examples/, in short."""
+    data = ["--model", str(start), "--data", str(start / TASK.bundled), "--output", str(output)]
+    program = [sys.executable, str(ROOT / "examples" / name)]
+    return [*program, *data, "--epochs", "2", "--batch-size", "8", "--rate", "1e-3"]
+
+
+@pytest.mark.slow
+def test_the_same_example_under_torchrun(start: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(example("token_classification_pt.py", start, one))
+    finish(torchrun(example("token_classification_pt.py", start, two)))
+    got, want = (np.array([row["loss"] for row in log(folder)]) for folder in (two, one))
+    assert len(got) == len(want) > 6
+    assert got[-1] < got[0]
+    # Its plain loop takes the mean of both processes' means, which have a few more or less words each.
+    np.testing.assert_allclose(got, want, rtol=0.05)
+    assert (two / "model" / WEIGHTS["pt"]).is_file()
+
+
+@pytest.mark.slow
+def test_the_same_example_on_two_workers(start: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(example("token_classification_tf.py", start, one))
+    together([example("token_classification_tf.py", start, two)] * 2, workers())
+    import h5py
+
+    with h5py.File(one / "model" / WEIGHTS["tf"]) as a, h5py.File(two / "model" / WEIGHTS["tf"]) as b:
+        names: list[str] = []
+        a.visit(names.append)
+        for name in names:
+            if isinstance(a[name], h5py.Dataset):
+                np.testing.assert_allclose(b[name][()], a[name][()], atol=0.02)
