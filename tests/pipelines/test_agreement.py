@@ -29,7 +29,6 @@ def test_frameworks_agree(task: str, family: str, checkpoint: Callable[..., Path
         assert pipe.runner.framework == framework
         answers[framework] = pipe(case.inputs)
         assert_same([pipe(item) for item in case.inputs], answers[framework])  # padding and neighbours change nothing
-        assert_same(pipe(case.inputs, max_tokens=1), answers[framework])
         assert_same(list(pipe(item for item in case.inputs)), answers[framework])
     assert len(answers["pt"]) == len(case.inputs)
     assert_same(answers["tf"], answers["pt"])
