@@ -28,10 +28,12 @@ class Relative(NamedTuple):
     Attributes:
         rows: relative embeddings, ``[R, H]``.
         columns: row for each distance from ``Q-1`` down to ``1-K``, int64 ``[Q+K-1]``.
+        first: place of ``rows`` in the whole table.
     """
 
     rows: Tensor
     columns: Tensor
+    first: int | Tensor
 
 
 class Heads(NamedTuple):

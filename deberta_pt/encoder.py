@@ -175,8 +175,8 @@ class Encoder(nn.Module):
             first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)
         elif self.compresses:  # lengths may be symbols, which a table cannot be asked about
             first, last = span - torch.sym_min(keys - 1, span), span + torch.sym_min(queries - 1, span - 1)
-        columns = self.rows_by_distance(queries, keys, device) - first
-        return Relative(self.normalise(self.rel_embeddings.weight[first : last + 1]), columns)
+        rows = self.normalise(self.rel_embeddings.weight[first : last + 1])
+        return Relative(rows, self.rows_by_distance(queries, keys, device) - first, first)
 
     def rows_by_distance(self, queries: int, keys: int, device: torch.device) -> Tensor:
         """Row of the relative table for each distance from ``queries - 1`` down to ``1 - keys``, int64."""
@@ -239,7 +239,7 @@ class Encoder(nn.Module):
 
         def run(hidden: Tensor, rows: Tensor | None, query_states: Tensor | None) -> tuple[Tensor, Tensor | None]:
             # Views, so that a layer's gradients are summed before they meet other layers': one order in all modes.
-            again = None if relative is None or rows is None else Relative(rows.view_as(rows), relative.columns)
+            again = None if relative is None or rows is None else relative._replace(rows=rows.view_as(rows))
             queries = None if query_states is None else query_states.view_as(query_states)
             return layer(hidden.view_as(hidden), mask, again, queries, output_attentions)
 

@@ -167,7 +167,7 @@ class PreparedLayer(nn.Module):
         """Relative keys and queries by ascending distance, ``[N, Q+K-1, D]`` each."""
         if relative is None:
             return None, None
-        ascending = relative.columns.flip(0)
+        ascending = relative.columns.flip(0) + relative.first
         return tuple(None if x is None else x.index_select(1, ascending) for x in (self.pos_key, self.pos_query))
 
     def attend(
@@ -216,8 +216,6 @@ class PreparedEncoder(Encoder):
         encoder: what it computes, in eval mode.
     """
 
-    prepared = True
-
     def __init__(self, encoder: Encoder) -> None:
         nn.Module.__init__(self)
         for name in ("config", "distance_rows", "compresses", "checkpointing"):
@@ -227,12 +225,6 @@ class PreparedEncoder(Encoder):
         rows = self.normalise(self.rel_embeddings.weight) if self.config.c2p or self.config.p2c else None
         layers: Any = encoder.layer
         self.layer = nn.ModuleList([PreparedLayer(layer, rows) for layer in layers])
-
-    def relative(self, queries: int, keys: int, device: torch.device) -> Relative | None:
-        """Which row each distance has; the layers hold what they make of them."""
-        if not (self.config.c2p or self.config.p2c):
-            return None
-        return Relative(self.rel_embeddings.weight, self.rows_by_distance(queries, keys, device))
 
     @torch.no_grad()
     @torch.compiler.disable
@@ -302,4 +294,5 @@ def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) ->
         body: Any = prepared.base_model
         if not model.config.mixes_heads and model.config.masked_rows == "zero":
             body.encoder = PreparedEncoder(body.encoder)
+            prepared.prepared = True
     return prepared

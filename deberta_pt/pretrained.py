@@ -47,6 +47,7 @@ class PreTrainedModel(PushToHub, nn.Module):
     base_model_prefix: ClassVar[str] = "deberta"
     main_input_name: ClassVar[str] = "input_ids"
     supports_gradient_checkpointing: ClassVar[bool] = True
+    prepared: bool = False  # for inference
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
@@ -341,7 +342,7 @@ class PreTrainedModel(PushToHub, nn.Module):
             TypeError: for an unknown keyword.
             ValueError: for a model prepared for inference.
         """
-        if any(getattr(module, "prepared", False) for module in self.modules()):
+        if self.prepared:
             raise ValueError("a model prepared for inference cannot be saved; save the one it was made of")
         check_push(push_to_hub, hub)
         values = dict(self.state_dict() if state_dict is None else state_dict)

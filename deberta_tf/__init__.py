@@ -28,6 +28,7 @@ from deberta_tf.families import (
     TFDebertaV2Model,
     TFDebertaV2PreTrainedModel,
 )
+from deberta_tf.inference import optimize_for_inference
 from deberta_tf.pretraining import TFReplacedTokenPretraining
 
 __all__ = [
@@ -58,4 +59,5 @@ __all__ = [
     "TFDebertaV2Model",
     "TFDebertaV2PreTrainedModel",
     "TFReplacedTokenPretraining",
+    "optimize_for_inference",
 ]

@@ -25,10 +25,12 @@ class Relative(NamedTuple):
     Attributes:
         rows: relative embeddings, ``[R, H]``.
         columns: row for each distance from ``Q-1`` down to ``1-K``, int ``[Q+K-1]``.
+        first: place of ``rows`` in the whole table.
     """
 
     rows: tf.Tensor
     columns: tf.Tensor
+    first: int | tf.Tensor
 
 
 class Heads(NamedTuple):

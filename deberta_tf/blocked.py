@@ -87,8 +87,8 @@ def tiled_products(key: tf.Tensor, table: tf.Tensor, first: Any, rows: Any) -> t
     return scores[..., :keys]
 
 
-def attend(module: DisentangledSelfAttention, tensors: Tensors, first: Any, rows: Any) -> tf.Tensor:
-    """Context of queries ``first`` to ``first + rows``, ``[N, B, rows, D]``."""
+def probabilities(tensors: Tensors, rate: float, first: Any, rows: Any) -> tf.Tensor:
+    """Probabilities of queries ``first`` to ``first + rows`` after dropout of ``rate``, ``[N, B, rows, K]``."""
     query = tensors.query[:, :, first : first + rows]
     keys = shape_of(tensors.key)[2]
     scores = tf.matmul(query, tensors.key, transpose_b=True)  # [N, B, M, K]
@@ -102,13 +102,13 @@ def attend(module: DisentangledSelfAttention, tensors: Tensors, first: Any, rows
         bias = tensors.bias if tensors.bias.shape[2] == 1 else tensors.bias[:, :, first : first + rows]
         scores += tf.cast(bias, scores.dtype)
     probs = tf.cast(tf.nn.softmax(scores), tensors.value.dtype)
-    if tensors.seed is not None:
-        seed = tf.random.experimental.stateless_fold_in(tensors.seed, first)
-        probs = tf.nn.experimental.stateless_dropout(probs, module.dropout.rate, seed)
-    return tf.matmul(probs, tensors.value)
+    if tensors.seed is None:
+        return probs
+    seed = tf.random.experimental.stateless_fold_in(tensors.seed, first)
+    return tf.nn.experimental.stateless_dropout(probs, rate, seed)
 
 
-def attend_in_loop(module: DisentangledSelfAttention, tensors: Tensors, training: bool | None) -> tf.Tensor:
+def attend_in_loop(tensors: Tensors, rate: float, training: bool | None) -> tf.Tensor:
     """Context of all queries, ``[N, B, Q, D]``, a block at a time; the last may begin within the one before."""
     heads, batch, queries, size = shape_of(tensors.query)
     rows = tf.minimum(ROWS, queries)
@@ -117,7 +117,8 @@ def attend_in_loop(module: DisentangledSelfAttention, tensors: Tensors, training
 
     def block(first: tf.Tensor) -> tf.Tensor:
         def run(*values: tf.Tensor) -> tf.Tensor:
-            return attend(module, tensors._replace(**dict(zip(given, values, strict=True))), first, rows)
+            mine = tensors._replace(**dict(zip(given, values, strict=True)))
+            return tf.matmul(probabilities(mine, rate, first, rows), mine.value)
 
         return (tf.recompute_grad(run) if training else run)(*given.values())
 
@@ -132,6 +133,32 @@ def attend_in_loop(module: DisentangledSelfAttention, tensors: Tensors, training
     return tf.concat([whole, blocks[-1][:, :, count * rows - queries :]], 2)
 
 
+def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) -> tf.Tensor:
+    """Context of all queries, ``[N, B, Q, D]``."""
+    queries = tensors.query.shape[2]
+    if queries is None or queries > UNROLLED * ROWS:
+        return attend_in_loop(tensors, rate, training)
+    parts = [(first, min(ROWS, queries - first)) for first in range(0, queries, ROWS)]
+    return tf.concat([tf.matmul(probabilities(tensors, rate, *part), tensors.value) for part in parts], 2)
+
+
+def table_by_distance(positions: tf.Tensor | None, rows: tf.Tensor | None) -> tf.Tensor | None:
+    """Rows of ``[N, R, D]`` in the order of ``rows``, ``[N, W, D]``."""
+    return None if positions is None or rows is None else tf.gather(positions, rows, axis=1)
+
+
+def bias_of(mask: tf.Tensor | None) -> tf.Tensor | None:
+    """What a bool mask ``[B, 1, 1 or Q, K]`` adds to the scores, ``[1, B, 1 or Q, K]``."""
+    return None if mask is None else tf.where(mask[:, 0], 0.0, HIDDEN)[None]
+
+
+def without_blind(context: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Context ``[B, N, Q, D]``, zero for queries that see nothing."""
+    if mask is None:
+        return context
+    return context * tf.cast(tf.reduce_any(mask, -1, keepdims=True), context.dtype)
+
+
 def blocked(
     module: DisentangledSelfAttention,
     heads: Heads,
@@ -140,33 +167,20 @@ def blocked(
     training: bool | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Attention by blocks of queries."""
+    pos_key, pos_query = (None if x is None else tf.transpose(x, [1, 0, 2]) for x in (heads.pos_key, heads.pos_query))
+    rate = module.dropout.rate if training else 0.0
     query, key, value = (tf.transpose(x, [1, 0, 2, 3]) for x in (heads.query, heads.key, heads.value))
-    down, up = (None, None) if columns is None else (columns, columns[::-1])
-
-    def table(positions: tf.Tensor | None, order: tf.Tensor | None) -> tf.Tensor | None:
-        if positions is None or order is None:
-            return None
-        return tf.gather(tf.transpose(positions, [1, 0, 2]), order, axis=1)
-
     tensors = Tensors(
         query,
         key,
         value,
-        table(heads.pos_key, down),
-        table(heads.pos_query, up),
-        None if mask is None else tf.where(mask[:, 0], 0.0, HIDDEN)[None],
-        next_seed() if training and module.dropout.rate else None,
+        table_by_distance(pos_key, columns),
+        table_by_distance(pos_query, None if columns is None else columns[::-1]),
+        bias_of(mask),
+        next_seed() if rate else None,
     )
-    queries = query.shape[2]
-    if queries is None or queries > UNROLLED * ROWS:
-        context = attend_in_loop(module, tensors, training)
-    else:
-        parts = [(first, min(ROWS, queries - first)) for first in range(0, queries, ROWS)]
-        context = tf.concat([attend(module, tensors, first, rows) for first, rows in parts], 2)
-    context = tf.transpose(context, [1, 0, 2, 3])  # [B, N, Q, D]
-    if mask is not None:
-        context *= tf.cast(tf.reduce_any(mask, -1, keepdims=True), context.dtype)
-    return context, None
+    context = tf.transpose(attend(tensors, rate, training), [1, 0, 2, 3])  # [B, N, Q, D]
+    return without_blind(context, mask), None
 
 
 ATTENTIONS["blocked"] = blocked

@@ -200,8 +200,8 @@ class Encoder(tf_keras.layers.Layer):
             first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)
         elif self.compresses:  # lengths are not known while the graph is traced
             first, last = span - tf.minimum(keys - 1, span), span + tf.minimum(queries - 1, span - 1)
-        columns = self.rows_by_distance(queries, keys) - first
-        return Relative(self.normalise(self.rel_embeddings.embeddings[first : last + 1]), columns)
+        rows = self.normalise(self.rel_embeddings.embeddings[first : last + 1])
+        return Relative(rows, self.rows_by_distance(queries, keys) - first, first)
 
     def rows_by_distance(self, queries: int, keys: int) -> tf.Tensor:
         """Row of the relative table for each distance from ``queries - 1`` down to ``1 - keys``, int32."""
@@ -271,7 +271,7 @@ class Encoder(tf_keras.layers.Layer):
 
         def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
             now = dict(zip(given, tensors, strict=True))
-            again = None if relative is None else Relative(now["rows"], relative.columns)
+            again = None if relative is None else relative._replace(rows=now["rows"])
             states = (now["hidden"], mask, again, now.get("query_states"), output_attentions)
             mine = None if state is None else Seeds(state, first)  # the same dropout in both runs
             with dropout_seeds(mine):

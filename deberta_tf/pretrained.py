@@ -50,6 +50,7 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
     head: ClassVar[str] = ""
     base_model_prefix: ClassVar[str] = "deberta"
     main_input_name: ClassVar[str] = "input_ids"
+    prepared: bool = False  # for inference
     unused_tensors: dict[str, np.ndarray[Any, Any]]
 
     def __init__(self, config: BaseConfig, **options: Any) -> None:
@@ -301,6 +302,8 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
             TypeError: for an unknown keyword.
             ValueError: for bfloat16 weights, which h5 cannot hold.
         """
+        if self.prepared:
+            raise ValueError("a model prepared for inference cannot be saved; save the one it was made of")
         check_push(push_to_hub, hub)
         tensors = []
         for weight in self.weight_rows().values():

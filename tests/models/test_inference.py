@@ -8,6 +8,7 @@ import pytest
 from tests.models.helpers import (
     BASES,
     assert_all_close,
+    assert_close,
     flatten,
     pt_inputs,
     pt_model,
@@ -15,6 +16,8 @@ from tests.models.helpers import (
     random_inputs,
     random_weights,
     small_config,
+    tf_inputs,
+    tf_model,
 )
 from tests.models.switches import SWITCHES, cases
 from tests.models.test_reference import masks
@@ -35,6 +38,45 @@ def same(plain, prepared, inputs, **options):
     with torch.inference_mode():
         expected = flatten(plain(**pt_inputs(inputs), **options))
         assert_all_close(flatten(prepared(**pt_inputs(inputs), **options)), expected, "prepared")
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_tensorflow(base):
+    """The other tree: all states, attentions on request, every kind of mask, a graph of any length."""
+    tf = pytest.importorskip("tensorflow")
+    import deberta_tf
+
+    config = small_config(base)
+    plain = tf_model(config)
+    prepared = deberta_tf.optimize_for_inference(plain)
+    ids = random_batch(config)["input_ids"]
+    for kind in ("none", *masks(21)):
+        given = {"input_ids": ids} | ({} if kind == "none" else {"attention_mask": masks(21)[kind]})
+        for options in ({"output_hidden_states": True}, {"output_attentions": True}):
+            expected = flatten(plain(**tf_inputs(given), **options))
+            assert_all_close(flatten(prepared(**tf_inputs(given), **options)), expected, kind)
+    graph = tf.function(lambda ids: prepared(ids)["last_hidden_state"])
+    graph = graph.get_concrete_function(tf.TensorSpec([None, None], tf.int32))
+    for length in (1, 21):
+        some = tf.constant(ids[:, :length], tf.int32)
+        assert_close(graph(some).numpy(), plain(some)["last_hidden_state"].numpy(), f"length {length}")
+    with pytest.raises(ValueError, match="save the one it was made of"):
+        prepared.save_pretrained("unused")
+    with pytest.raises(TypeError, match="expected a model of deberta_tf, got a Dense"):
+        deberta_tf.optimize_for_inference(tf.keras.layers.Dense(1))
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_tensorflow_heads(base):
+    """The head that decodes twice with queries of its own, and the others' shared way."""
+    pytest.importorskip("tensorflow")
+    import deberta_tf
+
+    config = small_config(base, mlm_head="emd", max_position_embeddings=24)
+    for head in ("ForMaskedLM", "ForSequenceClassification"):
+        plain = tf_model(config, head)
+        given = tf_inputs(random_inputs(config, head, labels=False))
+        assert_all_close(flatten(deberta_tf.optimize_for_inference(plain)(**given)), flatten(plain(**given)), head)
 
 
 @pytest.mark.parametrize(("base", "switch"), cases())
