@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,14 +46,17 @@ def given(start: Path, framework: str, output: Path, steps: int, *more: str) -> 
 
 
 @pytest.fixture(scope="module")
-def alone(start: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Runs of one process."""
-    found = {}
-    for framework, module in MODULES.items():
-        pytest.importorskip(module)
-        found[framework] = tmp_path_factory.mktemp(framework) / "run"
-        finish(deberta(*given(start, framework, found[framework], ALL)))
-    return found
+def alone(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run of one process in a framework."""
+
+    @functools.cache
+    def run(framework: str) -> Path:
+        pytest.importorskip(MODULES[framework])
+        folder = tmp_path_factory.mktemp(framework) / "run"
+        finish(deberta(*given(start, framework, folder, ALL)))
+        return folder
+
+    return run
 
 
 def compare(run: Path, other: Path, steps: int) -> None:
@@ -80,25 +85,23 @@ def torchrun(program: list[str], count: int = 2) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-def test_two_processes_of_pytorch(
-    kind: str, start: Path, alone: dict[str, Path], tmp_path: Path
-) -> None:
+def test_two_processes_of_pytorch(kind: str, start: Path, alone: Callable[[str], Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     accumulate = ["--accumulate", "2"] if kind == "ddp" else []
     command = deberta(*given(start, "pt", run, FIRST, "--parallel", kind, *accumulate))
     finish(torchrun(command))
-    compare(run, alone["pt"], FIRST)
+    compare(run, alone("pt"), FIRST)
     assert (run / "model" / WEIGHTS["pt"]).is_file()
     assert {path.name for path in (run / f"checkpoint-{FIRST:08d}").iterdir()} == {"run.json", "state.pt"}
     if kind == "fsdp":
-        go_on_alone(start, "pt", run, alone["pt"])
+        go_on_alone(start, "pt", run, alone("pt"))
 
 
 @pytest.mark.slow
-def test_two_devices_of_tensorflow(start: Path, alone: dict[str, Path], tmp_path: Path) -> None:
+def test_two_devices_of_tensorflow(start: Path, alone: Callable[[str], Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     finish(deberta(*given(start, "tf", run, FIRST, "--devices", "2")))
-    compare(run, alone["tf"], FIRST)
+    compare(run, alone("tf"), FIRST)
 
 
 def free_ports(count: int) -> list[int]:
@@ -118,13 +121,13 @@ def workers(count: int = 2) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_two_workers_of_tensorflow(start: Path, alone: dict[str, Path], tmp_path: Path) -> None:
+def test_two_workers_of_tensorflow(start: Path, alone: Callable[[str], Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     together([deberta(*given(start, "tf", run, FIRST))] * 2, workers())
-    compare(run, alone["tf"], FIRST)
+    compare(run, alone("tf"), FIRST)
     names = {path.name for path in (run / f"checkpoint-{FIRST:08d}").iterdir()}
     assert names == {"run.json", "state.index", "state.data-00000-of-00001"}
-    go_on_alone(start, "tf", run, alone["tf"])
+    go_on_alone(start, "tf", run, alone("tf"))
 
 
 def example(name: str, start: Path, output: Path) -> list[str]:

@@ -195,7 +195,6 @@ def test_keras_callbacks(tmp_path: Path) -> None:
         tmp_path,
         callbacks=[
             callbacks.ModelCheckpoint(best, monitor="loss", save_best_only=True, save_weights_only=True),
-            callbacks.ModelCheckpoint(str(tmp_path / "whole"), monitor="loss", save_best_only=True),
             stop,
             callbacks.TensorBoard(str(tmp_path / "board"), update_freq=1),
             callbacks.ReduceLROnPlateau(monitor="loss", patience=5),
@@ -207,8 +206,6 @@ def test_keras_callbacks(tmp_path: Path) -> None:
     want = model(inputs).logits.numpy()
     other, _ = keras_fit(tmp_path)
     assert not np.array_equal(other(inputs).logits, want)
-    loaded = tf_keras.models.load_model(tmp_path / "whole", compile=False)
-    got = loaded(inputs)
-    assert np.isfinite(np.asarray(got["logits"] if isinstance(got, dict) else got.logits)).all()
-    other.load_weights(best)
-    assert np.isfinite(other(inputs).logits.numpy()).all()
+    for restored in (model, other):
+        restored.load_weights(best)
+    assert np.array_equal(other(inputs).logits, model(inputs).logits)
