@@ -3,7 +3,7 @@
     python examples/multiple_choice_tf.py --output run
 
 learns to choose the right one of three endings from 800 scenes that come with the package, from scratch, and is right
-on more than 80% of 200 others; guessing would be right on 33%. Your own texts: ``--data FILE``, CSV or JSONL with
+on more than 70% of 200 others; guessing would be right on 33%. Your own texts: ``--data FILE``, CSV or JSONL with
 ``context``, ``choices`` (in CSV ``choice0``, ``choice1``, ...) and ``label``, a number from 0. A published model:
 ``--model DIR --rate 2e-5 --epochs 3``. All GPUs of a host are used, and several hosts where ``TF_CONFIG`` names them
 (see docs/training.md).

@@ -16,10 +16,10 @@ from tests.finetuning.helpers import MODULES, ROOT, WEIGHTS, few, finish, kill_a
 STATED = {
     "text_classification": ("accuracy", 0.5, "more than half of 96"),
     "text_regression": ("pearson", 0.9, "more than 0.9 (Pearson)"),
-    "nli": ("accuracy", 0.8, "more than 80% of 240"),
+    "nli": ("accuracy", 0.6, "more than 60% of 240"),
     "token_classification": ("f1", 0.9, "an F1 of more than 0.9"),
     "question_answering": ("exact_match", 0.7, "more than 70% of 240"),
-    "multiple_choice": ("accuracy", 0.8, "more than 80% of 200"),
+    "multiple_choice": ("accuracy", 0.7, "more than 70% of 200"),
 }
 NAMES = [f"{task}_{framework}" for task in STATED for framework in MODULES]
 
