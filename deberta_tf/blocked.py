@@ -18,9 +18,9 @@ import tensorflow as tf
 from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, skew
 from deberta_tf.layers import next_seed, shape_of
 
-ROWS = 128  # queries of a block
-TILE = 64  # keys whose products with relative queries are computed at once
-UNROLLED = 8  # blocks up to which the graph holds each
+ROWS = 256  # queries of a block
+TILE = 128  # keys whose products with relative queries are computed at once
+UNROLLED = 4  # blocks up to which the graph holds each
 HIDDEN = -1e30  # added to scores of what is not seen: far below any score, and finite with it
 
 
