@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from deberta_tasks.finetuning.options import Options
 from deberta_tasks.finetuning.task import Task
 from deberta_tasks.records import Record
 
-PIECES = 2000
+PIECES, OFTEN = 2000, 10
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,16 @@ def start(
 
 
 def new_tokenizer(texts: Sequence[str]) -> Any:
-    """SentencePiece pieces of the texts."""
+    """SentencePiece pieces of the texts.
+
+    Its trainer takes for a piece only what occurs in two different words, punctuation included; so words that come up
+    often are given with a comma and a stop too.
+    """
     from tokenization import train_from_iterator
 
-    return train_from_iterator(texts, PIECES, fast=False, byte_fallback=False)
+    words = Counter(word.strip(",.?") for text in texts for word in text.split())
+    often = [f"{word}, {word}." for word, count in words.items() if count >= OFTEN]
+    return train_from_iterator([*texts, *often], PIECES, fast=False, byte_fallback=False)
 
 
 def small_config(tokenizer: Any, size: Size | None = None, *, max_length: int = 128, **fields: Any) -> Any:
