@@ -178,16 +178,6 @@ def report(data: Path, text: Path, rounds: int, threads: int) -> list[str]:
     return [*head, *rows, *long_word_rows(data), "", imported]
 
 
-def replace_section(path: Path, heading: str, lines: list[str]) -> None:
-    """Writes a section of a Markdown file, in place of the one with the same heading."""
-    before = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
-    start = before.find(f"\n## {heading}\n")
-    if start >= 0:
-        end = before.find("\n## ", start + 1)
-        before = before[:start] + (before[end:] if end >= 0 else "")
-    path.write_text(before.rstrip("\n") + "\n\n" + "\n".join([f"## {heading}", "", *lines]) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     """Runs the comparison and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -205,6 +195,8 @@ def main() -> None:
     table = report(parsed.data, text, parsed.rounds, parsed.threads)
     print("\n".join(table))
     if parsed.write:
+        from benchmarks.report import replace_section  # found once this folder is off the path
+
         command = f"`python benchmarks/tokenizers.py {' '.join(sys.argv[1:])}`"
         replace_section(parsed.write, f"Tokenizers, {text.name}, {parsed.threads} thread(s)", [command, "", *table])
 

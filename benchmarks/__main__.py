@@ -1,0 +1,120 @@
+"""Every table of speed and memory, side by side with the peers that are installed, in one command.
+
+``python -m benchmarks`` runs them all, each in a process of its own, and prints Markdown; ``--quick`` is a trial of a
+minute. Sides take turns within each round, the first rounds do not count, and the median of the others does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.report import fill, replace_section
+from benchmarks.settings import Settings, Shape
+from benchmarks.tables import TABLES, command, describe, short
+from benchmarks.timing import Record, Recorder, read_records
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the tables that are asked for; 1 if one of them broke off."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", type=names, default=tuple(TABLES), help=f"some of {','.join(TABLES)}")
+    parser.add_argument("--rounds", type=positive, help="rounds that count (default 7)")
+    parser.add_argument("--layers", type=positive, help="layers of all models (default 12, in training and memory 4)")
+    parser.add_argument("--shapes", type=shapes, help="texts x tokens, such as 1x32,8x128")
+    parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="of every side (default all cores)")
+    parser.add_argument("--quick", action="store_true", help="2 layers, few rounds, small shapes")
+    parser.add_argument("--write", type=Path, help="Markdown file to write the sections into; plots go beside it")
+    parser.add_argument("--readme", type=Path, help="file whose place <!-- speed --> gets a short table")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args(words)
+    if given.child:
+        return child(*given.child)
+    settings = Settings(
+        rounds=given.rounds or (2 if given.quick else 7),
+        threads=given.threads,
+        layers=given.layers or (2 if given.quick else None),
+        shapes=given.shapes or (((1, 32),) if given.quick else None),
+        **({"longest": 128, "largest": 2, "long": 256} if given.quick else {}),
+    )
+    if given.readme and not given.readme.is_file():
+        parser.error(f"there is no file {given.readme}; expected the README to fill")
+    return run(given.only, settings, given.write, given.readme)
+
+
+def run(names: tuple[str, ...], settings: Settings, write: Path | None, readme: Path | None) -> int:
+    """Each table in a process of its own; what a broken one measured is kept."""
+    failed, results = 0, {}
+    for name in names:
+        print(f"{name}: {TABLES[name].title}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "records"
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks", "--child", name, settings.to_json(), str(path)],
+                env=environment(settings.threads),
+            )
+            results[name] = read_records(path)
+        if done.returncode:
+            failed = 1
+            results[name].append(Record(note=f"broke off with exit status {done.returncode}"))
+        lines = describe(name, results[name], settings, write.parent if write else None)
+        print("\n".join([f"## {TABLES[name].title}", "", command(name, settings), "", *lines, ""]), flush=True)
+        if write:
+            replace_section(write, TABLES[name].title, [command(name, settings), "", *lines])
+    if readme:
+        fill(readme, "speed", short(results, settings, write.parent if write else None, readme.parent))
+    return failed
+
+
+def child(name: str, settings: str, path: str) -> int:
+    """Measure one table."""
+    module, function = TABLES[name].function.split(":")
+    getattr(importlib.import_module(module), function)(Settings.from_json(settings), Recorder(Path(path)))
+    return 0
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Variables that must be set before a framework is imported."""
+    count = str(threads)
+    pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **dict.fromkeys(pools, count), **quiet, "TF_USE_LEGACY_KERAS": "1"}  # TF of transformers
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names of tables, for argparse."""
+    found = tuple(text.split(","))
+    for name in found:
+        if name not in TABLES:
+            raise argparse.ArgumentTypeError(f"there is no table {name!r}, expected some of {','.join(TABLES)}")
+    return found
+
+
+def shapes(text: str) -> tuple[Shape, ...]:
+    """``1x32,8x128`` as numbers, for argparse."""
+    try:
+        pairs = [tuple(int(part) for part in word.split("x")) for word in text.split(",")]
+        if any(min(texts, tokens) < 1 for texts, tokens in pairs):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} names no shapes, expected texts x tokens as 1x32,8x128") from None
+    return tuple((texts, tokens) for texts, tokens in pairs)
+
+
+def positive(text: str) -> int:
+    """A number above zero, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,142 @@
+"""The sides of the PyTorch tables: inference and training."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import deberta_pt
+from benchmarks.floor import products
+from benchmarks.settings import SHAPES, TRAINING_SHAPES, Settings, Shape, label, model_values
+from benchmarks.timing import Recorder, Side, measure
+
+PEER = "transformers"
+WITH_STEP = " + AdamW"
+
+
+def peer_model(layers: int) -> Any:
+    """The peer with random weights."""
+    from transformers import DebertaV2Config, DebertaV2Model
+
+    torch.manual_seed(0)
+    return DebertaV2Model(DebertaV2Config(**model_values(layers)))
+
+
+def our_model(layers: int, **values: Any) -> deberta_pt.DebertaV2Model:
+    """Ours with random weights."""
+    torch.manual_seed(0)
+    return deberta_pt.DebertaV2Model(deberta_pt.DebertaV2Config(**model_values(layers), **values))
+
+
+def both_models(record: Recorder, layers: int) -> dict[str, Any]:
+    """Ours and, where it is installed, transformers' with the same weights."""
+    models: dict[str, Any] = {}
+    with record.peer(PEER), tempfile.TemporaryDirectory() as folder:
+        models[PEER] = peer_model(layers)
+        models[PEER].save_pretrained(folder)
+        models["ours"] = deberta_pt.DebertaV2Model.from_pretrained(folder)
+    models.setdefault("ours", our_model(layers))
+    return models
+
+
+def batch(shape: Shape) -> dict[str, Tensor]:
+    """Random tokens without padding."""
+    ids = torch.randint(5, 1999, shape, generator=torch.Generator().manual_seed(0))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def exported(model: nn.Module, threads: int) -> Callable[[dict[str, Tensor]], Any]:
+    """The model exported to ONNX with free axes, in ONNX Runtime."""
+    import onnxruntime
+
+    class States(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            return self.model(input_ids, attention_mask=attention_mask).last_hidden_state
+
+    axes = {0: "texts", 1: "tokens"}
+    names = ["input_ids", "attention_mask"]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = str(Path(folder) / "model.onnx")
+        torch.onnx.export(
+            States().eval(),
+            tuple(batch((2, 17)).values()),
+            path,
+            input_names=names,
+            output_names=["states"],
+            dynamic_axes=dict.fromkeys((*names, "states"), axes),
+            opset_version=17,
+            dynamo=False,
+        )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+
+
+def inference(settings: Settings, record: Recorder) -> None:
+    """All sides of inference under ``torch.inference_mode()``, and the matrix products alone."""
+    layers = settings.layers or 12
+    models = {name: model.eval() for name, model in both_models(record, layers).items()}
+    models["ours optimized"] = deberta_pt.optimize_for_inference(models["ours"])
+    models["ours optimized bf16"] = deberta_pt.optimize_for_inference(models["ours"], dtype=torch.bfloat16)
+
+    def caller(model: Any) -> Callable[[dict[str, Tensor]], Any]:
+        @torch.inference_mode()
+        def call(inputs: dict[str, Tensor]) -> Any:
+            return model(**inputs).last_hidden_state
+
+        return call
+
+    calls = {name: caller(model) for name, model in models.items()}
+    if PEER in models:
+        with record.peer("ONNX Runtime"):
+            calls["ONNX Runtime"] = exported(models[PEER], settings.threads)
+        compare(record, calls)
+    for shape in settings.shapes or SHAPES:
+        sides: dict[str, Side] = {name: functools.partial(call, batch(shape)) for name, call in calls.items()}
+        sides["matrix products"] = products(shape, layers)
+        measure(record, label(shape), sides, settings.rounds)
+
+
+def compare(record: Recorder, calls: dict[str, Callable[[dict[str, Tensor]], Any]]) -> None:
+    """Note how far each side is from transformers, in the largest absolute difference of a state."""
+    inputs = batch((2, 40))
+    expected = calls[PEER](inputs)
+    far = [
+        f"{name} {(torch.as_tensor(call(inputs)).float() - expected).abs().max():.1e}"
+        for name, call in calls.items()
+        if name != PEER
+    ]
+    record.note("largest difference from transformers: " + ", ".join(far))
+
+
+def training(settings: Settings, record: Recorder) -> None:
+    """Forward and backward pass with dropout, alone and with a fused AdamW step."""
+    models = {name: model.train() for name, model in both_models(record, settings.layers or 4).items()}
+    for shape in settings.shapes or TRAINING_SHAPES:
+        sides: dict[str, Side] = {}
+        for name, model in models.items():
+            sides[name] = functools.partial(step, model, batch(shape))
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+            sides[name + WITH_STEP] = functools.partial(step, model, batch(shape), optimizer)
+        measure(record, label(shape), sides, settings.rounds)
+
+
+def step(model: Any, inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer | None = None) -> None:
+    """Fresh gradients of the sum of the last states, and the optimizer's step if there is one."""
+    model.zero_grad(set_to_none=True)
+    model(**inputs).last_hidden_state.sum().backward()
+    if optimizer:
+        optimizer.step()

@@ -1,0 +1,127 @@
+"""The sides of the TensorFlow tables: inference and training, as graphs and compiled by XLA."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import deberta_tf
+from benchmarks.settings import SHAPES, TRAINING_SHAPES, Settings, Shape, label, model_values
+from benchmarks.timing import Recorder, Side, measure
+
+PEER = "transformers"
+MODES = {" graph": False, " XLA": True}
+Inputs = dict[str, tf.Tensor]
+
+
+def batch(shape: Shape) -> Inputs:
+    """Random tokens without padding."""
+    ids = np.random.default_rng(0).integers(5, 1999, shape, dtype=np.int32)
+    return {"input_ids": tf.constant(ids), "attention_mask": tf.ones(shape, tf.int32)}
+
+
+def both_models(record: Recorder, layers: int) -> dict[str, Any]:
+    """Ours and, where it is installed, transformers' with the same weights."""
+    models: dict[str, Any] = {}
+    with record.peer(PEER), tempfile.TemporaryDirectory() as folder:
+        from transformers import DebertaV2Config, TFDebertaV2Model
+
+        peer = TFDebertaV2Model(DebertaV2Config(**model_values(layers)))
+        peer(batch((1, 8)))
+        peer.save_pretrained(folder)
+        models = {PEER: peer, "ours": deberta_tf.TFDebertaV2Model.from_pretrained(folder)}
+    models.setdefault("ours", deberta_tf.TFDebertaV2Model(deberta_tf.DebertaV2Config(**model_values(layers))))
+    return models
+
+
+def keras_hub_model(layers: int) -> Callable[[Inputs], tf.Tensor]:
+    """The backbone of keras-hub, with random weights."""
+    import keras_hub
+
+    values = model_values(layers)
+    backbone = keras_hub.models.DebertaV3Backbone(
+        vocabulary_size=values["vocab_size"],
+        num_layers=layers,
+        num_heads=values["num_attention_heads"],
+        hidden_dim=values["hidden_size"],
+        intermediate_dim=values["intermediate_size"],
+        max_sequence_length=values["max_position_embeddings"],
+        bucket_size=values["position_buckets"],
+    )
+    return lambda given: backbone(
+        {"token_ids": given["input_ids"], "padding_mask": given["attention_mask"]}, training=False
+    )
+
+
+def states(model: Any, inputs: Inputs) -> tf.Tensor:
+    """The last states of a model of either library."""
+    return model(inputs, training=False).last_hidden_state
+
+
+def inference(settings: Settings, record: Recorder) -> None:
+    """All sides of inference, each traced and compiled for the shape it is measured at."""
+    layers = settings.layers or 12
+    calls: dict[str, Callable[[Inputs], tf.Tensor]] = {}
+    for name, model in both_models(record, layers).items():
+        calls[name] = functools.partial(states, model)
+        optimize = getattr(deberta_tf, "optimize_for_inference", None)
+        if name == "ours" and optimize:
+            calls["ours optimized"] = functools.partial(states, optimize(model))
+    if PEER in calls:
+        compare(record, calls)
+    with record.peer("keras-hub"):
+        calls["keras-hub"] = keras_hub_model(layers)
+    for shape in settings.shapes or SHAPES:
+        # a function for each shape: the shapes are static, which is every side's fastest case
+        sides: dict[str, Side] = {
+            name + mode: functools.partial(tf.function(call, jit_compile=compiled, autograph=False), batch(shape))
+            for name, call in calls.items()
+            for mode, compiled in MODES.items()
+        }
+        measure(record, label(shape), {name: ended(side) for name, side in sides.items()}, settings.rounds)
+
+
+def compare(record: Recorder, calls: dict[str, Callable[[Inputs], tf.Tensor]]) -> None:
+    """Note how far each side is from transformers, in the largest absolute difference of a state."""
+    inputs = batch((2, 40))
+    expected = calls[PEER](inputs)
+    far = [f"{name} {np.abs(call(inputs) - expected).max():.1e}" for name, call in calls.items() if name != PEER]
+    record.note("largest difference from transformers: " + ", ".join(far))
+
+
+def ended(side: Side) -> Side:
+    """A side that waits for its result."""
+    return lambda: tf.nest.map_structure(lambda tensor: tensor.numpy(), side())
+
+
+def training(settings: Settings, record: Recorder) -> None:
+    """Forward and backward pass with dropout, as graphs, alone and with an AdamW step."""
+    import tf_keras
+
+    models = both_models(record, settings.layers or 4)
+    for shape in settings.shapes or TRAINING_SHAPES:
+        sides: dict[str, Side] = {}
+        for name, model in models.items():
+            optimizer = tf_keras.optimizers.AdamW(1e-6)
+            optimizer.build(model.trainable_variables)
+            for mode, chosen in {" graph": None, " graph + AdamW": optimizer}.items():
+                run = tf.function(functools.partial(step, model, chosen), autograph=False)
+                sides[name + mode] = functools.partial(run, batch(shape))
+        measure(record, label(shape), {name: ended(side) for name, side in sides.items()}, settings.rounds)
+
+
+def step(model: Any, optimizer: Any, inputs: Inputs) -> tf.Tensor:
+    """Gradients of the sum of the last states, applied if there is an optimizer; a sum of them as the result."""
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(inputs, training=True).last_hidden_state)
+    variables = model.trainable_variables
+    pairs = [(g, v) for g, v in zip(tape.gradient(loss, variables), variables, strict=True) if g is not None]
+    if optimizer:
+        optimizer.apply_gradients(pairs)
+    # every gradient must be computed, and only one number leaves the graph
+    return tf.add_n([tf.reduce_sum(tf.convert_to_tensor(gradient)[:1]) for gradient, _ in pairs])

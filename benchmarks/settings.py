@@ -1,0 +1,63 @@
+"""What a run of the benchmarks measures: sizes, shapes, rounds, and the words of the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+Shape = tuple[int, int]  # texts and tokens of each
+SHAPES: tuple[Shape, ...] = ((1, 32), (1, 128), (8, 128), (1, 512), (4, 512))
+TRAINING_SHAPES: tuple[Shape, ...] = ((8, 128), (4, 512))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. ``layers`` and ``shapes`` replace those of every table where they are given."""
+
+    rounds: int = 7
+    threads: int = 1
+    layers: int | None = None
+    shapes: tuple[Shape, ...] | None = None
+    longest: int = 8192
+    largest: int = 64
+    long: int = 16384
+
+    def to_json(self) -> str:
+        """For the process of a table."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of ``to_json``."""
+        values = json.loads(text)
+        shapes = values.pop("shapes")
+        return cls(**values, shapes=shapes and tuple((texts, length) for texts, length in shapes))
+
+
+def model_values(layers: int) -> dict[str, Any]:
+    """Fields of a config of the sizes of v3-base, with few words so that little memory is needed."""
+    return {
+        "vocab_size": 2000,
+        "hidden_size": 768,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "max_position_embeddings": 512,
+        "max_relative_positions": -1,
+        "position_buckets": 256,
+        "relative_attention": True,
+        "position_biased_input": False,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "type_vocab_size": 0,
+        "layer_norm_eps": 1e-7,
+        "pad_token_id": 0,
+    }
+
+
+def label(shape: Shape) -> str:
+    """``1 x 32``."""
+    return f"{shape[0]} x {shape[1]}"

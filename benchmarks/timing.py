@@ -1,0 +1,94 @@
+"""Records of what was measured, and sides that take turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+Side = Callable[[], object]
+WARM_UP = 2  # rounds that do not count: they compile, fill caches and start threads
+
+
+@dataclass(frozen=True)
+class Record:
+    """One figure of a table, or a remark if it has no ``case``."""
+
+    case: str = ""
+    side: str = ""
+    seconds: float | None = None
+    megabytes: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        figures = [
+            "" if self.seconds is None else f"{self.seconds * 1000:.1f} ms",
+            "" if self.megabytes is None else f"{self.megabytes:.0f} MB",
+            self.note,
+        ]
+        return "  ".join(part for part in (self.case, self.side, *figures) if part)
+
+
+class Recorder:
+    """Shows each record as it comes and appends it to a file, so that what was measured outlives a crash."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+
+    def __call__(self, record: Record) -> None:
+        """Take a record."""
+        print(f"  {record}", file=sys.stderr, flush=True)
+        if self.path:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(dataclasses.asdict(record)) + "\n")
+
+    def note(self, text: str) -> None:
+        """Record a remark."""
+        self(Record(note=text))
+
+    @contextmanager
+    def peer(self, name: str) -> Iterator[None]:
+        """Go on without a side that is not installed or fails, and say why."""
+        try:
+            yield
+        except ImportError as error:
+            self.note(f"{name}: not installed ({error})")
+        except Exception as error:
+            traceback.print_exc()
+            self.note(f"{name}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}")
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a file; none if it does not exist."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [Record(**json.loads(line)) for line in lines]
+
+
+def alternate(sides: dict[str, Side], rounds: int) -> dict[str, float]:
+    """Median seconds of each side; all take a turn in each round, every other round in reverse."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(-WARM_UP, rounds):
+        for name in list(sides) if number % 2 else reversed(sides):
+            begin = time.perf_counter()
+            sides[name]()
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def measure(record: Recorder, case: str, sides: dict[str, Side], rounds: int) -> None:
+    """Measure all sides of a case; one that fails its first call is left out, with the reason."""
+    for name in list(sides):
+        before = sides.pop(name)
+        with record.peer(f"{case}, {name}"):
+            before()
+            sides[name] = before
+    for name, seconds in alternate(sides, rounds).items():
+        record(Record(case, name, seconds))
