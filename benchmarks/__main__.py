@@ -26,11 +26,13 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--only", type=names, default=tuple(TABLES), help=f"some of {','.join(TABLES)}")
     parser.add_argument("--rounds", type=positive, help="rounds that count (default 7)")
     parser.add_argument("--layers", type=positive, help="layers of all models (default 12, in training and memory 4)")
-    parser.add_argument("--shapes", type=shapes, help="texts x tokens, such as 1x32,8x128")
+    parser.add_argument("--shapes", type=shapes, help="texts x tokens, such as 1x32,8x128, of inference and training")
     parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="of every side (default all cores)")
     parser.add_argument("--quick", action="store_true", help="2 layers, few rounds, small shapes")
-    parser.add_argument("--write", type=Path, help="Markdown file to write the sections into; plots go beside it")
-    parser.add_argument("--readme", type=Path, help="file whose place <!-- speed --> gets a short table")
+    parser.add_argument(
+        "--write", type=Path, help="Markdown file for the sections, such as benchmarks/RESULTS.md; plots beside it"
+    )
+    parser.add_argument("--readme", type=Path, help="file whose place <!-- speed --> gets short tables")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args(words)
     if given.child:
@@ -40,34 +42,38 @@ def main(words: list[str] | None = None) -> int:
         threads=given.threads,
         layers=given.layers or (2 if given.quick else None),
         shapes=given.shapes or (((1, 32),) if given.quick else None),
-        **({"longest": 128, "largest": 2, "long": 256} if given.quick else {}),
+        quick=given.quick,
     )
+    if given.readme and not given.write:
+        parser.error("--readme shows what --write has written; give both")
     if given.readme and not given.readme.is_file():
         parser.error(f"there is no file {given.readme}; expected the README to fill")
+    if given.write and not given.write.parent.is_dir():
+        parser.error(f"there is no folder {given.write.parent}; make it, or write elsewhere")
     return run(given.only, settings, given.write, given.readme)
 
 
 def run(names: tuple[str, ...], settings: Settings, write: Path | None, readme: Path | None) -> int:
     """Each table in a process of its own; what a broken one measured is kept."""
-    failed, results = 0, {}
+    failed = 0
     for name in names:
         print(f"{name}: {TABLES[name].title}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "records"
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks", "--child", name, settings.to_json(), str(path)],
-                env=environment(settings.threads),
+                env=environment(name, settings.threads),
             )
-            results[name] = read_records(path)
+            records = read_records(path)
         if done.returncode:
             failed = 1
-            results[name].append(Record(note=f"broke off with exit status {done.returncode}"))
-        lines = describe(name, results[name], settings, write.parent if write else None)
+            records.append(Record(note=f"broke off with exit status {done.returncode}"))
+        lines = describe(name, records, settings, write.parent if write else None)
         print("\n".join([f"## {TABLES[name].title}", "", command(name, settings), "", *lines, ""]), flush=True)
         if write:
             replace_section(write, TABLES[name].title, [command(name, settings), "", *lines])
-    if readme:
-        fill(readme, "speed", short(results, settings, write.parent if write else None, readme.parent))
+    if write and readme:
+        fill(readme, "speed", short(write, readme.parent))
     return failed
 
 
@@ -78,12 +84,13 @@ def child(name: str, settings: str, path: str) -> int:
     return 0
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Variables that must be set before a framework is imported."""
+def environment(name: str, threads: int) -> dict[str, str]:
+    """Variables that must be set before a framework is imported: threads, and that transformers brings only one."""
     count = str(threads)
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **dict.fromkeys(pools, count), **quiet, "TF_USE_LEGACY_KERAS": "1"}  # TF of transformers
+    other = {"USE_TORCH": "0", "TF_USE_LEGACY_KERAS": "1"} if name.endswith("-tf") else {"USE_TF": "0"}
+    return {**os.environ, **dict.fromkeys(pools, count), **quiet, **other}
 
 
 def names(text: str) -> tuple[str, ...]:

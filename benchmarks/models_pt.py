@@ -21,18 +21,18 @@ PEER = "transformers"
 WITH_STEP = " + AdamW"
 
 
-def peer_model(layers: int) -> Any:
+def peer_model(layers: int, **values: Any) -> Any:
     """The peer with random weights."""
     from transformers import DebertaV2Config, DebertaV2Model
 
     torch.manual_seed(0)
-    return DebertaV2Model(DebertaV2Config(**model_values(layers)))
+    return DebertaV2Model(DebertaV2Config(**model_values(layers), **values))
 
 
 def our_model(layers: int, **values: Any) -> deberta_pt.DebertaV2Model:
     """Ours with random weights."""
     torch.manual_seed(0)
-    return deberta_pt.DebertaV2Model(deberta_pt.DebertaV2Config(**model_values(layers), **values))
+    return deberta_pt.DebertaV2Model(deberta_pt.DebertaV2Config(**{**model_values(layers), **values}))
 
 
 def both_models(record: Recorder, layers: int) -> dict[str, Any]:

@@ -38,6 +38,13 @@ def fill(path: Path, mark: str, lines: Iterable[str]) -> None:
     path.write_text(before + "\n".join([begin, "", *lines, "", end]) + after, encoding="utf-8")
 
 
+def find_table(text: str, heading: str, corner: str) -> list[str]:
+    """The lines of a table, known by its first cell, in a section of a Markdown text; none if it is not there."""
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    _, found, rest = section.partition(f"\n| {corner} |")
+    return f"| {corner} |{rest.partition(chr(10) * 2)[0]}".splitlines() if found else []
+
+
 def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     """A table."""
     head = list(columns)

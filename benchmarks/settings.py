@@ -20,9 +20,22 @@ class Settings:
     threads: int = 1
     layers: int | None = None
     shapes: tuple[Shape, ...] | None = None
-    longest: int = 8192
-    largest: int = 64
-    long: int = 16384
+    quick: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Tokens at the end of the table of growth."""
+        return 128 if self.quick else 8192
+
+    @property
+    def largest(self) -> int:
+        """Texts at the end of the table of growth."""
+        return 2 if self.quick else 64
+
+    @property
+    def long(self) -> int:
+        """Tokens of the longest text whose memory is measured."""
+        return 256 if self.quick else 16384
 
     def to_json(self) -> str:
         """For the process of a table."""

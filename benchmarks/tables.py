@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.report import machine, pivot, ratios
+from benchmarks.plots import draw
+from benchmarks.report import find_table, machine, pivot, ratios
 from benchmarks.settings import Settings, label
 from benchmarks.timing import Record
 
 
 def same_mode(side: str) -> str:
     """The side of transformers in the mode of a side: with XLA, with the optimizer, or plain."""
-    for mode in (" + AdamW", " XLA", " graph"):
+    for mode in (" graph + AdamW", " + AdamW", " XLA", " graph"):
         if side.endswith(mode):
             return "transformers" + mode
     return "transformers"
@@ -26,36 +27,46 @@ class Kind:
 
     title: str
     function: str
+    layers: int
     text: str
     base: Callable[[str], str] = same_mode
     floor: str = ""
 
 
+FASTER, ABOVE = "times as fast as transformers", "MB above the model"
 FROM_PT, FROM_TF = "benchmarks.models_pt", "benchmarks.models_tf"
 TABLES = {
     "inference-pt": Kind(
         "Inference, PyTorch",
         f"{FROM_PT}:inference",
-        "12 layers, float32 unless said otherwise",
+        12,
+        "float32 unless said otherwise",
         floor="matrix products",
     ),
     "training-pt": Kind(
         "Training, PyTorch",
         f"{FROM_PT}:training",
-        "4 layers, forward and backward pass with dropout 0.1, float32, with and without a fused AdamW step",
+        4,
+        "forward and backward pass with dropout 0.1, float32, with and without a fused AdamW step",
     ),
-    "inference-tf": Kind("Inference, TensorFlow", f"{FROM_TF}:inference", "12 layers, float32"),
+    "inference-tf": Kind("Inference, TensorFlow", f"{FROM_TF}:inference", 12, "float32"),
     "training-tf": Kind(
         "Training, TensorFlow",
         f"{FROM_TF}:training",
-        "4 layers, forward and backward pass with dropout 0.1 as a graph, float32, with and without an AdamW step",
+        4,
+        "forward and backward pass with dropout 0.1 as a graph, float32, with and without an AdamW step",
     ),
+    "memory": Kind("Memory, PyTorch", "benchmarks.memory:memory", 4, "float32, each figure in its own process"),
+    "growth": Kind("Growth with length and batch, PyTorch", "benchmarks.memory:growth", 4, "inference, float32"),
+    "gpu": Kind("GPU, PyTorch", "benchmarks.models_gpu:gpu", 12, "bfloat16, batches of 8192 tokens, without dropout"),
 }
 
 
 def command(name: str, settings: Settings) -> str:
     """The words that measure a table again."""
     words = ["python -m benchmarks", f"--only {name}", f"--rounds {settings.rounds}", f"--threads {settings.threads}"]
+    if settings.quick:
+        words.append("--quick")
     if settings.layers:
         words.append(f"--layers {settings.layers}")
     if settings.shapes:
@@ -66,20 +77,25 @@ def command(name: str, settings: Settings) -> str:
 def describe(name: str, records: list[Record], settings: Settings, folder: Path | None) -> list[str]:
     """The section of a table."""
     kind = TABLES[name]
-    text = f"{kind.text.replace('12 layers', f'{settings.layers} layers') if settings.layers else kind.text}"
-    lines = [f"Sizes of v3-base; {text}. {machine(settings.threads)}", ""]
-    lines += block("", pivot(records, milliseconds, "milliseconds"))
-    lines += block("", ratios(records, kind.base, "times as fast as transformers"))
+    layers = settings.layers or kind.layers
+    lines = [
+        f"Sizes of v3-base, {layers} {'layers' if layers > 1 else 'layer'}; {kind.text}. {machine(settings.threads)}",
+        "",
+    ]
+    lines += block(pivot(records, milliseconds, "milliseconds"))
+    lines += block(ratios(records, kind.base, FASTER))
     if kind.floor:
-        lines += block("", ratios(records, lambda _: kind.floor, "times the matrix products", inverse=True))
-    lines += block("", pivot(records, megabytes, "MB above the model"))
+        lines += block(ratios(records, lambda _: kind.floor, f"times the {kind.floor}", inverse=True))
+    lines += block(pivot(records, megabytes, ABOVE))
     lines += [f"- {record.note}" for record in records if record.note]
+    if name == "growth" and folder and any(record.seconds for record in records):
+        lines += ["", *(f"![{path.stem} by length and batch]({path.name})" for path in draw(records, folder))]
     return lines
 
 
-def block(title: str, lines: list[str]) -> list[str]:
+def block(lines: list[str]) -> list[str]:
     """Lines of a table with an empty one after; nothing if there is no table."""
-    return [*([title, ""] if title else []), *lines, ""] if lines else []
+    return [*lines, ""] if lines else []
 
 
 def milliseconds(record: Record) -> str:
@@ -95,15 +111,23 @@ def megabytes(record: Record) -> str:
     return "" if record.megabytes is None else f"{record.megabytes:.0f}"
 
 
-def short(results: dict[str, list[Record]], settings: Settings, folder: Path | None, home: Path) -> list[str]:
-    """For the README: how many times as fast as transformers, by shape, and the plots."""
-    lines = [machine(settings.threads), ""]
-    for name in ("inference-pt", "inference-tf", "training-pt", "training-tf"):
-        if name in results:
-            lines += [f"{TABLES[name].title}:", ""]
-            lines += block("", ratios(results[name], TABLES[name].base, "times as fast as transformers"))
-    if folder:
-        for file in ("time.png", "memory.png"):
-            if (folder / file).exists():
-                lines.append(f"![{file.partition('.')[0]} by length]({os.path.relpath(folder / file, home)})")
-    return lines
+SHORT = {  # what the README shows of a section: the table with this first cell
+    **dict.fromkeys(("inference-pt", "inference-tf", "training-pt", "training-tf"), FASTER),
+    "memory": ABOVE,
+    "gpu": FASTER,
+}
+
+
+def short(results: Path, home: Path) -> list[str]:
+    """For the README in folder ``home``: some tables of the file of results, and the plots beside it."""
+    text = results.read_text(encoding="utf-8")
+    lines = []
+    for name, corner in SHORT.items():
+        found = find_table(text, TABLES[name].title, corner)
+        lines += [f"{TABLES[name].title}:", "", *found, ""] if found else []
+    for file in ("time.png", "memory.png"):
+        image = results.parent / file
+        if image.exists():
+            lines += [f"![{image.stem} by length and by batch]({os.path.relpath(image, home)})", ""]
+    link = os.path.relpath(results, home)
+    return [*lines, f"Machine, versions, commands and all figures: [{link}]({link})."]

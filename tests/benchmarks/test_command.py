@@ -1,0 +1,126 @@
+"""The benchmark command: what it measures takes turns, what it writes has its place, and a short run writes tables."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.report import fill, find_table, pivot, ratios, replace_section
+from benchmarks.timing import WARM_UP, Record, Recorder, alternate, measure, read_records
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_sides_take_turns_and_the_first_rounds_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0.0], []
+
+    def side(name: str, costs: float) -> None:
+        calls.append(name)
+        now[0] += costs if len(calls) > 2 * WARM_UP else 100.0
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    medians = alternate({"a": lambda: side("a", 1.0), "b": lambda: side("b", 3.0)}, rounds=3)
+    assert medians == {"a": 1.0, "b": 3.0}
+    rounds = [calls[i : i + 2] for i in range(0, len(calls), 2)]
+    assert len(rounds) == WARM_UP + 3
+    assert {tuple(pair) for pair in rounds} == {("a", "b"), ("b", "a")}
+
+
+def test_a_side_that_fails_is_named_and_the_others_are_measured(tmp_path: Path) -> None:
+    def missing() -> None:
+        raise ImportError("No module named 'peer'")
+
+    def broken() -> None:
+        raise ValueError("too long\nand more")
+
+    path = tmp_path / "records"
+    measure(Recorder(path), "1 x 2", {"peer": missing, "other": broken, "ours": lambda: None}, rounds=1)
+    records = read_records(path)
+    assert [record.side for record in records if record.case] == ["ours"]
+    assert [record.note for record in records if record.note] == [
+        "1 x 2, peer: not installed (No module named 'peer')",
+        "1 x 2, other: ValueError: too long",
+    ]
+    assert read_records(tmp_path / "none") == []
+
+
+def test_tables_and_ratios() -> None:
+    records = [
+        Record("1 x 2", "peer", 3.0),
+        Record("1 x 2", "ours", 1.5),
+        Record("1 x 4", "ours", 2.0),
+        Record(note="n"),
+    ]
+    assert pivot(records, lambda record: f"{record.seconds}", "s") == [
+        "| s | peer | ours |",
+        "| --- | --- | --- |",
+        "| 1 x 2 | 3.0 | 1.5 |",
+        "| 1 x 4 |  | 2.0 |",
+    ]
+    assert ratios(records, lambda side: "peer", "faster")[2:] == ["| 1 x 2 | 2.00 |"]
+    assert ratios(records, lambda side: "peer", "longer", inverse=True)[2:] == ["| 1 x 2 | 0.50 |"]
+    assert pivot(records, lambda record: "", "s") == []
+
+
+def test_only_its_own_section_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    for heading, line in (("One", "1"), ("Two", "2"), ("One", "3")):
+        replace_section(path, heading, [line])
+    assert path.read_text(encoding="utf-8") == "# Results\n\n## Two\n\n2\n\n## One\n\n3\n"
+
+
+def test_a_table_is_found_by_section_and_corner() -> None:
+    text = "# R\n\n## A\n\n| x | y |\n| - | - |\n\n| s | t |\n| 1 | 2 |\n\n## B\n\n| x | z |\n"
+    assert find_table(text, "A", "s") == ["| s | t |", "| 1 | 2 |"]
+    assert find_table(text, "B", "x") == ["| x | z |"]
+    assert find_table(text, "B", "s") == []
+
+
+def test_only_what_is_between_the_marks_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n", encoding="utf-8")
+    fill(path, "speed", ["new"])
+    assert path.read_text(encoding="utf-8") == "before\n<!-- speed -->\n\nnew\n\n<!-- /speed -->\nafter\n"
+    with pytest.raises(ValueError, match="expected the lines <!-- memory --> and <!-- /memory -->"):
+        fill(path, "memory", ["new"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "inference"], "there is no table 'inference'"),
+        (["--shapes", "8by128"], "'8by128' names no shapes"),
+        (["--rounds", "0"], "'0' is no positive number"),
+        (["--readme", "README.md"], "give both"),
+        (["--write", "R.md", "--readme", "nowhere/README.md"], "there is no file"),
+        (["--write", "nowhere/RESULTS.md"], "there is no folder"),
+    ],
+)
+def test_bad_words_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_short_run_writes_its_tables(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    results, readme = tmp_path / "RESULTS.md", tmp_path / "README.md"
+    readme.write_text("<!-- speed -->\n<!-- /speed -->\n", encoding="utf-8")
+    words = ["--quick", "--layers", "1", "--rounds", "1", "--threads", "1", "--only", "inference-pt,training-pt"]
+    files = ["--write", str(results), "--readme", str(readme)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words, *files], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    text = results.read_text(encoding="utf-8")
+    for heading in ("## Inference, PyTorch", "## Training, PyTorch", "| times the matrix products |"):
+        assert text.count(heading) == 1
+    rows = [line for line in text.splitlines() if line.startswith("| 1 x 32 |")]
+    assert len(rows) >= 3
+    assert all(float(cell) > 0 for row in rows for cell in row.split("|")[2:-1])
+    assert "times as fast as transformers" in readme.read_text(encoding="utf-8")
