@@ -14,10 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.report import fill, replace_section
+from benchmarks.report import fill, replace_section, split_at
 from benchmarks.settings import Settings, Shape
 from benchmarks.tables import TABLES, command, describe, short
 from benchmarks.timing import Record, Recorder, read_records
+
+MARK = "speed"  # of the place in the README
 
 
 def main(words: list[str] | None = None) -> int:
@@ -46,8 +48,11 @@ def main(words: list[str] | None = None) -> int:
     )
     if given.readme and not given.write:
         parser.error("--readme shows what --write has written; give both")
-    if given.readme and not given.readme.is_file():
-        parser.error(f"there is no file {given.readme}; expected the README to fill")
+    if given.readme:
+        try:
+            split_at(given.readme, MARK)  # before hours of measuring
+        except (OSError, ValueError) as error:
+            parser.error(f"cannot fill {given.readme}: {error}")
     if given.write and not given.write.parent.is_dir():
         parser.error(f"there is no folder {given.write.parent}; make it, or write elsewhere")
     return run(given.only, settings, given.write, given.readme)
@@ -73,7 +78,7 @@ def run(names: tuple[str, ...], settings: Settings, write: Path | None, readme: 
         if write:
             replace_section(write, TABLES[name].title, [command(name, settings), "", *lines])
     if write and readme:
-        fill(readme, "speed", short(write, readme.parent))
+        fill(readme, MARK, short(write, readme.parent))
     return failed
 
 

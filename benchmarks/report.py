@@ -24,8 +24,8 @@ def replace_section(path: Path, heading: str, lines: list[str]) -> None:
     path.write_text(before.rstrip("\n") + "\n\n" + "\n".join([f"## {heading}", "", *lines]) + "\n", encoding="utf-8")
 
 
-def fill(path: Path, mark: str, lines: Iterable[str]) -> None:
-    """Replaces what stands between ``<!-- mark -->`` and ``<!-- /mark -->``.
+def split_at(path: Path, mark: str) -> tuple[str, str]:
+    """The text up to and with ``<!-- mark -->``, and from ``<!-- /mark -->`` on.
 
     Raises:
         ValueError: if the file lacks one of them.
@@ -35,7 +35,13 @@ def fill(path: Path, mark: str, lines: Iterable[str]) -> None:
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise ValueError(f"{path} holds no place for the table, expected the lines {begin} and {end}")
-    path.write_text(before + "\n".join([begin, "", *lines, "", end]) + after, encoding="utf-8")
+    return before + begin, end + after
+
+
+def fill(path: Path, mark: str, lines: Iterable[str]) -> None:
+    """Replaces what stands between the two marks; raises as ``split_at``."""
+    before, after = split_at(path, mark)
+    path.write_text("\n".join([before, "", *lines, "", after]), encoding="utf-8")
 
 
 def find_table(text: str, heading: str, corner: str) -> list[str]:

@@ -89,7 +89,10 @@ def describe(name: str, records: list[Record], settings: Settings, folder: Path 
     lines += block(pivot(records, megabytes, ABOVE))
     lines += [f"- {record.note}" for record in records if record.note]
     if name == "growth" and folder and any(record.seconds for record in records):
-        lines += ["", *(f"![{path.stem} by length and batch]({path.name})" for path in draw(records, folder))]
+        try:
+            lines += ["", *(f"![{path.stem} by length and by batch]({path.name})" for path in draw(records, folder))]
+        except ImportError as error:
+            lines.append(f"- plots: not drawn ({error})")
     return lines
 
 

@@ -96,7 +96,7 @@ def test_only_what_is_between_the_marks_is_replaced(tmp_path: Path) -> None:
         (["--shapes", "8by128"], "'8by128' names no shapes"),
         (["--rounds", "0"], "'0' is no positive number"),
         (["--readme", "README.md"], "give both"),
-        (["--write", "R.md", "--readme", "nowhere/README.md"], "there is no file"),
+        (["--write", "R.md", "--readme", "nowhere/README.md"], "cannot fill nowhere/README.md"),
         (["--write", "nowhere/RESULTS.md"], "there is no folder"),
     ],
 )
