@@ -61,7 +61,7 @@ def exported(model: nn.Module, threads: int) -> Callable[[dict[str, Tensor]], An
             super().__init__()
             self.model = model
 
-        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
             return self.model(input_ids, attention_mask=attention_mask).last_hidden_state
 
     axes = {0: "texts", 1: "tokens"}

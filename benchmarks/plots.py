@@ -25,6 +25,8 @@ def draw(records: list[Record], folder: Path) -> list[Path]:
                 points = sorted((place(record, part), value(record)) for record in records if record.side == side)
                 points = [(x, y) for x, y in points if x and y]
                 axis.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=side) if points else None
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter("{x:.0f}")
             axis.set_xlabel(title)
             axis.grid(True, alpha=0.3)
         axes[0].set_ylabel(unit)

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def read_records(path: Path) -> list[Record]:
     return [Record(**json.loads(line)) for line in lines]
 
 
-def alternate(sides: dict[str, Side], rounds: int) -> dict[str, float]:
+def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, float]:
     """Median seconds of each side; all take a turn in each round, every other round in reverse."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(-WARM_UP, rounds):
