@@ -55,6 +55,7 @@ class Heads(NamedTuple):
 
 
 LONGEST_WHOLE = {"cpu": 192, "cuda": 2048}  # keys up to which scores are held whole
+LONGEST_TRAINED = {"cpu": 64, "cuda": 2048}  # the same in training
 CHEAP = 4  # products per row of the table up to which a product costs less than copying one that is there
 
 
@@ -197,8 +198,8 @@ class DisentangledSelfAttention(nn.Module):
             return "sdpa"
         if wanted != "auto":
             return wanted
-        longest = LONGEST_WHOLE.get(device.type, LONGEST_WHOLE["cuda"])
-        return "blocked" if keys > longest or (self.training and device.type == "cpu") else "sdpa"
+        longest = LONGEST_TRAINED if self.training else LONGEST_WHOLE
+        return "blocked" if keys > longest.get(device.type, longest["cuda"]) else "sdpa"
 
     def mix_logits(self, scores: Tensor) -> Tensor:
         """Mix scores ``[B, N, Q, K]`` over heads; here not at all."""

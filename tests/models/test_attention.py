@@ -130,7 +130,7 @@ def test_the_choice_of_the_implementation():
         assert attention(attn_implementation=name).choose(True, 8, cpu) == "eager"
     found = [attention().eval().choose(False, keys, device) for device in (cpu, gpu) for keys in (128, 1024, 4096)]
     assert found == ["sdpa", "blocked", "blocked", "sdpa", "sdpa", "blocked"]
-    assert attention().train().choose(False, 8, cpu) == "blocked"
+    assert [attention().train().choose(False, keys, cpu) for keys in (64, 128)] == ["sdpa", "blocked"]
     for base, change in (("v1", {"talking_head": True}), ("v3", {"masked_rows": "uniform"})):
         assert attention(base, attn_implementation="sdpa", **change).choose(False, 8, cpu) == "eager"
 
@@ -143,7 +143,7 @@ def test_flex_falls_back_with_its_reason():
     config = small_config(attn_implementation="flex", attention_probs_dropout_prob=0.1)
     module = model_of("pt", config).train().encoder.layer[0].attention.self
     with pytest.warns(UserWarning, match="needs a CUDA device, the model is on 'cpu'"):
-        assert module.choose(False, 8, torch.device("cpu")) == "blocked"
+        assert module.choose(False, 128, torch.device("cpu")) == "blocked"
     with pytest.warns(UserWarning, match="no dropout of attention probabilities"):
         assert module.choose(False, 8, torch.device("cuda")) == "sdpa"
     assert module.eval().choose(False, 8, torch.device("cuda")) == "flex"
