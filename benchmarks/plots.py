@@ -24,7 +24,8 @@ def draw(records: list[Record], folder: Path) -> list[Path]:
             for side in dict.fromkeys(record.side for record in records if record.case):
                 points = sorted((place(record, part), value(record)) for record in records if record.side == side)
                 points = [(x, y) for x, y in points if x and y]
-                axis.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=side) if points else None
+                if points:
+                    axis.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=side)
             axis.set_xscale("log", base=2)
             axis.xaxis.set_major_formatter("{x:.0f}")
             axis.set_xlabel(title)
