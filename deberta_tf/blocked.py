@@ -54,6 +54,12 @@ def window(table: tf.Tensor, start: Any, size: Any) -> tf.Tensor:
     return tf.gather(table, tf.clip_by_value(start + tf.range(size), 0, rows - 1), axis=1)
 
 
+def rows_of(states: tf.Tensor, first: Any, rows: Any) -> tf.Tensor:
+    """Rows ``first`` to ``first + rows`` of axis 2; XLA wants their number apart from their place."""
+    one, two, _, last = shape_of(states)
+    return tf.slice(states, [0, 0, first, 0], [one, two, rows, last])
+
+
 def products(states: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
     """``[N, B, M, D]`` and ``[N, S, D]`` -> ``[N, B, M, S]``, one product for all texts."""
     heads, batch, rows, size = shape_of(states)
@@ -89,7 +95,7 @@ def tiled_products(key: tf.Tensor, table: tf.Tensor, first: Any, rows: Any) -> t
 
 def probabilities(tensors: Tensors, rate: float, first: Any, rows: Any) -> tf.Tensor:
     """Probabilities of queries ``first`` to ``first + rows`` after dropout of ``rate``, ``[N, B, rows, K]``."""
-    query = tensors.query[:, :, first : first + rows]
+    query = rows_of(tensors.query, first, rows)
     keys = shape_of(tensors.key)[2]
     scores = tf.matmul(query, tensors.key, transpose_b=True)  # [N, B, M, K]
     if tensors.pos_key is not None:
@@ -99,7 +105,7 @@ def probabilities(tensors: Tensors, rate: float, first: Any, rows: Any) -> tf.Te
         scores += tiled_products(tensors.key, tensors.pos_query, first, rows)
     scores = tf.cast(scores, tf.float64 if scores.dtype == tf.float64 else tf.float32)
     if tensors.bias is not None:
-        bias = tensors.bias if tensors.bias.shape[2] == 1 else tensors.bias[:, :, first : first + rows]
+        bias = tensors.bias if tensors.bias.shape[2] == 1 else rows_of(tensors.bias, first, rows)
         scores += tf.cast(bias, scores.dtype)
     probs = tf.cast(tf.nn.softmax(scores), tensors.value.dtype)
     if tensors.seed is None:
@@ -111,7 +117,7 @@ def probabilities(tensors: Tensors, rate: float, first: Any, rows: Any) -> tf.Te
 def attend_in_loop(tensors: Tensors, rate: float, training: bool | None) -> tf.Tensor:
     """Context of all queries, ``[N, B, Q, D]``, a block at a time; the last may begin within the one before."""
     heads, batch, queries, size = shape_of(tensors.query)
-    rows = tf.minimum(ROWS, queries)
+    rows = min(ROWS, queries) if isinstance(queries, int) else tf.minimum(ROWS, queries)
     count = -(-queries // rows)
     given = {name: x for name, x in tensors._asdict().items() if x is not None}
 
@@ -125,7 +131,9 @@ def attend_in_loop(tensors: Tensors, rate: float, training: bool | None) -> tf.T
     blocks = tf.map_fn(
         block,
         tf.minimum(rows * tf.range(count), queries - rows),
-        fn_output_signature=tf.TensorSpec([*tensors.query.shape[:2], None, size], tensors.query.dtype),
+        fn_output_signature=tf.TensorSpec(
+            [*tensors.query.shape[:2], rows if isinstance(rows, int) else None, size], tensors.query.dtype
+        ),
         parallel_iterations=1,
     )  # [count, N, B, M, D]
     whole = tf.transpose(blocks[:-1], [1, 2, 0, 3, 4])

@@ -81,40 +81,58 @@ def test_fused_attention_equals_eager(base, kind, rows):
     assert_all_close(flatten(output), results["eager"][0], "flex")
 
 
-@pytest.mark.parametrize("length", [1, 21])
-@pytest.mark.parametrize("base", BASES)
-def test_blocks_in_tensorflow(base, length, monkeypatch):
-    """Blocks one by one and in a loop, of static and unknown length: states and gradients of the plain form."""
+def tf_gradients(base, length, name, signature=None, **options):
+    """States and gradients of a TensorFlow model in a graph."""
     tf = pytest.importorskip("tensorflow")
+    config = small_config(base, attn_implementation=name)
+    model = model_of("tf", config)
+    given = random_batch(config, length=length)
+    direction = np.random.default_rng(2).normal(size=(4, length, 24)).astype(np.float32)
+
+    @tf.function(input_signature=signature, **options)
+    def run(ids, mask):
+        with tf.GradientTape() as tape:
+            states = model({"input_ids": ids, "attention_mask": mask}, training=True)["last_hidden_state"]
+            loss = tf.reduce_sum(states * direction)
+        found = zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True)
+        return states, {v.name: tf.convert_to_tensor(g) for v, g in found if g is not None}
+
+    states, found = run(*(tf.constant(given[k], tf.int32) for k in ("input_ids", "attention_mask")))
+    return states.numpy(), {k: v.numpy() for k, v in found.items()}
+
+
+@pytest.fixture
+def small_tf_blocks(monkeypatch):
+    pytest.importorskip("tensorflow")
     import deberta_tf.blocked
 
     for name, value in (("ROWS", 6), ("TILE", 4)):
         monkeypatch.setattr(deberta_tf.blocked, name, value)
-    direction = np.random.default_rng(2).normal(size=(4, length, 24)).astype(np.float32)
+    return lambda unrolled: monkeypatch.setattr(deberta_tf.blocked, "UNROLLED", unrolled)
 
-    def gradients(name, unrolled, signature=None):
-        monkeypatch.setattr(deberta_tf.blocked, "UNROLLED", unrolled)
-        config = small_config(base, attn_implementation=name)
-        model = model_of("tf", config)
-        given = random_batch(config, length=length)
 
-        @tf.function(input_signature=signature)
-        def run(ids, mask):
-            with tf.GradientTape() as tape:
-                states = model({"input_ids": ids, "attention_mask": mask}, training=True)["last_hidden_state"]
-                loss = tf.reduce_sum(states * direction)
-            found = zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True)
-            return states, {v.name: tf.convert_to_tensor(g) for v, g in found if g is not None}
+@pytest.mark.parametrize("length", [1, 21])
+@pytest.mark.parametrize("base", BASES)
+def test_blocks_in_tensorflow(base, length, small_tf_blocks):
+    """Blocks one by one, and in a loop for unknown lengths: states and gradients of the plain form."""
+    import tensorflow as tf
 
-        states, found = run(*(tf.constant(given[k], tf.int32) for k in ("input_ids", "attention_mask")))
-        return states.numpy(), {k: v.numpy() for k, v in found.items()}
-
-    expected = gradients("eager", 8)
-    free = [tf.TensorSpec([None, None], tf.int32)] * 2
-    for unrolled, signature in ((8, None), (8, free)):
-        states, found = gradients("blocked", unrolled, signature)
+    small_tf_blocks(8)
+    expected = tf_gradients(base, length, "eager")
+    for signature in (None, [tf.TensorSpec([None, None], tf.int32)] * 2):
+        states, found = tf_gradients(base, length, "blocked", signature)
         assert_close(states, expected[0], "states")
         assert_gradients_close(found, expected[1], "gradient")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", BASES)
+def test_a_loop_of_blocks_under_xla(base, small_tf_blocks):
+    small_tf_blocks(0)
+    expected = tf_gradients(base, 21, "eager")
+    states, found = tf_gradients(base, 21, "blocked", jit_compile=True)
+    assert_close(states, expected[0], "states")
+    assert_gradients_close(found, expected[1], "gradient")
 
 
 def test_the_choice_of_the_implementation():
