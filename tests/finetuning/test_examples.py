@@ -1,10 +1,10 @@
-"""The scripts in examples/: each learns its bundled set to the score that it states, within two minutes."""
+"""The scripts in examples/: each learns its bundled set to the score that it states, in two minutes of two cores."""
 
 from __future__ import annotations
 
 import re
+import resource
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +32,25 @@ def test_a_script_says_what_it_learns(name: str) -> None:
     assert f"python examples/{name}.py --output run" in text
 
 
+def processor_seconds() -> float:
+    """What ended processes have used: unlike the clock, it hardly depends on what else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_script_learns(name: str, tmp_path: Path) -> None:
     task, framework = name.rsplit("_", 1)
     pytest.importorskip(MODULES[framework])
     score, least, _ = STATED[task]
-    started = time.monotonic()
+    before = processor_seconds()
     done = finish([sys.executable, str(ROOT / "examples" / f"{name}.py"), "--output", str(tmp_path / "run")])
-    took = time.monotonic() - started
+    took = processor_seconds() - before
     found = re.search(rf"wrote .*held back: .*\b{score} (-?\d\.\d+)", done.stdout)
     assert found, done.stdout
     assert float(found[1]) > least
-    assert took < 120
+    assert took < 2 * 120
     names = {path.name for path in (tmp_path / "run" / "model").iterdir()}
     assert names >= {WEIGHTS[framework], "config.json", "spm.model"}
 
