@@ -83,8 +83,8 @@ def fused_projection(attention: DisentangledSelfAttention) -> nn.Linear:
 
 def close(module: Output, states: Tensor, residual: Tensor) -> Tensor:
     """The end of a half of a layer, without dropout."""
-    dense, norm = plain_linear(module.dense), module.LayerNorm
-    states = linear(states, dense.weight, dense.bias).add_(residual)
+    norm = module.LayerNorm
+    states = linear(states, module.dense.weight, module.dense.bias).add_(residual)
     return F.layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
@@ -102,6 +102,8 @@ class PreparedLayer(nn.Module):
         self.num_heads, self.width = attention.num_heads, attention.width
         self.projection = fused_projection(attention)
         self.attention_output, self.intermediate, self.output = layer.attention.output, layer.intermediate, layer.output
+        for part in (self.attention_output, self.intermediate, self.output):
+            plain_linear(part.dense)
         pos_key, pos_query = (None, None) if rows is None else attention.project_positions(rows)
         split = (attention.num_heads, attention.head_size)
 
@@ -124,11 +126,11 @@ class PreparedLayer(nn.Module):
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As ``Layer``: states ``[B, Q, H]`` and probabilities ``[B, N, Q, K]`` or ``None``."""
-        query, key, value = self.project(hidden)
         asking = hidden if query_states is None else query_states
-        if query_states is not None:
-            weight, bias = self.projection.weight[: self.width], self.projection.bias[: self.width]
-            query = self.split(linear(query_states, weight, bias))
+        if query_states is None:
+            query, key, value = self.project(hidden)
+        else:
+            (query,), (key, value) = self.project(query_states, 0, 1), self.project(hidden, 1, 3)
         batch, queries, keys = asking.shape[0], asking.shape[1], hidden.shape[1]
         context = asking.new_zeros(batch, queries, self.width)
         probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
@@ -158,10 +160,11 @@ class PreparedLayer(nn.Module):
         """The view ``[..., N, L, D]`` of ``[..., L, N*D]``."""
         return states.unflatten(-1, (self.num_heads, -1)).transpose(-2, -3)
 
-    def project(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """Query, key and value, ``[..., N, L, D]`` each."""
-        fused = linear(hidden, self.projection.weight, self.projection.bias)
-        return tuple(map(self.split, fused.chunk(3, -1)))
+    def project(self, hidden: Tensor, first: int = 0, last: int = 3) -> tuple[Tensor, ...]:
+        """Query, key and value, or some of these three, ``[..., N, L, D]`` each."""
+        part = slice(first * self.width, last * self.width)
+        fused = linear(hidden, self.projection.weight[part], self.projection.bias[part])
+        return tuple(map(self.split, fused.split(self.width, -1)))
 
     def tables(self, relative: Relative | None) -> tuple[Tensor | None, ...]:
         """Relative keys and queries by ascending distance, ``[N, Q+K-1, D]`` each."""
@@ -205,7 +208,7 @@ class PreparedLayer(nn.Module):
     def close(self, context: Tensor, residual: Tensor) -> Tensor:
         """Everything after attention: ``[..., N*D]`` and ``[..., H]`` -> ``[..., H]``."""
         attended = close(self.attention_output, context, residual)
-        dense = plain_linear(self.intermediate.dense)
+        dense = self.intermediate.dense
         return close(self.output, self.intermediate.activation(linear(attended, dense.weight, dense.bias)), attended)
 
 

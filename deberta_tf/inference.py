@@ -72,9 +72,12 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Context ``[B, Q, N*D]`` and probabilities ``[B, N, Q, K]`` or ``None``; never any dropout."""
         down = None if relative is None else relative.columns + relative.first
-        query, key, value = self.project(hidden, 0, 3)
+        if query_states is None:
+            query, key, value = self.project(hidden)
+        else:
+            (query,), (key, value) = self.project(query_states, 0, 1), self.project(hidden, 1, 3)
         tensors = Tensors(
-            query if query_states is None else self.project(query_states, 0, 1)[0],
+            query,
             key,
             value,
             table_by_distance(self.pos_key, down),
@@ -92,13 +95,14 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
         context = tf.transpose(without_blind(tf.transpose(context, [1, 0, 2, 3]), mask), [0, 2, 1, 3])  # [B, Q, N, D]
         return tf.reshape(context, [*shape_of(context)[:2], self.width]), probs
 
-    def project(self, hidden: tf.Tensor, first: int, count: int) -> list[tf.Tensor]:
-        """``count`` of query, key and value, ``[N, B, L, D]`` each."""
+    def project(self, hidden: tf.Tensor, first: int = 0, last: int = 3) -> list[tf.Tensor]:
+        """Query, key and value, or some of these three, ``[N, B, L, D]`` each."""
         batch, length, size = shape_of(hidden)
-        part = slice(first * self.width, (first + count) * self.width)
-        kernel, bias = (self.kernel, self.bias) if count == 3 else (self.kernel[:, part], self.bias[part])
+        part = slice(first * self.width, last * self.width)
+        whole = last - first == 3  # slicing would copy it in every call
+        kernel, bias = (self.kernel, self.bias) if whole else (self.kernel[:, part], self.bias[part])
         fused = tf.matmul(tf.reshape(hidden, [batch * length, size]), kernel) + bias
-        split = tf.reshape(fused, [batch, length, count, self.num_heads, self.width // self.num_heads])
+        split = tf.reshape(fused, [batch, length, last - first, self.num_heads, self.width // self.num_heads])
         return tf.unstack(tf.transpose(split, [2, 3, 0, 1, 4]))
 
 

@@ -164,3 +164,7 @@ def test_what_cannot_be_prepared():
     model.encoder.layer[1].attention.self.query_proj = torch.nn.Sequential(torch.nn.Linear(24, 24))
     with pytest.raises(ValueError, match="is a Sequential: merge adapters first"):
         deberta_pt.optimize_for_inference(model)
+    model = pt_model(small_config(), "Model", random_weights(small_config()))
+    model.encoder.layer[1].output.dense = torch.nn.Sequential(torch.nn.Linear(20, 24))
+    with pytest.raises(ValueError, match="is a Sequential: merge adapters first"):
+        deberta_pt.optimize_for_inference(model)
