@@ -169,20 +169,16 @@ class Encoder(nn.Module):
         """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""
         if not (self.config.c2p or self.config.p2c):
             return None
-        span = self.config.span
+        span, reach = self.config.span, len(self.distance_rows) // 2
         first, last = 0, 2 * span - 1
         if not torch.compiler.is_compiling():
             first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)
         elif self.compresses:  # lengths may be symbols, which a table cannot be asked about
             first, last = span - torch.sym_min(keys - 1, span), span + torch.sym_min(queries - 1, span - 1)
         rows = self.normalise(self.rel_embeddings.weight[first : last + 1])
-        return Relative(rows, self.rows_by_distance(queries, keys, device) - first, first)
-
-    def rows_by_distance(self, queries: int, keys: int, device: torch.device) -> Tensor:
-        """Row of the relative table for each distance from ``queries - 1`` down to ``1 - keys``, int64."""
-        reach = len(self.distance_rows) // 2
         distance = torch.arange(queries - 1, -keys, -1, device=device)  # [Q+K-1]
-        return torch.as_tensor(self.distance_rows, device=device)[distance.clamp(-reach, reach) + reach]
+        row_of = torch.as_tensor(self.distance_rows, device=device)
+        return Relative(rows, row_of[distance.clamp(-reach, reach) + reach] - first, first)
 
     def normalise(self, rows: Tensor) -> Tensor:
         """Rows ``[R, H]`` of the relative table as attention reads them."""

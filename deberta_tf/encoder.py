@@ -194,20 +194,16 @@ class Encoder(tf_keras.layers.Layer):
         """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""
         if not (self.config.c2p or self.config.p2c):
             return None
-        span = self.config.span
+        span, reach = self.config.span, len(self.distance_rows) // 2
         first, last = 0, 2 * span - 1
         if isinstance(queries, int) and isinstance(keys, int):
             first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)
         elif self.compresses:  # lengths are not known while the graph is traced
             first, last = span - tf.minimum(keys - 1, span), span + tf.minimum(queries - 1, span - 1)
         rows = self.normalise(self.rel_embeddings.embeddings[first : last + 1])
-        return Relative(rows, self.rows_by_distance(queries, keys) - first, first)
-
-    def rows_by_distance(self, queries: int, keys: int) -> tf.Tensor:
-        """Row of the relative table for each distance from ``queries - 1`` down to ``1 - keys``, int32."""
-        reach = len(self.distance_rows) // 2
         distance = tf.range(queries - 1, -keys, -1)  # [Q+K-1]
-        return tf.gather(self.distance_rows, tf.clip_by_value(distance, -reach, reach) + reach)
+        columns = tf.gather(self.distance_rows, tf.clip_by_value(distance, -reach, reach) + reach) - first
+        return Relative(rows, columns, first)
 
     def normalise(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows ``[R, H]`` of the relative table as attention reads them."""
