@@ -33,7 +33,7 @@ class TFAutoModel:
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], *, subfolder: str = "", **options: Any) -> Any:
         """As ``from_pretrained`` of the family's class."""
-        hub = {name: options[name] for name in HubOptions.names() if name in options}
+        hub = HubOptions.among(options)
         config = options.get("config") or AutoConfig.from_pretrained(path, subfolder=subfolder, **hub)
         return cls.model_class(config).from_pretrained(path, subfolder=subfolder, **options)
 

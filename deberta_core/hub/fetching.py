@@ -6,7 +6,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,11 @@ class HubOptions:
     def names(cls) -> list[str]:
         """All keywords that ``take`` takes."""
         return [*cls.__dataclass_fields__, "use_auth_token", *OLD_OPTIONS]
+
+    @classmethod
+    def among(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of a call's keywords that ``take`` takes."""
+        return {name: options[name] for name in cls.names() if name in options}
 
     @classmethod
     def take(cls, options: MutableMapping[str, Any]) -> Self:

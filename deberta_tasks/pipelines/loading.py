@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deberta_core.config import AutoConfig
+from deberta_core.hub.fetching import HubOptions
 from deberta_tasks.pipelines.options import check_choice
 from deberta_tasks.pipelines.runner import Runner
 
@@ -19,7 +20,7 @@ FRAMEWORKS = {"pt": "torch", "tf": "tensorflow"}
 CLASSES = {"pt": ("deberta_pt", ""), "tf": ("deberta_tf", "TF")}
 RUNNERS = {"pt": ("runner_pt", "TorchRunner"), "tf": ("runner_tf", "TFRunner")}
 DEVICES = {"pt": ("cuda", "cpu"), "tf": ("GPU", "CPU")}
-HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")  # how to fetch by name
+HUB = (*HubOptions.__dataclass_fields__, "subfolder")  # how to fetch by name
 # Heads whose weights have the same names: the file alone does not tell them apart.
 ALIKE = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")
 
