@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
+from tests.finetuning.helpers import MODULES, ROOT, environment, finish, kill_after
+from tests.finetuning.helpers import log as losses
 from tests.models.helpers import pt_model, small_config
 from tests.pretraining.helpers import sentences, tokenizer
 
-ROOT = Path(__file__).parents[2]
-MODULES = {"pt": "torch", "tf": "tensorflow"}
 STEPS, EVERY = 14, 5
 SIZES = {
     "mlm": ["--length", "24", "--batch-size", "4", "--warmup", "3", "--rate", "1e-3"],
@@ -54,39 +49,6 @@ def command(name, text, start, output, *, steps=STEPS):
         sys.executable, str(ROOT / "examples" / f"{name}.py"), *model, "--text", str(text), "--output", str(output),
         "--steps", str(steps), "--save-every", str(EVERY), *SIZES[kind],
     ]  # fmt: skip
-
-
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
-
-
-def finish(arguments):
-    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
-
-
-def losses(folder):
-    path = folder / "losses.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def kill_after(arguments, folder, step):
-    """Start a run and kill it, with no chance to tidy up, once its log has ``step``."""
-    process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        limit = time.monotonic() + 240
-        while process.poll() is None and time.monotonic() < limit:
-            if len(losses(folder)) >= step:
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.002)
-        assert process.wait(30) == -signal.SIGKILL, "the run ended before it could be killed"
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 @pytest.mark.slow
