@@ -65,6 +65,10 @@ class Learner(Protocol):
         """Read the weights of such a checkpoint."""
         ...
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        ...
+
     def stop(self) -> None:
         """The run is over."""
         ...

@@ -118,6 +118,10 @@ class TorchLearner:
         """The same weights for all processes."""
         load_weights(self.model, self.model_class.from_pretrained(folder).state_dict())
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.group.wait()
+
     def stop(self) -> None:
         """Part from the other processes."""
         self.group.stop()

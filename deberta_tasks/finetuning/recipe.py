@@ -136,6 +136,7 @@ def _run(
     history = train(
         learner, run, stream, options, best=task.best, evaluate=lambda: scores(judged[0]), save_model=save_model
     )
+    learner.wait()  # the best model may just be on its way to the disk
     learner.load_model(folder)
     part, data = ("test", judged[1]) if judged[1].examples else ("validation", judged[0])
     found = scores(data)

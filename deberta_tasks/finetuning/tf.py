@@ -164,6 +164,10 @@ class KerasLearner:
         for held, value in zip(self.model.trainable_weights, loaded.trainable_weights, strict=True):
             held.assign(tf.convert_to_tensor(value))
 
+    def wait(self) -> None:
+        """Until all workers are here: a sum over them needs each."""
+        self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(lambda: tf.constant(0.0)), None)
+
     def stop(self) -> None:
         """Nothing to do: TensorFlow parts the workers when they end."""
 

@@ -65,7 +65,12 @@ class Processes:
         return cls(dist.get_rank(), dist.get_world_size(), device)
 
     def stop(self) -> None:
-        """Part from the others."""
+        """Part from the others, once all are here.
+
+        The wait also lets PyTorch drop what it gathered last: its engine would wait forever for the interpreter that
+        waits for the engine, were it taken down in the same moment.
+        """
+        self.wait()
         if dist.is_initialized():
             dist.destroy_process_group()
 
