@@ -2,8 +2,8 @@
 
 Heads come first, so that the states of all texts meet a table in one product without a copy. A block of ``M`` queries
 reads a window of a table in the order of distance, and so does each tile of keys; skewed, their products are the
-scores. Up to a few blocks stand in the graph one by one; more (or a length that is unknown while the graph is traced)
-run in a loop, whose backward pass computes each block again.
+scores. Up to a few blocks stand in the graph one by one; more run in a loop, whose backward pass computes each block
+again. Where the length is unknown while the graph is traced, it holds the loop, and a single block for short texts.
 
 Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries of a block, ``T`` keys of a
 tile, ``W = Q+K-1`` distances.
@@ -68,7 +68,7 @@ def products(states: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
 
 
 def tiled_products(key: tf.Tensor, table: tf.Tensor, first: Any, rows: Any) -> tf.Tensor:
-    """The position-to-content scores of queries ``first`` to ``first + rows``, ``[N, B, rows, K]``.
+    """The position-to-content scores of queries ``first`` to ``first + rows``, ``[N, B, rows, K]``, by tiles of keys.
 
     Args:
         key: ``[N, B, K, D]``.
@@ -77,10 +77,6 @@ def tiled_products(key: tf.Tensor, table: tf.Tensor, first: Any, rows: Any) -> t
         rows: queries of the block.
     """
     heads, batch, keys, size = shape_of(key)
-    if isinstance(keys, int) and keys <= 2 * TILE:  # one tile
-        p2c = skew(products(key, window(table, first, rows + keys - 1)), rows)  # [N, B, K, M]
-        flat = tf.transpose(tf.reshape(p2c, [heads * batch, keys, rows]), [0, 2, 1])
-        return tf.reshape(flat, [heads, batch, rows, keys])
     count = -(-keys // TILE)
     key = tf.pad(key, [[0, 0], [0, 0], [0, count * TILE - keys], [0, 0]])
     tiles = tf.transpose(tf.reshape(key, [heads, batch, count, TILE, size]), [0, 2, 1, 3, 4])
@@ -93,19 +89,39 @@ def tiled_products(key: tf.Tensor, table: tf.Tensor, first: Any, rows: Any) -> t
     return scores[..., :keys]
 
 
-def probabilities(tensors: Tensors, rate: float, first: Any, rows: Any) -> tf.Tensor:
-    """Probabilities of queries ``first`` to ``first + rows`` after dropout of ``rate``, ``[N, B, rows, K]``."""
+def block_scores(tensors: Tensors, first: Any, rows: Any) -> tf.Tensor:
+    """Scores of queries ``first`` to ``first + rows``, ``[N, B, rows, K]``."""
     query = rows_of(tensors.query, first, rows)
     keys = shape_of(tensors.key)[2]
-    scores = tf.matmul(query, tensors.key, transpose_b=True)  # [N, B, M, K]
+    scores = tf.matmul(query, tensors.key, transpose_b=True)
     if tensors.pos_key is not None:
         start = shape_of(tensors.query)[2] - first - rows
         scores += skew(products(query, window(tensors.pos_key, start, rows + keys - 1)), keys)
     if tensors.pos_query is not None:
         scores += tiled_products(tensors.key, tensors.pos_query, first, rows)
+    return scores
+
+
+def whole_scores(tensors: Tensors) -> tf.Tensor:
+    """Scores of all queries, ``[N, B, Q, K]``; the windows are the whole tables."""
+    heads, batch, queries, _ = shape_of(tensors.query)
+    keys = shape_of(tensors.key)[2]
+    scores = tf.matmul(tensors.query, tensors.key, transpose_b=True)
+    if tensors.pos_key is not None:
+        scores += skew(products(tensors.query, tensors.pos_key), keys)
+    if tensors.pos_query is not None:
+        p2c = tf.reshape(skew(products(tensors.key, tensors.pos_query), queries), [heads * batch, keys, queries])
+        scores += tf.reshape(tf.transpose(p2c, [0, 2, 1]), [heads, batch, queries, keys])
+    return scores
+
+
+def probabilities(tensors: Tensors, rate: float, first: Any = 0, rows: Any = None) -> tf.Tensor:
+    """Probabilities ``[N, B, M, K]`` of queries ``first`` to ``first + rows``, or of all, after dropout of ``rate``."""
+    scores = whole_scores(tensors) if rows is None else block_scores(tensors, first, rows)
     scores = tf.cast(scores, tf.float64 if scores.dtype == tf.float64 else tf.float32)
     if tensors.bias is not None:
-        bias = tensors.bias if tensors.bias.shape[2] == 1 else rows_of(tensors.bias, first, rows)
+        of_all = rows is None or tensors.bias.shape[2] == 1
+        bias = tensors.bias if of_all else rows_of(tensors.bias, first, rows)
         scores += tf.cast(bias, scores.dtype)
     probs = tf.cast(tf.nn.softmax(scores), tensors.value.dtype)
     if tensors.seed is None:
@@ -143,9 +159,20 @@ def attend_in_loop(tensors: Tensors, rate: float, training: bool | None) -> tf.T
 
 def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) -> tf.Tensor:
     """Context of all queries, ``[N, B, Q, D]``."""
-    queries = tensors.query.shape[2]
-    if queries is None or queries > UNROLLED * ROWS:
+    queries, keys = shape_of(tensors.query)[2], shape_of(tensors.key)[2]
+
+    def at_once() -> tf.Tensor:
+        return tf.matmul(probabilities(tensors, rate), tensors.value)
+
+    def in_loop() -> tf.Tensor:
         return attend_in_loop(tensors, rate, training)
+
+    if not (isinstance(queries, int) and isinstance(keys, int)):
+        return tf.cond(tf.maximum(queries, keys) <= ROWS, at_once, in_loop)
+    if max(queries, keys) <= ROWS:
+        return at_once()
+    if queries > UNROLLED * ROWS:
+        return in_loop()
     parts = [(first, min(ROWS, queries - first)) for first in range(0, queries, ROWS)]
     return tf.concat([tf.matmul(probabilities(tensors, rate, *part), tensors.value) for part in parts], 2)
 
