@@ -22,11 +22,13 @@ MAPS = ((HIDDEN, 3 * HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, INNER), (INNER, HIDDEN)
 
 
 def faster_linear(states: Tensor, weight: Tensor) -> Callable[[], Tensor]:
-    """The product by ``F.linear`` or by oneDNN's operator, whichever wins a race of three."""
+    """The product by ``F.linear`` or by oneDNN's operator with weights in either order, whichever wins a race."""
     operator: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     routines: list[Callable[[], Tensor]] = [lambda: F.linear(states, weight)]
     if torch.backends.mkldnn.is_available() and operator is not None:
+        reordered = torch.ops.mkldnn._reorder_linear_weight(weight)
         routines.append(lambda: operator(states, weight, None, "none", [], ""))
+        routines.append(lambda: operator(states, reordered, None, "none", [], ""))
 
     def best(run: Callable[[], Tensor]) -> float:
         times = []

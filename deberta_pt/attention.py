@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from deberta_core.config import BaseConfig
 from deberta_pt.dropout import Dropout
+from deberta_pt.linear import apply
 from deberta_pt.tracing import is_traced
 
 
@@ -228,9 +229,9 @@ class FusedSelfAttention(DisentangledSelfAttention):
 
     def project(self, hidden: Tensor, query_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
-        query, key, value = self.in_proj(hidden).unflatten(-1, (self.num_heads, 3, self.head_size)).unbind(-2)
+        query, key, value = apply(self.in_proj, hidden).unflatten(-1, (self.num_heads, 3, self.head_size)).unbind(-2)
         if query_states is not hidden:
-            query = self.in_proj(query_states).unflatten(-1, (self.num_heads, 3, self.head_size))[..., 0, :]
+            query = apply(self.in_proj, query_states).unflatten(-1, (self.num_heads, 3, self.head_size))[..., 0, :]
         query, key, value = query.flatten(-2), key.flatten(-2), value.flatten(-2)
         return (
             query + self.q_bias.to(query.dtype),
@@ -240,8 +241,8 @@ class FusedSelfAttention(DisentangledSelfAttention):
 
     def project_positions(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
-        pos_key = self.pos_proj(rows) if self.config.c2p else None
-        pos_query = self.pos_q_proj(rows) if self.config.p2c else None
+        pos_key = apply(self.pos_proj, rows) if self.config.c2p else None
+        pos_query = apply(self.pos_q_proj, rows) if self.config.p2c else None
         return pos_key, pos_query
 
     def mix_logits(self, scores: Tensor) -> Tensor:
@@ -273,15 +274,15 @@ class SeparateSelfAttention(DisentangledSelfAttention):
 
     def project(self, hidden: Tensor, query_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
-        return self.query_proj(query_states), self.key_proj(hidden), self.value_proj(hidden)
+        return apply(self.query_proj, query_states), apply(self.key_proj, hidden), apply(self.value_proj, hidden)
 
     def project_positions(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
         pos_key = pos_query = None
         if self.config.c2p:
-            pos_key = self.key_proj(rows) if self.shared else self.pos_key_proj(rows)
+            pos_key = apply(self.key_proj if self.shared else self.pos_key_proj, rows)
         if self.config.p2c:
-            pos_query = self.query_proj(rows) if self.shared else self.pos_query_proj(rows)
+            pos_query = apply(self.query_proj if self.shared else self.pos_query_proj, rows)
         return pos_key, pos_query
 
 

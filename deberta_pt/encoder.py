@@ -21,6 +21,7 @@ from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_pt.activations import activation
 from deberta_pt.attention import FusedSelfAttention, Relative, SeparateSelfAttention
 from deberta_pt.dropout import Dropout
+from deberta_pt.linear import apply
 from deberta_pt.tracing import is_traced
 
 
@@ -35,7 +36,7 @@ class Output(nn.Module):
 
     def forward(self, states: Tensor, residual: Tensor) -> Tensor:
         """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``."""
-        return self.LayerNorm(self.dropout(self.dense(states)) + residual)
+        return self.LayerNorm(self.dropout(apply(self.dense, states)) + residual)
 
 
 class Attention(nn.Module):
@@ -70,7 +71,7 @@ class Intermediate(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """``[B, L, H]`` -> ``[B, L, I]``."""
-        return self.activation(self.dense(hidden))
+        return self.activation(apply(self.dense, hidden))
 
 
 class Layer(nn.Module):

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention, Relative, SeparateSelfAttention
 from deberta_pt.blocked import blocks, inputs_of, probabilities, scores_of
 from deberta_pt.encoder import Encoder, Layer, Output
-from deberta_pt.linear import linear
+from deberta_pt.linear import FrozenLinear, linear
 from deberta_pt.pretrained import PreTrainedModel
 
 AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
@@ -63,7 +63,7 @@ def plain_linear(source: nn.Module) -> nn.Linear:
     return source
 
 
-def fused_projection(attention: DisentangledSelfAttention) -> nn.Linear:
+def fused_projection(attention: DisentangledSelfAttention) -> FrozenLinear:
     """Query, key and value as one layer ``[3*N*D, H]``, the queries scaled."""
     width = attention.width
     if isinstance(attention, FusedSelfAttention):
@@ -76,15 +76,13 @@ def fused_projection(attention: DisentangledSelfAttention) -> nn.Linear:
         weight, bias = torch.cat([x.weight for x in parts]), torch.cat([x.bias for x in parts])
     weight[:width] *= attention.scale
     bias[:width] *= attention.scale
-    fused = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    fused.weight, fused.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
-    return fused
+    return FrozenLinear(weight, bias)
 
 
 def close(module: Output, states: Tensor, residual: Tensor) -> Tensor:
     """The end of a half of a layer, without dropout."""
     norm = module.LayerNorm
-    states = linear(states, module.dense.weight, module.dense.bias).add_(residual)
+    states = module.dense(states).add_(residual)
     return F.layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
@@ -102,8 +100,10 @@ class PreparedLayer(nn.Module):
         self.num_heads, self.width = attention.num_heads, attention.width
         self.projection = fused_projection(attention)
         self.attention_output, self.intermediate, self.output = layer.attention.output, layer.intermediate, layer.output
-        for part in (self.attention_output, self.intermediate, self.output):
-            plain_linear(part.dense)
+        parts: tuple[Any, ...] = (self.attention_output, self.intermediate, self.output)
+        for part in parts:
+            dense = plain_linear(part.dense)
+            part.dense = FrozenLinear(dense.weight, dense.bias)
         pos_key, pos_query = (None, None) if rows is None else attention.project_positions(rows)
         split = (attention.num_heads, attention.head_size)
 
@@ -162,8 +162,11 @@ class PreparedLayer(nn.Module):
 
     def project(self, hidden: Tensor, first: int = 0, last: int = 3) -> tuple[Tensor, ...]:
         """Query, key and value, or some of these three, ``[..., N, L, D]`` each."""
-        part = slice(first * self.width, last * self.width)
-        fused = linear(hidden, self.projection.weight[part], self.projection.bias[part])
+        if last - first == 3:
+            fused = self.projection(hidden)
+        else:
+            part = slice(first * self.width, last * self.width)
+            fused = linear(hidden, self.projection.weight[part], self.projection.bias[part])
         return tuple(map(self.split, fused.split(self.width, -1)))
 
     def tables(self, relative: Relative | None) -> tuple[Tensor | None, ...]:
@@ -208,8 +211,7 @@ class PreparedLayer(nn.Module):
     def close(self, context: Tensor, residual: Tensor) -> Tensor:
         """Everything after attention: ``[..., N*D]`` and ``[..., H]`` -> ``[..., H]``."""
         attended = close(self.attention_output, context, residual)
-        dense = self.intermediate.dense
-        return close(self.output, self.intermediate.activation(linear(attended, dense.weight, dense.bias)), attended)
+        return close(self.output, self.intermediate(attended), attended)
 
 
 class PreparedEncoder(Encoder):

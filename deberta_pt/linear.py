@@ -1,7 +1,8 @@
 """The fastest linear map of float32 that PyTorch carries for this processor, for inference.
 
 ``F.linear`` calls MKL, which runs at half the speed of oneDNN on many processors with AVX-512 and at the same speed on
-others. PyTorch's oneDNN operator has no gradient, so it is only taken where none is recorded.
+others. PyTorch's oneDNN operator has no gradient, so it is only taken where none is recorded. With weights in oneDNN's
+own order it also wins where rows are few, on any processor: then most of the time goes into reading the weights.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from deberta_pt.tracing import is_traced
 
 _GAIN = 1.1  # oneDNN must be this much faster to be taken
 _ROWS, _WIDTH, _TRIES = 256, 768, 5
+FEW = 256  # rows up to which reordered weights win
 
 
 def _onednn() -> Any:
@@ -48,11 +52,57 @@ def onednn_is_faster() -> bool:
     return min(a for a, _ in pairs) > _GAIN * min(b for _, b in pairs)
 
 
+def _is_plain(states: Tensor, weight: Tensor) -> bool:
+    dense = type(weight) in (Tensor, nn.Parameter) and states.device.type == weight.device.type == "cpu"
+    return dense and states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``[..., I]`` and ``[O, I]`` -> ``[..., O]``; under ``torch.no_grad`` by whichever library is faster."""
     records = torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad)
-    fits = states.device.type == "cpu" and states.dtype == weight.dtype == torch.float32
-    if records or not fits or not onednn_is_faster():
+    if records or not _is_plain(states, weight) or not onednn_is_faster():
         return F.linear(states, weight, bias)
     found: Tensor = _onednn()(states, weight, bias, "none", [], "")
     return found
+
+
+def apply(module: nn.Module, states: Tensor) -> Any:
+    """``module(states)``; a linear layer that nobody changed or watches goes by ``linear``."""
+    if torch.is_grad_enabled() or type(module) is not nn.Linear or states.device.type != "cpu" or is_traced():
+        return module(states)
+    watched = module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
+    if watched or nn.modules.module._has_any_global_hook():
+        return module(states)
+    return linear(states, module.weight, module.bias)
+
+
+class FrozenLinear(nn.Module):
+    """A linear map that is not trained: ``[..., I]`` -> ``[..., O]``.
+
+    Args:
+        weight: ``[O, I]``.
+        bias: ``[O]``.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+        self._reordered: Tensor | None = None
+
+    def forward(self, states: Tensor) -> Tensor:
+        """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
+        weight = self.weight
+        few = states.numel() <= FEW * weight.shape[1] and torch.backends.mkldnn.is_available()
+        if not few or _onednn() is None or not _is_plain(states, weight) or is_traced():
+            return linear(states, weight, self.bias)
+        if self._reordered is None:
+            self._reordered = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+        found: Tensor = _onednn()(states, self._reordered, self.bias, "none", [], "")
+        return found
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._reordered = None
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reordered": None}

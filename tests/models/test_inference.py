@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -148,13 +150,51 @@ def test_onednn_gives_the_same(monkeypatch):
 
     if deberta_pt.linear._onednn() is None:
         pytest.skip("this PyTorch was built without oneDNN")
-    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda: True)
     config = small_config()
-    same(*both(config), random_batch(config), output_hidden_states=True)
+    plain, prepared = both(config)
+    batch = random_batch(config)
+    with torch.no_grad():
+        expected = plain(**pt_inputs(batch)).last_hidden_state
+    for faster in (True, False):
+        monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda faster=faster: faster)
+        for few in (0, 256):
+            monkeypatch.setattr(deberta_pt.linear, "FEW", few)
+            same(plain, prepared, batch, output_hidden_states=True)
+        with torch.no_grad():
+            assert_close(plain(**pt_inputs(batch)).last_hidden_state, expected, "states")
     states = torch.randn(3, 24, requires_grad=True)
     weight = torch.randn(5, 24)
     deberta_pt.linear.linear(states, weight).sum().backward()
     assert torch.allclose(states.grad, weight.sum(0).expand(3, -1))
+
+
+def test_a_linear_layer_that_is_watched_is_called(monkeypatch):
+    """Hooks and replaced forwards see every call, whatever computes the rest."""
+    import deberta_pt.linear
+
+    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda: True)
+    layer, states, seen = torch.nn.Linear(4, 3), torch.randn(2, 4), []
+    handle = layer.register_forward_hook(lambda *_: seen.append("hook"))
+    with torch.no_grad():
+        expected = deberta_pt.linear.apply(layer, states)
+        handle.remove()
+        assert torch.allclose(deberta_pt.linear.apply(layer, states), expected, atol=1e-6)
+        layer.forward = lambda x: seen.append("forward")
+        deberta_pt.linear.apply(layer, states)
+    assert seen == ["hook", "forward"]
+
+
+def test_reordered_weights_follow_the_model():
+    import deberta_pt.linear
+
+    layer = deberta_pt.linear.FrozenLinear(torch.randn(3, 4), torch.randn(3))
+    states = torch.randn(2, 4)
+    first = layer(states)
+    assert copy.deepcopy(layer)(states).equal(first)
+    layer.to(torch.float64)
+    assert layer(states.double()).dtype == torch.float64
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer.float()(states).dtype == torch.bfloat16
 
 
 def test_what_cannot_be_prepared():
