@@ -16,6 +16,7 @@ import deberta_pt
 from benchmarks.floor import products
 from benchmarks.settings import SHAPES, TRAINING_SHAPES, Settings, Shape, label, model_values
 from benchmarks.timing import Recorder, Side, measure
+from deberta_pt.linear import computes_bfloat16
 
 PEER = "transformers"
 WITH_STEP = " + AdamW"
@@ -90,7 +91,10 @@ def inference(settings: Settings, record: Recorder) -> None:
     layers = settings.layers or 12
     models = {name: model.eval() for name, model in both_models(record, layers).items()}
     models["ours optimized"] = deberta_pt.optimize_for_inference(models["ours"])
-    models["ours optimized bf16"] = deberta_pt.optimize_for_inference(models["ours"], dtype=torch.bfloat16)
+    if computes_bfloat16():
+        models["ours optimized bf16"] = deberta_pt.optimize_for_inference(models["ours"], dtype=torch.bfloat16)
+    else:
+        record.note("bf16: not measured, this processor has no instructions for it")
 
     def caller(model: Any) -> Callable[[dict[str, Tensor]], Any]:
         @torch.inference_mode()

@@ -20,9 +20,8 @@ from torch.autograd.function import once_differentiable
 from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads
 from deberta_pt.dropout import keep_factors
 
-BLOCK = 1 << 20  # scores computed at once: what stays in a processor's cache
-LEAST, MOST = 64, 128  # queries of a block; fewer waste products, more do not save any
-TILE = 64  # keys whose products with relative queries are computed at once
+ROWS = 128  # queries of a block
+TILE = 32  # keys whose products with relative queries are computed at once
 
 
 class BlockTensors(NamedTuple):
@@ -71,11 +70,10 @@ def blocks(shape: torch.Size, keys: int, mask: Tensor | None) -> Iterator[Block]
         keys: their number.
         mask: bool ``[B, 1 or Q, K]``, keys in reverse order.
     """
-    batch, heads, queries, _ = shape
-    size = min(max(BLOCK // (heads * keys), LEAST), MOST)
+    batch, _, queries, _ = shape
     for text in range(batch):
-        for start in range(0, queries, size):
-            rows = slice(start, min(start + size, queries))
+        for start in range(0, queries, ROWS):
+            rows = slice(start, min(start + ROWS, queries))
             if mask is None:
                 yield Block(text, rows, slice(0, keys), None)
                 continue

@@ -12,6 +12,7 @@ heads, ``D`` head size, ``R`` rows of the relative table.
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention, Relative, SeparateSelfAttention
 from deberta_pt.blocked import blocks, inputs_of, probabilities, scores_of
 from deberta_pt.encoder import Encoder, Layer, Output
-from deberta_pt.linear import FrozenLinear, linear
+from deberta_pt.linear import FrozenLinear, computes_bfloat16, linear
 from deberta_pt.pretrained import PreTrainedModel
 
 AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
@@ -287,6 +288,9 @@ def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) ->
     """
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"expected a model of deberta_pt, got a {type(model).__name__}; unwrap it first")
+
+    if dtype == torch.bfloat16 and model.device.type == "cpu" and not computes_bfloat16():
+        warnings.warn("this processor has no instructions for bfloat16: float32 is faster", stacklevel=2)
 
     def shared(tensor: Tensor) -> Tensor:
         tensor = tensor.detach()

@@ -57,6 +57,11 @@ def _is_plain(states: Tensor, weight: Tensor) -> bool:
     return dense and states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
+def computes_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16; without, it is many times slower than float32."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if _onednn() else False
+
+
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``[..., I]`` and ``[O, I]`` -> ``[..., O]``; under ``torch.no_grad`` by whichever library is faster."""
     records = torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad)

@@ -114,7 +114,7 @@ def test_decoding_by_absolute_positions():
 def test_many_blocks(monkeypatch):
     import deberta_pt.blocked
 
-    for name, value in (("LEAST", 6), ("MOST", 6), ("TILE", 4)):
+    for name, value in (("ROWS", 6), ("TILE", 4)):
         monkeypatch.setattr(deberta_pt.blocked, name, value)
     config = small_config("v2")
     same(*both(config), random_batch(config, length=50), output_attentions=True)
@@ -135,6 +135,15 @@ def test_the_model_it_was_made_of_stays_as_it_is():
         prepared.save_pretrained("unused")
 
 
+def test_bfloat16_without_instructions_for_it_is_told(monkeypatch):
+    import deberta_pt.inference
+
+    monkeypatch.setattr(deberta_pt.inference, "computes_bfloat16", lambda: False)
+    with pytest.warns(UserWarning, match="no instructions for bfloat16"):
+        both(small_config(), dtype=torch.bfloat16)
+
+
+@pytest.mark.filterwarnings("ignore:this processor has no instructions")
 def test_bfloat16_is_near():
     config = small_config()
     plain, prepared = both(config, dtype=torch.bfloat16)
