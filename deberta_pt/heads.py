@@ -39,6 +39,7 @@ from deberta_pt.encoder import Encoder, read_mask
 from deberta_pt.losses import (
     IGNORED,
     binary_cross_entropy,
+    check_class_labels,
     cross_entropy,
     question_answering_loss,
     sequence_classification_loss,
@@ -196,6 +197,7 @@ class MaskedLM(PreTrainedModel):
         if not wants_states:
             body.pop("hidden_states", None)
         if only_masked and labels is not None:
+            check_class_labels(labels, hidden.shape[:-1])
             hidden, labels = hidden[labels != IGNORED], labels[labels != IGNORED]  # [positions, H], [positions]
         predict = self.cls if self.kind == "legacy" else self.lm_predictions
         logits = predict(hidden, self.deberta.embeddings.word_embeddings.weight)

@@ -26,6 +26,11 @@ def _is_integer(labels: Tensor) -> bool:
     return not labels.is_floating_point()
 
 
+def check_class_labels(labels: Tensor, shape: torch.Size, name: str = "labels") -> None:
+    """Refuse labels that are no integers of this shape."""
+    check_labels(name, labels.shape, shape, is_integer=_is_integer(labels), wants_integer=True)
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tensor:
     """Mean cross entropy over labels that are not -100.
 
@@ -40,7 +45,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tenso
     Raises:
         ValueError: for labels of another shape or dtype, or (not in compiled graphs) out of range.
     """
-    check_labels(name, labels.shape, logits.shape[:-1], is_integer=_is_integer(labels), wants_integer=True)
+    check_class_labels(labels, logits.shape[:-1], name)
     classes = logits.shape[-1]
     labels = labels.long()
     if not torch.compiler.is_compiling() and ((labels != IGNORED) & ((labels < 0) | (labels >= classes))).any():

@@ -38,6 +38,7 @@ from deberta_tf.layers import Dropout, linear, new_dropout_state, shape_of
 from deberta_tf.losses import (
     IGNORED,
     binary_cross_entropy,
+    check_class_labels,
     cross_entropy,
     question_answering_loss,
     sequence_classification_loss,
@@ -207,6 +208,7 @@ class TFMaskedLM(TFPreTrainedModel):
         if not wants_states:
             body.pop("hidden_states", None)
         if only_masked and labels is not None:
+            check_class_labels(labels, hidden.shape[:-1])
             kept = labels != IGNORED
             hidden, labels = tf.boolean_mask(hidden, kept), tf.boolean_mask(labels, kept)  # [positions, H], [positions]
         predict = self.cls if self.kind == "legacy" else self.lm_predictions

@@ -25,6 +25,11 @@ def _is_integer(labels: tf.Tensor) -> bool:
     return not labels.dtype.is_floating
 
 
+def check_class_labels(labels: tf.Tensor, shape: tf.TensorShape, name: str = "labels") -> None:
+    """Refuse labels that are no integers of this shape."""
+    check_labels(name, labels.shape, shape, is_integer=_is_integer(labels), wants_integer=True)
+
+
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, name: str = "labels") -> tf.Tensor:
     """Mean cross entropy over labels that are not -100.
 
@@ -39,7 +44,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, name: str = "labels") ->
     Raises:
         ValueError: for labels of another shape or dtype, or (not in compiled graphs) out of range.
     """
-    check_labels(name, labels.shape, logits.shape[:-1], is_integer=_is_integer(labels), wants_integer=True)
+    check_class_labels(labels, logits.shape[:-1], name)
     classes = logits.shape[-1]
     labels = tf.cast(labels, tf.int64)
     checks = []

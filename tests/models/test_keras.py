@@ -60,7 +60,7 @@ def heads_and_ways():
         yield pytest.param(head, "as y", marks=[] if head == ANSWER else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("head", "way"), heads_and_ways())
+@pytest.mark.parametrize(("head", "way"), list(heads_and_ways()))
 def test_fit_with_the_own_loss(head, way):
     """The loss that Keras shows is the model's, and it falls."""
     config, model = compiled(head)

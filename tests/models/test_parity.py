@@ -174,7 +174,7 @@ def runs():
         yield pytest.param(base, head, "sgd", marks=[] if fewer else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("base", "head", "rule"), runs())
+@pytest.mark.parametrize(("base", "head", "rule"), list(runs()))
 def test_training_steps(base, head, rule):
     """In float64: AdamW divides a gradient by its own size, and would show the rounding of zero ones as steps."""
     config = small_config(base)

@@ -59,7 +59,7 @@ def pairs():
             yield pytest.param(base, head, marks=[] if few else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("base", "head"), pairs())
+@pytest.mark.parametrize(("base", "head"), list(pairs()))
 def test_transformers_reads_ours(tmp_path, base, head):
     config = config_for(base, head)
     model = pt_model(config, head)
@@ -74,7 +74,7 @@ def test_transformers_reads_ours(tmp_path, base, head):
 
 
 @pytest.mark.parametrize("safe", [True, False])
-@pytest.mark.parametrize(("base", "head"), pairs())
+@pytest.mark.parametrize(("base", "head"), list(pairs()))
 def test_we_read_transformers(tmp_path, base, head, safe):
     config = config_for(base, head)
     pt_model(config, head).save_pretrained(tmp_path / "ours")
@@ -90,7 +90,7 @@ def test_we_read_transformers(tmp_path, base, head, safe):
             assert_close(got[name], want[name], name, tolerance=LIMIT)
 
 
-@pytest.mark.parametrize(("base", "head"), pairs())
+@pytest.mark.parametrize(("base", "head"), list(pairs()))
 def test_h5_both_ways(tmp_path, base, head):
     """Its TensorFlow classes read our h5 in a folder without safetensors, and we read theirs, in both frameworks."""
     config = config_for(base, head)

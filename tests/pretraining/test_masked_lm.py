@@ -93,6 +93,8 @@ def test_only_the_targets_are_decoded_in_graphs_too(framework):
     assert numpy(few["logits"]).shape == (hidden.sum(), config.vocab_size)
     assert np.abs(numpy(few["logits"]) - numpy(whole.logits)[hidden]).max() <= 1e-5
     assert float(numpy(few["loss"])) == pytest.approx(float(numpy(whole.loss)), rel=1e-6)
+    with pytest.raises(ValueError, match="labels"):
+        model(**{**inputs, "labels": inputs["labels"][:, 1:]}, only_masked=True)
 
 
 def test_half_precision_pairs():
