@@ -27,11 +27,15 @@ def _onednn() -> Any:
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
+def has_onednn() -> bool:
+    """Whether this PyTorch was built with oneDNN and its operator."""
+    return torch.backends.mkldnn.is_available() and _onednn() is not None
+
+
 @functools.cache
 def onednn_is_faster() -> bool:
     """Whether oneDNN wins a race of some milliseconds on this machine, run once in a process."""
-    operator = _onednn()
-    if not torch.backends.mkldnn.is_available() or operator is None:
+    if not has_onednn():
         return False
     with torch.inference_mode():
         states, weight = torch.ones(_ROWS, _WIDTH), torch.ones(_WIDTH, _WIDTH)
@@ -45,7 +49,7 @@ def onednn_is_faster() -> bool:
             return F.linear(states, weight)
 
         def other() -> Tensor:
-            found: Tensor = operator(states, weight, None, "none", [], "")
+            found: Tensor = _onednn()(states, weight, None, "none", [], "")
             return found
 
         pairs = [(seconds(plain), seconds(other)) for _ in range(_TRIES)]
@@ -59,7 +63,7 @@ def _is_plain(states: Tensor, weight: Tensor) -> bool:
 
 def computes_bfloat16() -> bool:
     """Whether this processor has instructions for bfloat16; without, it is many times slower than float32."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if _onednn() else False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if has_onednn() else False
 
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -97,9 +101,9 @@ class FrozenLinear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
         weight = self.weight
-        few = states.numel() <= FEW * weight.shape[1] and torch.backends.mkldnn.is_available()
-        if not few or _onednn() is None or not _is_plain(states, weight) or is_traced():
-            return linear(states, weight, self.bias)
+        fits = has_onednn() and _is_plain(states, weight) and not is_traced()
+        if not fits or not (states.numel() <= FEW * weight.shape[1] or onednn_is_faster()):
+            return F.linear(states, weight, self.bias)
         if self._reordered is None:
             self._reordered = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
         found: Tensor = _onednn()(states, self._reordered, self.bias, "none", [], "")
