@@ -21,7 +21,7 @@ from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads
 from deberta_pt.dropout import keep_factors
 
 ROWS = 128  # queries of a block
-TILE = 32  # keys whose products with relative queries are computed at once
+TILE = 64  # keys whose products with relative queries are computed at once
 
 
 class BlockTensors(NamedTuple):
@@ -110,25 +110,14 @@ def _all(seen: Tensor) -> bool:
     return seen.device.type == "cpu" and bool(seen.all())
 
 
-def tiles(width: int) -> Iterator[tuple[int, int, int]]:
-    """Runs of equal tiles that fill ``width`` keys: first key, tiles, keys of a tile."""
-    whole = width // TILE
-    if whole:
-        yield 0, whole, TILE
-    if width % TILE:
-        yield whole * TILE, 1, width % TILE
+def tiles(width: int, rows: int) -> Iterator[tuple[slice, slice]]:
+    """Tiles that fill ``width`` keys, and the part of a block's window that each and ``rows`` queries read.
 
-
-def windows(table: Tensor, start: int, count: int, tile: int, rows: int) -> Tensor:
-    """Rows of ``table`` ``[N, M+W-1, D]`` that each tile and ``rows`` queries read: ``[N*count, rows+tile-1, D]``."""
-    heads, _, size = table.shape
-    by_head, by_row, _ = table.stride()
-    view = table[:, start:].as_strided(
-        (heads, count, rows + tile - 1, size),
-        (by_head, tile * by_row, by_row, 1),
-        table.storage_offset() + start * by_row,
-    )
-    return view.reshape(heads * count, rows + tile - 1, size)
+    A tile and its products stay in the cache, and their diagonals are added while they are there.
+    """
+    for start in range(0, width, TILE):
+        stop = min(start + TILE, width)
+        yield slice(start, stop), slice(start, stop + rows - 1)
 
 
 def scores_of(query: Tensor, key: Tensor, pos_key: Tensor | None, pos_query: Tensor | None) -> Tensor:
@@ -143,20 +132,16 @@ def scores_of(query: Tensor, key: Tensor, pos_key: Tensor | None, pos_query: Ten
     Returns:
         ``[N, M, W]``.
     """
-    heads, rows, size = query.shape
-    width = key.shape[1]
+    rows, width = query.shape[1], key.shape[1]
     if pos_key is None:
         scores = torch.bmm(query, key.transpose(1, 2))
     else:
         c2p = diagonals(torch.bmm(query, pos_key.transpose(1, 2)), width)
         scores = torch.baddbmm(c2p, query, key.transpose(1, 2))
     if pos_query is not None:
-        for start, count, tile in tiles(width):
-            keys = key[:, start : start + count * tile].reshape(heads * count, tile, size)
-            window = windows(pos_query, start, count, tile, rows)
-            p2c = diagonals(torch.bmm(keys, window.transpose(1, 2)), rows)  # [N*count, tile, M]
-            part = scores[:, :, start : start + count * tile].unflatten(-1, (count, tile))
-            part += p2c.unflatten(0, (heads, count)).permute(0, 3, 1, 2)
+        for tile, window in tiles(width, rows):
+            p2c = diagonals(torch.bmm(key[:, tile], pos_query[:, window].transpose(1, 2)), rows)  # [N, tile, M]
+            scores[:, :, tile].add_(p2c.transpose(1, 2))
     return scores
 
 
@@ -169,33 +154,19 @@ def scatter_scores(grad: Tensor, inputs: BlockTensors, grads: BlockTensors) -> N
         grads: where to add, views of the same shapes.
     """
     heads, rows, width = grad.shape
-    add_product(grads.query, grad, inputs.key)
-    add_product(grads.key, grad.transpose(1, 2), inputs.query)
+    grads.query.add_(torch.bmm(grad, inputs.key))
+    grads.key.add_(torch.bmm(grad.transpose(1, 2), inputs.query))
     if inputs.pos_key is not None and grads.pos_key is not None:
         wide = grad.new_zeros(heads, rows, rows + width - 1)
         diagonals(wide, width).copy_(grad)
-        add_product(grads.query, wide, inputs.pos_key)
-        add_product(grads.pos_key, wide.transpose(1, 2), inputs.query)
+        grads.query.add_(torch.bmm(wide, inputs.pos_key))
+        grads.pos_key.add_(torch.bmm(wide.transpose(1, 2), inputs.query))
     if inputs.pos_query is not None and grads.pos_query is not None:
-        for start, count, tile in tiles(width):
-            keys = inputs.key[:, start : start + count * tile].reshape(heads * count, tile, -1)
-            window = windows(inputs.pos_query, start, count, tile, rows)
-            part = grad[:, :, start : start + count * tile].unflatten(-1, (count, tile))
-            wide = grad.new_zeros(heads * count, tile, rows + tile - 1)
-            diagonals(wide, rows).unflatten(0, (heads, count)).copy_(part.permute(0, 2, 3, 1))
-            grads.key[:, start : start + count * tile] += torch.bmm(wide, window).view(heads, count * tile, -1)
-            for_windows = torch.bmm(wide.transpose(1, 2), keys).unflatten(0, (heads, count))
-            for i in range(count):
-                first = start + i * tile
-                grads.pos_query[:, first : first + rows + tile - 1] += for_windows[:, i]
-
-
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """``total += left @ right``, in the precision of ``total``."""
-    if total.dtype == left.dtype:
-        total.baddbmm_(left, right)
-    else:
-        total += torch.bmm(left, right)
+        for tile, window in tiles(width, rows):
+            wide = grad.new_zeros(heads, tile.stop - tile.start, window.stop - window.start)
+            diagonals(wide, rows).copy_(grad[:, :, tile].transpose(1, 2))
+            grads.key[:, tile].add_(torch.bmm(wide, inputs.pos_query[:, window]))
+            grads.pos_query[:, window].add_(torch.bmm(wide.transpose(1, 2), inputs.key[:, tile]))
 
 
 def probabilities(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -258,7 +229,7 @@ class BlockedAttention(torch.autograd.Function):
                 factors = keep_factors(probs, ctx.dropout, generator)
                 kept = probs * factors
                 grad_probs *= factors
-            add_product(d_value[text, :, keys], kept.to(value.dtype).transpose(1, 2), grad_context)
+            d_value[text, :, keys].add_(torch.bmm(kept.to(value.dtype).transpose(1, 2), grad_context))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, probs, -1, wide).to(query.dtype)
             scatter_scores(grad_scores, inputs, inputs_of(block, d_query, d_key, d_pos_key, d_pos_query))
         totals = (d_query, d_key, d_value, d_pos_key, d_pos_query)
