@@ -15,6 +15,7 @@ from pathlib import Path
 
 Side = Callable[[], object]
 WARM_UP = 2  # rounds that do not count: they compile, fill caches and start threads
+PAUSE = 0.3  # seconds before each turn: the threads of the side before wait for work for a while, busily
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(-WARM_UP, rounds):
         for name in list(sides) if number % 2 else reversed(sides):
+            time.sleep(PAUSE)
             begin = time.perf_counter()
             sides[name]()
             if number >= 0:

@@ -23,6 +23,7 @@ def test_sides_take_turns_and_the_first_rounds_do_not_count(monkeypatch: pytest.
         now[0] += costs if len(calls) > 2 * WARM_UP else 100.0
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("benchmarks.timing.PAUSE", 0.0)
     medians = alternate({"a": lambda: side("a", 1.0), "b": lambda: side("b", 3.0)}, rounds=3)
     assert medians == {"a": 1.0, "b": 3.0}
     rounds = [calls[i : i + 2] for i in range(0, len(calls), 2)]
