@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.settings import Shape
+from deberta_pt.linear import by_onednn, has_onednn, reordered
 
 HIDDEN, HEADS, INNER, ROWS = 768, 12, 3072, 512
 MAPS = ((HIDDEN, 3 * HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, INNER), (INNER, HIDDEN))
@@ -23,12 +23,10 @@ MAPS = ((HIDDEN, 3 * HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, INNER), (INNER, HIDDEN)
 
 def faster_linear(states: Tensor, weight: Tensor) -> Callable[[], Tensor]:
     """The product by ``F.linear`` or by oneDNN's operator with weights in either order, whichever wins a race."""
-    operator: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     routines: list[Callable[[], Tensor]] = [lambda: F.linear(states, weight)]
-    if torch.backends.mkldnn.is_available() and operator is not None:
-        reordered = torch.ops.mkldnn._reorder_linear_weight(weight)
-        routines.append(lambda: operator(states, weight, None, "none", [], ""))
-        routines.append(lambda: operator(states, reordered, None, "none", [], ""))
+    if has_onednn():
+        other = reordered(weight)
+        routines += [lambda: by_onednn(states, weight), lambda: by_onednn(states, other)]
 
     def best(run: Callable[[], Tensor]) -> float:
         times = []

@@ -23,13 +23,21 @@ _ROWS, _WIDTH, _TRIES = 256, 768, 5
 FEW = 256  # rows up to which reordered weights win
 
 
-def _onednn() -> Any:
-    return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-
-
 def has_onednn() -> bool:
     """Whether this PyTorch was built with oneDNN and its operator."""
-    return torch.backends.mkldnn.is_available() and _onednn() is not None
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def by_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear`` by oneDNN, for a weight in either order; nothing that a gradient could pass."""
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    return found
+
+
+def reordered(weight: Tensor) -> Tensor:
+    """A copy of a weight in the order that ``by_onednn`` reads fastest."""
+    found: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
+    return found
 
 
 @functools.cache
@@ -40,44 +48,38 @@ def onednn_is_faster() -> bool:
     with torch.inference_mode():
         states, weight = torch.ones(_ROWS, _WIDTH), torch.ones(_WIDTH, _WIDTH)
 
-        def seconds(run: Callable[[], Tensor]) -> float:
+        def seconds(run: Callable[[Tensor, Tensor], Tensor]) -> float:
             start = time.perf_counter()
-            run()
+            run(states, weight)
             return time.perf_counter() - start
 
-        def plain() -> Tensor:
-            return F.linear(states, weight)
-
-        def other() -> Tensor:
-            found: Tensor = _onednn()(states, weight, None, "none", [], "")
-            return found
-
-        pairs = [(seconds(plain), seconds(other)) for _ in range(_TRIES)]
+        pairs = [(seconds(F.linear), seconds(by_onednn)) for _ in range(_TRIES)]
     return min(a for a, _ in pairs) > _GAIN * min(b for _, b in pairs)
 
 
-def _is_plain(states: Tensor, weight: Tensor) -> bool:
+def _can_change(states: Tensor, weight: Tensor) -> bool:
+    """Whether another library may compute this product: plain float32 on a CPU, without a gradient."""
+    if torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad):
+        return False
     dense = type(weight) in (Tensor, nn.Parameter) and states.device.type == weight.device.type == "cpu"
     return dense and states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 def computes_bfloat16() -> bool:
     """Whether this processor has instructions for bfloat16; without, it is many times slower than float32."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if has_onednn() else False
+    return has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``[..., I]`` and ``[O, I]`` -> ``[..., O]``; under ``torch.no_grad`` by whichever library is faster."""
-    records = torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad)
-    if records or not _is_plain(states, weight) or not onednn_is_faster():
+    if not _can_change(states, weight) or not onednn_is_faster():
         return F.linear(states, weight, bias)
-    found: Tensor = _onednn()(states, weight, bias, "none", [], "")
-    return found
+    return by_onednn(states, weight, bias)
 
 
 def apply(module: nn.Module, states: Tensor) -> Any:
     """``module(states)``; a linear layer that nobody changed or watches goes by ``linear``."""
-    if torch.is_grad_enabled() or type(module) is not nn.Linear or states.device.type != "cpu" or is_traced():
+    if torch.is_grad_enabled() or type(module) is not nn.Linear or is_traced():
         return module(states)
     watched = module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
     if watched or nn.modules.module._has_any_global_hook():
@@ -101,13 +103,12 @@ class FrozenLinear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
         weight = self.weight
-        fits = has_onednn() and _is_plain(states, weight) and not is_traced()
+        fits = has_onednn() and _can_change(states, weight) and not is_traced()
         if not fits or not (states.numel() <= FEW * weight.shape[1] or onednn_is_faster()):
             return F.linear(states, weight, self.bias)
         if self._reordered is None:
-            self._reordered = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-        found: Tensor = _onednn()(states, self._reordered, self.bias, "none", [], "")
-        return found
+            self._reordered = reordered(weight.detach())
+        return by_onednn(states, self._reordered, self.bias)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._reordered = None
