@@ -89,35 +89,32 @@ def tiled_products(key: tf.Tensor, table: tf.Tensor, first: Any, rows: Any) -> t
     return scores[..., :keys]
 
 
-def block_scores(tensors: Tensors, first: Any, rows: Any) -> tf.Tensor:
-    """Scores of queries ``first`` to ``first + rows``, ``[N, B, rows, K]``."""
-    query = rows_of(tensors.query, first, rows)
-    keys = shape_of(tensors.key)[2]
+def transposed_products(key: tf.Tensor, table: tf.Tensor, queries: Any) -> tf.Tensor:
+    """The position-to-content scores of all ``queries`` at once, ``[N, B, Q, K]``; arguments as above."""
+    heads, batch, keys, _ = shape_of(key)
+    p2c = tf.reshape(skew(products(key, table), queries), [heads * batch, keys, queries])
+    return tf.reshape(tf.transpose(p2c, [0, 2, 1]), [heads, batch, queries, keys])
+
+
+def scores_of(tensors: Tensors, first: Any, rows: Any) -> tf.Tensor:
+    """Scores of queries ``first`` to ``first + rows``, or of all (the windows are the tables), ``[N, B, M, K]``."""
+    whole = rows is None
+    query = tensors.query if whole else rows_of(tensors.query, first, rows)
+    queries, keys = shape_of(tensors.query)[2], shape_of(tensors.key)[2]
     scores = tf.matmul(query, tensors.key, transpose_b=True)
     if tensors.pos_key is not None:
-        start = shape_of(tensors.query)[2] - first - rows
-        scores += skew(products(query, window(tensors.pos_key, start, rows + keys - 1)), keys)
-    if tensors.pos_query is not None:
+        near = tensors.pos_key if whole else window(tensors.pos_key, queries - first - rows, rows + keys - 1)
+        scores += skew(products(query, near), keys)
+    if tensors.pos_query is not None and whole:
+        scores += transposed_products(tensors.key, tensors.pos_query, queries)
+    elif tensors.pos_query is not None:
         scores += tiled_products(tensors.key, tensors.pos_query, first, rows)
-    return scores
-
-
-def whole_scores(tensors: Tensors) -> tf.Tensor:
-    """Scores of all queries, ``[N, B, Q, K]``; the windows are the whole tables."""
-    heads, batch, queries, _ = shape_of(tensors.query)
-    keys = shape_of(tensors.key)[2]
-    scores = tf.matmul(tensors.query, tensors.key, transpose_b=True)
-    if tensors.pos_key is not None:
-        scores += skew(products(tensors.query, tensors.pos_key), keys)
-    if tensors.pos_query is not None:
-        p2c = tf.reshape(skew(products(tensors.key, tensors.pos_query), queries), [heads * batch, keys, queries])
-        scores += tf.reshape(tf.transpose(p2c, [0, 2, 1]), [heads, batch, queries, keys])
     return scores
 
 
 def probabilities(tensors: Tensors, rate: float, first: Any = 0, rows: Any = None) -> tf.Tensor:
     """Probabilities ``[N, B, M, K]`` of queries ``first`` to ``first + rows``, or of all, after dropout of ``rate``."""
-    scores = whole_scores(tensors) if rows is None else block_scores(tensors, first, rows)
+    scores = scores_of(tensors, first, rows)
     scores = tf.cast(scores, tf.float64 if scores.dtype == tf.float64 else tf.float32)
     if tensors.bias is not None:
         of_all = rows is None or tensors.bias.shape[2] == 1
