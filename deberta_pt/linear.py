@@ -1,8 +1,10 @@
 """The fastest linear map of float32 that PyTorch carries for this processor, for inference.
 
-``F.linear`` calls MKL, which runs at half the speed of oneDNN on many processors with AVX-512 and at the same speed on
-others. PyTorch's oneDNN operator has no gradient, so it is only taken where none is recorded. With weights in oneDNN's
-own order it also wins where rows are few, on any processor: then most of the time goes into reading the weights.
+``F.linear`` calls MKL, which on many processors with AVX-512 runs at half the speed of oneDNN, and on others too where
+rows are few. PyTorch's oneDNN operator has no gradient, so it is only taken where none is recorded, and where it wins a
+race of this machine at about as many rows. With weights in oneDNN's own order it wins by more: then it reads them as
+they are. Races may end differently in another process, and with them the last bits of a result, so there is none under
+``torch.use_deterministic_algorithms``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from torch.nn import functional as F
 from deberta_pt.tracing import is_traced
 
 _GAIN = 1.1  # oneDNN must be this much faster to be taken
-_ROWS, _WIDTH, _TRIES = 256, 768, 5
+_WIDTH, _WEIGHTS, _TRIES = 768, 16, 4  # so many weights do not all stay in the cache, as in a model
+_MOST = 256  # rows of the largest race, whose winner is taken for more, too
 FEW = 256  # rows up to which reordered weights win
 
 
@@ -40,17 +43,22 @@ def reordered(weight: Tensor) -> Tensor:
     return found
 
 
-@functools.cache
-def onednn_is_faster() -> bool:
-    """Whether oneDNN wins a race of some milliseconds on this machine, run once in a process."""
-    if not has_onednn():
+def onednn_is_faster(rows: int) -> bool:
+    """Whether oneDNN wins at about so many rows: a race of a tenth of a second, run once in a process."""
+    if not has_onednn() or rows < 1 or torch.are_deterministic_algorithms_enabled():
         return False
+    return _wins(min(1 << (rows - 1).bit_length(), _MOST))
+
+
+@functools.cache
+def _wins(rows: int) -> bool:
     with torch.inference_mode():
-        states, weight = torch.ones(_ROWS, _WIDTH), torch.ones(_WIDTH, _WIDTH)
+        states, weights = torch.ones(rows, _WIDTH), torch.ones(min(_WEIGHTS, _MOST * 4 // rows), _WIDTH, _WIDTH)
 
         def seconds(run: Callable[[Tensor, Tensor], Tensor]) -> float:
             start = time.perf_counter()
-            run(states, weight)
+            for weight in weights:
+                run(states, weight)
             return time.perf_counter() - start
 
         pairs = [(seconds(F.linear), seconds(by_onednn)) for _ in range(_TRIES)]
@@ -72,7 +80,7 @@ def computes_bfloat16() -> bool:
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``[..., I]`` and ``[O, I]`` -> ``[..., O]``; under ``torch.no_grad`` by whichever library is faster."""
-    if not _can_change(states, weight) or not onednn_is_faster():
+    if not _can_change(states, weight) or not onednn_is_faster(states.numel() // states.shape[-1]):
         return F.linear(states, weight, bias)
     return by_onednn(states, weight, bias)
 
@@ -104,7 +112,8 @@ class FrozenLinear(nn.Module):
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
         weight = self.weight
         fits = has_onednn() and _can_change(states, weight) and not is_traced()
-        if not fits or not (states.numel() <= FEW * weight.shape[1] or onednn_is_faster()):
+        rows = states.numel() // states.shape[-1]
+        if not fits or not (rows <= FEW or onednn_is_faster(rows)):
             return F.linear(states, weight, self.bias)
         if self._reordered is None:
             self._reordered = reordered(weight.detach())

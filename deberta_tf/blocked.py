@@ -2,8 +2,8 @@
 
 Heads come first, so that the states of all texts meet a table in one product without a copy. A block of ``M`` queries
 reads a window of a table in the order of distance, and so does each tile of keys; skewed, their products are the
-scores. Up to a few blocks stand in the graph one by one; more run in a loop, whose backward pass computes each block
-again. Where the length is unknown while the graph is traced, it holds the loop, and a single block for short texts.
+scores. The blocks of short texts stand in the graph one by one; others run in a loop, whose backward pass computes each
+again. Where the length is unknown while the graph is traced, it holds the loop, and one block for short texts.
 
 Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries of a block, ``T`` keys of a
 tile, ``W = Q+K-1`` distances.
@@ -18,9 +18,11 @@ import tensorflow as tf
 from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, skew
 from deberta_tf.layers import next_seed, shape_of
 
-ROWS = 256  # queries of a block
 TILE = 128  # keys whose products with relative queries are computed at once
-UNROLLED = 4  # blocks up to which the graph holds each
+FEWEST, MOST = 128, 512  # queries of a block
+SCORES = 3 << 20  # of a block at most, where so few queries allow it: they stay in the cache
+ROWS = 256  # queries of a block where the shape is unknown while the graph is traced
+UNROLLED = 1024  # queries up to which the graph holds each block
 HIDDEN = -1e30  # added to scores of what is not seen: far below any score, and finite with it
 
 
@@ -127,10 +129,18 @@ def probabilities(tensors: Tensors, rate: float, first: Any = 0, rows: Any = Non
     return tf.nn.experimental.stateless_dropout(probs, rate, seed)
 
 
-def attend_in_loop(tensors: Tensors, rate: float, training: bool | None) -> tf.Tensor:
-    """Context of all queries, ``[N, B, Q, D]``, a block at a time; the last may begin within the one before."""
+def block_rows(tensors: Tensors) -> int:
+    """Queries of a block."""
+    heads, batch, keys, _ = shape_of(tensors.key)
+    if not all(isinstance(x, int) for x in (heads, batch, keys)):
+        return ROWS
+    return min(max(SCORES // max(heads * batch * keys, 1) // TILE * TILE, FEWEST), MOST)
+
+
+def attend_in_loop(tensors: Tensors, rows: Any, rate: float, training: bool | None) -> tf.Tensor:
+    """Context of all queries, ``[N, B, Q, D]``, ``rows`` at a time; the last may begin within the one before."""
     heads, batch, queries, size = shape_of(tensors.query)
-    rows = min(ROWS, queries) if isinstance(queries, int) else tf.minimum(ROWS, queries)
+    rows = min(rows, queries) if isinstance(queries, int) else tf.minimum(rows, queries)
     count = -(-queries // rows)
     given = {name: x for name, x in tensors._asdict().items() if x is not None}
 
@@ -156,21 +166,21 @@ def attend_in_loop(tensors: Tensors, rate: float, training: bool | None) -> tf.T
 
 def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) -> tf.Tensor:
     """Context of all queries, ``[N, B, Q, D]``."""
-    queries, keys = shape_of(tensors.query)[2], shape_of(tensors.key)[2]
+    queries, keys, rows = shape_of(tensors.query)[2], shape_of(tensors.key)[2], block_rows(tensors)
 
     def at_once() -> tf.Tensor:
         return tf.matmul(probabilities(tensors, rate), tensors.value)
 
     def in_loop() -> tf.Tensor:
-        return attend_in_loop(tensors, rate, training)
+        return attend_in_loop(tensors, rows, rate, training)
 
     if not (isinstance(queries, int) and isinstance(keys, int)):
-        return tf.cond(tf.maximum(queries, keys) <= ROWS, at_once, in_loop)
-    if max(queries, keys) <= ROWS:
+        return tf.cond(tf.maximum(queries, keys) <= rows, at_once, in_loop)
+    if max(queries, keys) <= rows:
         return at_once()
-    if queries > UNROLLED * ROWS:
+    if queries > UNROLLED:
         return in_loop()
-    parts = [(first, min(ROWS, queries - first)) for first in range(0, queries, ROWS)]
+    parts = [(first, min(rows, queries - first)) for first in range(0, queries, rows)]
     return tf.concat([tf.matmul(probabilities(tensors, rate, *part), tensors.value) for part in parts], 2)
 
 

@@ -106,7 +106,7 @@ def small_tf_blocks(monkeypatch):
     pytest.importorskip("tensorflow")
     import deberta_tf.blocked
 
-    for name, value in (("ROWS", 6), ("TILE", 4)):
+    for name, value in (("FEWEST", 6), ("MOST", 6), ("ROWS", 6), ("TILE", 4)):
         monkeypatch.setattr(deberta_tf.blocked, name, value)
     return lambda unrolled: monkeypatch.setattr(deberta_tf.blocked, "UNROLLED", unrolled)
 
@@ -117,7 +117,7 @@ def test_blocks_in_tensorflow(base, length, small_tf_blocks):
     """Blocks one by one, and in a loop for unknown lengths: states and gradients of the plain form."""
     import tensorflow as tf
 
-    small_tf_blocks(8)
+    small_tf_blocks(21)
     expected = tf_gradients(base, length, "eager")
     for signature in (None, [tf.TensorSpec([None, None], tf.int32)] * 2):
         states, found = tf_gradients(base, length, "blocked", signature)

@@ -165,7 +165,7 @@ def test_onednn_gives_the_same(monkeypatch):
     with torch.no_grad():
         expected = plain(**pt_inputs(batch)).last_hidden_state
     for faster in (True, False):
-        monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda faster=faster: faster)
+        monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda rows, faster=faster: faster)
         for few in (0, 256):
             monkeypatch.setattr(deberta_pt.linear, "FEW", few)
             same(plain, prepared, batch, output_hidden_states=True)
@@ -177,11 +177,25 @@ def test_onednn_gives_the_same(monkeypatch):
     assert torch.allclose(states.grad, weight.sum(0).expand(3, -1))
 
 
+def test_no_race_decides_where_results_are_to_be_the_same_in_each_process(monkeypatch):
+    import deberta_pt.linear
+
+    monkeypatch.setattr(deberta_pt.linear, "_wins", lambda rows: True)
+    monkeypatch.setattr(deberta_pt.linear, "has_onednn", lambda: True)
+    assert deberta_pt.linear.onednn_is_faster(8)
+    assert not deberta_pt.linear.onednn_is_faster(0)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert not deberta_pt.linear.onednn_is_faster(8)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_a_linear_layer_that_is_watched_is_called(monkeypatch):
     """Hooks and replaced forwards see every call, whatever computes the rest."""
     import deberta_pt.linear
 
-    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda rows: True)
     layer, states, seen = torch.nn.Linear(4, 3), torch.randn(2, 4), []
     handle = layer.register_forward_hook(lambda *_: seen.append("hook"))
     with torch.no_grad():
