@@ -55,11 +55,15 @@ CHEAP = 4  # products per row of the table up to which a product costs less than
 
 
 def skew(wide: tf.Tensor, width: int) -> tf.Tensor:
-    """Shift row ``i`` of ``[..., M, M+width-1]`` left by ``M-1-i`` and keep ``width`` columns."""
+    """Shift row ``i`` of ``[..., M, M+width-1]`` left by ``M-1-i`` and keep ``width`` columns.
+
+    By ``tf.slice``, whose gradient pads; that of Python's slices fills the result twice, element by element.
+    """
     *batch, rows, columns = shape_of(wide)
+    none = [0] * len(batch)
     step = columns - (int(rows > 1) if isinstance(rows, int) else tf.cast(rows > 1, tf.int32))  # a single row stays
-    flat = tf.reshape(wide, [*batch, rows * columns])[..., rows - 1 : rows - 1 + rows * step]
-    return tf.reshape(flat, [*batch, rows, step])[..., :width]  # [..., M, width]
+    flat = tf.slice(tf.reshape(wide, [*batch, rows * columns]), [*none, rows - 1], [*batch, rows * step])
+    return tf.slice(tf.reshape(flat, [*batch, rows, step]), [*none, 0, 0], [*batch, rows, width])  # [..., M, width]
 
 
 def products_by_distance(states: tf.Tensor, positions: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
@@ -224,7 +228,7 @@ class FusedSelfAttention(DisentangledSelfAttention):
         """``[B, L, 3*N*D]``, interleaved by head -> three of ``[B, L, N*D]``."""
         batch, length, _ = shape_of(fused)
         split = tf.reshape(fused, [batch, length, self.num_heads, 3, self.head_size])
-        return [tf.reshape(split[:, :, :, i], [batch, length, self.width]) for i in range(3)]
+        return [tf.reshape(part, [batch, length, self.width]) for part in tf.unstack(split, axis=3)]
 
     def project_positions(self, rows: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
         """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""

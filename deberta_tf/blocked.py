@@ -50,9 +50,9 @@ class Tensors(NamedTuple):
 
 def window(table: tf.Tensor, start: Any, size: Any) -> tf.Tensor:
     """Rows ``start`` to ``start + size`` of ``[N, W, D]``; those before the first and after the last repeat it."""
-    rows = shape_of(table)[1]
+    heads, rows, width = shape_of(table)
     if all(isinstance(x, int) for x in (start, size, rows)) and start >= 0 and start + size <= rows:
-        return table[:, start : start + size]
+        return tf.slice(table, [0, start, 0], [heads, size, width])
     return tf.gather(table, tf.clip_by_value(start + tf.range(size), 0, rows - 1), axis=1)
 
 
@@ -88,7 +88,7 @@ def tiled_products(key: tf.Tensor, table: tf.Tensor, first: Any, rows: Any) -> t
     wide = tf.matmul(tf.reshape(tiles, [heads, count, batch * TILE, size]), windows, transpose_b=True)
     p2c = skew(tf.reshape(wide, [heads, count, batch, TILE, rows + TILE - 1]), rows)  # [N, count, B, T, M]
     scores = tf.reshape(tf.transpose(p2c, [0, 2, 4, 1, 3]), [heads, batch, rows, count * TILE])
-    return scores[..., :keys]
+    return tf.slice(scores, [0, 0, 0, 0], [heads, batch, rows, keys])
 
 
 def transposed_products(key: tf.Tensor, table: tf.Tensor, queries: Any) -> tf.Tensor:
