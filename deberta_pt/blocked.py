@@ -22,6 +22,8 @@ from deberta_pt.dropout import keep_factors
 
 ROWS = 128  # queries of a block
 TILE = 64  # keys whose products with relative queries are computed at once
+SCORES = 2 << 20  # of a block on a CPU, where fewer heads allow it: then they stay in the cache
+FEWEST = 4  # heads of a block, so that there is work for several cores
 
 
 class BlockTensors(NamedTuple):
@@ -45,12 +47,14 @@ class Block(NamedTuple):
 
     Attributes:
         text: number in the batch.
+        heads: those that the block computes.
         rows: the queries.
         keys: places of the keys, in reverse order.
         mask: bool ``[M or 1, W]``, true where a query sees a key; ``None``: everywhere.
     """
 
     text: int
+    heads: slice
     rows: slice
     keys: slice
     mask: Tensor | None
@@ -62,40 +66,48 @@ def diagonals(products: Tensor, width: int) -> Tensor:
     return products.as_strided((count, rows, width), (rows * columns, columns + 1, 1))
 
 
-def blocks(shape: torch.Size, keys: int, mask: Tensor | None) -> Iterator[Block]:
-    """All blocks of queries ``shape`` ``[B, N, Q, D]`` and so many keys that see anything.
+def blocks(query: Tensor, keys: int, mask: Tensor | None) -> Iterator[Block]:
+    """All blocks of queries ``[B, N, Q, D]`` and so many keys that see anything.
 
     Args:
-        shape: of the queries.
+        query: the queries.
         keys: their number.
         mask: bool ``[B, 1 or Q, K]``, keys in reverse order.
     """
-    batch, _, queries, _ = shape
+    batch, heads, queries, _ = query.shape
     for text in range(batch):
         for start in range(0, queries, ROWS):
             rows = slice(start, min(start + ROWS, queries))
-            if mask is None:
-                yield Block(text, rows, slice(0, keys), None)
-                continue
-            seen = mask[text] if mask.shape[1] == 1 else mask[text, rows]  # [M or 1, W]
-            first, last = _reach(seen)
+            first, last, seen = 0, keys, None
+            if mask is not None:
+                seen = mask[text] if mask.shape[1] == 1 else mask[text, rows]  # [M or 1, W]
+                first, last = _reach(seen)
+                seen = None if _all(seen[:, first:last]) else seen[:, first:last]
             if last > first:
-                seen = seen[:, first:last]
-                yield Block(text, rows, slice(first, last), None if _all(seen) else seen)
+                together = _together(heads, ROWS * (last - first)) if query.device.type == "cpu" else heads
+                for head in range(0, heads, together):
+                    several = slice(head, min(head + together, heads))
+                    yield Block(text, several, rows, slice(first, last), seen)
 
 
 def inputs_of(
     block: Block, query: Tensor, key: Tensor, pos_key: Tensor | None, pos_query: Tensor | None
 ) -> BlockTensors:
     """The views of queries ``[B, N, Q, D]``, keys ``[B, N, K, D]`` and tables ``[N, Q+K-1, D]`` that a block reads."""
-    text, rows, keys, _ = block
+    text, heads, rows, keys, _ = block
     window = slice(rows.start + keys.start, rows.stop + keys.stop - 1)
     return BlockTensors(
-        query[text, :, rows],
-        key[text, :, keys],
-        None if pos_key is None else pos_key[:, window],
-        None if pos_query is None else pos_query[:, window],
+        query[text, heads, rows],
+        key[text, heads, keys],
+        None if pos_key is None else pos_key[heads, window],
+        None if pos_query is None else pos_query[heads, window],
     )
+
+
+def _together(heads: int, scores: int) -> int:
+    """Heads of a block, so many scores each; as even as they can be."""
+    groups = -(-heads // max(FEWEST, SCORES // scores))
+    return -(-heads // groups)
 
 
 def _reach(seen: Tensor) -> tuple[int, int]:
@@ -197,12 +209,12 @@ class BlockedAttention(torch.autograd.Function):
         batch, heads, queries, size = query.shape
         context = query.new_zeros(batch, queries, heads, size).transpose(1, 2)
         generator = torch.Generator(query.device).manual_seed(seed)
-        for block in blocks(query.shape, key.shape[2], mask):
+        for block in blocks(query, key.shape[2], mask):
             probs = probabilities(scores_of(*inputs_of(block, query, key, pos_key, pos_query)), block.mask)
             if dropout:
                 probs = probs.mul_(keep_factors(probs, dropout, generator))
-            values = value[block.text, :, block.keys]
-            context[block.text, :, block.rows] = torch.bmm(probs.to(value.dtype), values)
+            values = value[block.text, block.heads, block.keys]
+            context[block.text, block.heads, block.rows] = torch.bmm(probs.to(value.dtype), values)
         ctx.save_for_backward(query, key, value, pos_key, pos_query, mask)
         return context
 
@@ -218,18 +230,18 @@ class BlockedAttention(torch.autograd.Function):
 
         d_query, d_key, d_value, d_pos_key, d_pos_query = map(zeros, (query, key, value, pos_key, pos_query))
         generator = torch.Generator(query.device).manual_seed(ctx.seed)  # the same factors again
-        for block in blocks(query.shape, key.shape[2], mask):
-            text, rows, keys, seen = block
+        for block in blocks(query, key.shape[2], mask):
+            text, heads, rows, keys, seen = block
             inputs = inputs_of(block, query, key, pos_key, pos_query)
             probs = probabilities(scores_of(*inputs), seen)
-            grad_context = grad[text, :, rows]
-            grad_probs = torch.bmm(grad_context, value[text, :, keys].transpose(1, 2)).to(wide)
+            grad_context = grad[text, heads, rows]
+            grad_probs = torch.bmm(grad_context, value[text, heads, keys].transpose(1, 2)).to(wide)
             kept = probs
             if ctx.dropout:
                 factors = keep_factors(probs, ctx.dropout, generator)
                 kept = probs * factors
                 grad_probs *= factors
-            d_value[text, :, keys].add_(torch.bmm(kept.to(value.dtype).transpose(1, 2), grad_context))
+            d_value[text, heads, keys].add_(torch.bmm(kept.to(value.dtype).transpose(1, 2), grad_context))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, probs, -1, wide).to(query.dtype)
             scatter_scores(grad_scores, inputs, inputs_of(block, d_query, d_key, d_pos_key, d_pos_query))
         totals = (d_query, d_key, d_value, d_pos_key, d_pos_query)

@@ -209,12 +209,12 @@ class PreparedLayer(nn.Module):
         """
         key, value = key.flip(1), value.flip(1)
         seen = None if mask is None else mask.flip(-1)
-        for block in blocks(query[None].shape, key.shape[1], seen):
+        for block in blocks(query[None], key.shape[1], seen):
             scores = scores_of(*inputs_of(block, query[None], key[None], *tables))
             probs = probabilities(scores, block.mask).to(value.dtype)
-            context[:, block.rows] = torch.bmm(probs, value[:, block.keys])
+            context[block.heads, block.rows] = torch.bmm(probs, value[block.heads, block.keys])
             if kept is not None:
-                kept[:, block.rows, block.keys] = probs
+                kept[block.heads, block.rows, block.keys] = probs
         if kept is not None:
             kept.copy_(kept.flip(-1))
 

@@ -48,7 +48,7 @@ def all_kinds(monkeypatch):
     import deberta_pt.attention
     import deberta_pt.blocked
 
-    for name, value in (("ROWS", 6), ("TILE", 4)):
+    for name, value in (("ROWS", 6), ("TILE", 4), ("SCORES", 1), ("FEWEST", 2)):
         monkeypatch.setattr(deberta_pt.blocked, name, value)
     monkeypatch.setattr(deberta_pt.attention, "can_flex", lambda *_: True)
 
@@ -198,18 +198,19 @@ def test_blocks_cost_what_their_tokens_cost():
     torch = pytest.importorskip("torch")
     from deberta_pt.blocked import blocks
 
-    shape = torch.Size([2, 8, 1024, 64])  # blocks of 128 queries
+    query = torch.empty(2, 8, 1024, 64)  # blocks of 128 queries
     segments = torch.arange(1024) // 128
     packed = (segments[:, None] == segments[None])[None].repeat(2, 1, 1)
     packed[1] = False
     packed[1, :100, :100] = True
 
     def pairs(mask):
-        return sum((b.rows.stop - b.rows.start) * (b.keys.stop - b.keys.start) for b in blocks(shape, 1024, mask))
+        return sum((b.rows.stop - b.rows.start) * (b.keys.stop - b.keys.start) for b in blocks(query, 1024, mask))
 
     assert pairs(None) == 2 * 1024**2
     assert pairs(packed) <= 8 * 128**2 + 128**2
-    assert all(block.mask is None for block in blocks(shape, 1024, packed) if block.text == 0)
+    assert [b.heads for b in blocks(query, 8192, None)][:3] == [slice(0, 4), slice(4, 8), slice(0, 4)]
+    assert all(block.mask is None for block in blocks(query, 1024, packed) if block.text == 0)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.999])

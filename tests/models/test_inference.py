@@ -114,7 +114,7 @@ def test_decoding_by_absolute_positions():
 def test_many_blocks(monkeypatch):
     import deberta_pt.blocked
 
-    for name, value in (("ROWS", 6), ("TILE", 4)):
+    for name, value in (("ROWS", 6), ("TILE", 4), ("SCORES", 1), ("FEWEST", 2)):
         monkeypatch.setattr(deberta_pt.blocked, name, value)
     config = small_config("v2")
     same(*both(config), random_batch(config, length=50), output_attentions=True)
