@@ -74,7 +74,7 @@ def blocks(query: Tensor, keys: int, mask: Tensor | None) -> Iterator[Block]:
         keys: their number.
         mask: bool ``[B, 1 or Q, K]``, keys in reverse order.
     """
-    batch, heads, queries, _ = query.shape
+    batch, _, queries, _ = query.shape
     for text in range(batch):
         for start in range(0, queries, ROWS):
             rows = slice(start, min(start + ROWS, queries))
@@ -82,12 +82,11 @@ def blocks(query: Tensor, keys: int, mask: Tensor | None) -> Iterator[Block]:
             if mask is not None:
                 seen = mask[text] if mask.shape[1] == 1 else mask[text, rows]  # [M or 1, W]
                 first, last = _reach(seen)
-                seen = None if _all(seen[:, first:last]) else seen[:, first:last]
+                seen = seen[:, first:last]
             if last > first:
-                together = _together(heads, ROWS * (last - first)) if query.device.type == "cpu" else heads
-                for head in range(0, heads, together):
-                    several = slice(head, min(head + together, heads))
-                    yield Block(text, several, rows, slice(first, last), seen)
+                some = None if seen is None or _all(seen) else seen
+                for several in _groups(query, ROWS * (last - first)):
+                    yield Block(text, several, rows, slice(first, last), some)
 
 
 def inputs_of(
@@ -104,10 +103,13 @@ def inputs_of(
     )
 
 
-def _together(heads: int, scores: int) -> int:
-    """Heads of a block, so many scores each; as even as they can be."""
-    groups = -(-heads // max(FEWEST, SCORES // scores))
-    return -(-heads // groups)
+def _groups(query: Tensor, scores: int) -> Iterator[slice]:
+    """Heads of ``[B, N, Q, D]`` that a block computes, so many scores each: all, but for long texts on a CPU."""
+    heads = query.shape[1]
+    count = -(-heads // max(FEWEST, SCORES // scores)) if query.device.type == "cpu" else 1
+    size = -(-heads // count)  # as even as they can be
+    for start in range(0, heads, size):
+        yield slice(start, min(start + size, heads))
 
 
 def _reach(seen: Tensor) -> tuple[int, int]:

@@ -44,10 +44,13 @@ def reordered(weight: Tensor) -> Tensor:
 
 
 def onednn_is_faster(rows: int) -> bool:
-    """Whether oneDNN wins at about so many rows: a race of a tenth of a second, run once in a process."""
+    """Whether oneDNN wins at about so many rows: a race of a tenth of a second, run once in a process.
+
+    Races are held at powers of four, so that texts of all lengths start no more than five.
+    """
     if not has_onednn() or rows < 1 or torch.are_deterministic_algorithms_enabled():
         return False
-    return _wins(min(1 << (rows - 1).bit_length(), _MOST))
+    return _wins(min(4 ** (((rows - 1).bit_length() + 1) // 2), _MOST))
 
 
 @functools.cache
@@ -80,7 +83,7 @@ def computes_bfloat16() -> bool:
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``[..., I]`` and ``[O, I]`` -> ``[..., O]``; under ``torch.no_grad`` by whichever library is faster."""
-    if not _can_change(states, weight) or not onednn_is_faster(states.numel() // states.shape[-1]):
+    if not _can_change(states, weight) or not onednn_is_faster(states.shape[:-1].numel()):
         return F.linear(states, weight, bias)
     return by_onednn(states, weight, bias)
 
@@ -112,7 +115,7 @@ class FrozenLinear(nn.Module):
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
         weight = self.weight
         fits = has_onednn() and _can_change(states, weight) and not is_traced()
-        rows = states.numel() // states.shape[-1]
+        rows = states.shape[:-1].numel()
         if not fits or not (rows <= FEW or onednn_is_faster(rows)):
             return F.linear(states, weight, self.bias)
         if self._reordered is None:
