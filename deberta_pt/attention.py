@@ -37,6 +37,32 @@ class Relative(NamedTuple):
     first: int | Tensor
 
 
+class Mask(NamedTuple):
+    """A query sees a key where both are true.
+
+    Attributes:
+        keys: bool ``[B, 1, 1 or Q, K]``.
+        queries: bool ``[B, 1, Q, 1]``, or ``None``: all. By itself, so that padding needs nothing of size ``Q x K``.
+    """
+
+    keys: Tensor
+    queries: Tensor | None = None
+
+    def pairs(self) -> Tensor:
+        """Which query sees which key, bool ``[B, 1, 1 or Q, K]``."""
+        return self.keys if self.queries is None else self.keys & self.queries
+
+    def seeing(self) -> Tensor:
+        """The queries that see anything, bool ``[B, 1, 1 or Q, 1]``."""
+        anything = self.keys.any(-1, keepdim=True)
+        return anything if self.queries is None else anything & self.queries
+
+    def of(self, text: int) -> Mask:
+        """That of one text."""
+        one = slice(text, text + 1)
+        return Mask(self.keys[one], None if self.queries is None else self.queries[one])
+
+
 class Heads(NamedTuple):
     """Projected states of one layer, split into heads; ``query`` and ``pos_query`` are already scaled.
 
@@ -158,7 +184,7 @@ class DisentangledSelfAttention(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
@@ -167,7 +193,7 @@ class DisentangledSelfAttention(nn.Module):
 
         Args:
             hidden: states that keys and values are made of, ``[B, K, H]``.
-            mask: bool ``[B, 1, 1 or Q, K]``, true where a query sees a key; ``None``: everything.
+            mask: what queries see; ``None``: everything.
             relative: relative positions, or ``None`` for a model without.
             query_states: states that queries are made of, ``[B, Q, H]``; default ``hidden``.
             output_attentions: also return the probabilities.
@@ -287,7 +313,7 @@ class SeparateSelfAttention(DisentangledSelfAttention):
 
 
 def eager(
-    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Tensor | None
+    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
     """The reference: scores, softmax in at least float32, dropout, values."""
     scores = torch.einsum("bnqd,bnkd->bnqk", heads.query, heads.key)
@@ -299,12 +325,13 @@ def eager(
     if mask is None:
         probs = scores.to(wide).softmax(-1)
     else:
-        probs = scores.to(wide).masked_fill(~mask, torch.finfo(wide).min).softmax(-1)
+        hidden = ~mask.pairs()
+        probs = scores.to(wide).masked_fill(hidden, torch.finfo(wide).min).softmax(-1)
         if module.config.masked_rows == "zero":
-            probs = probs.masked_fill(~mask, 0.0)
+            probs = probs.masked_fill(hidden, 0.0)
     probs = module.mix_probs(module.dropout(probs.to(heads.value.dtype)))
     return torch.einsum("bnqk,bnkd->bnqd", probs, heads.value), probs
 
 
-Attend = Callable[[DisentangledSelfAttention, Heads, Tensor | None, Tensor | None], tuple[Tensor, Tensor | None]]
+Attend = Callable[[DisentangledSelfAttention, Heads, Tensor | None, Mask | None], tuple[Tensor, Tensor | None]]
 ATTENTIONS: dict[str, Attend] = {"eager": eager}  # faster ones add themselves

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads
+from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask
 from deberta_pt.dropout import keep_factors
 
 ROWS = 128  # queries of a block
@@ -66,18 +66,27 @@ def diagonals(products: Tensor, width: int) -> Tensor:
     return products.as_strided((count, rows, width), (rows * columns, columns + 1, 1))
 
 
-def blocks(query: Tensor, keys: int, mask: Tensor | None) -> Iterator[Block]:
+def of_blocks(mask: Mask | None) -> tuple[Tensor | None, Tensor | None]:
+    """A mask as ``blocks`` reads it: of keys in reverse order ``[B, 1 or Q, K]``, and of queries ``[B, Q]``."""
+    if mask is None:
+        return None, None
+    return mask.keys[:, 0].flip(-1), None if mask.queries is None else mask.queries[:, 0, :, 0]
+
+
+def blocks(query: Tensor, keys: int, mask: Tensor | None, asking: Tensor | None = None) -> Iterator[Block]:
     """All blocks of queries ``[B, N, Q, D]`` and so many keys that see anything.
 
     Args:
         query: the queries.
         keys: their number.
         mask: bool ``[B, 1 or Q, K]``, keys in reverse order.
+        asking: bool ``[B, Q]``; blocks begin at a text's first true one and end after the last.
     """
     batch, _, queries, _ = query.shape
     for text in range(batch):
-        for start in range(0, queries, ROWS):
-            rows = slice(start, min(start + ROWS, queries))
+        begin, end = (0, queries) if asking is None else _reach(asking[text : text + 1])
+        for start in range(begin, end, ROWS):
+            rows = slice(start, min(start + ROWS, end))
             first, last, seen = 0, keys, None
             if mask is not None:
                 seen = mask[text] if mask.shape[1] == 1 else mask[text, rows]  # [M or 1, W]
@@ -113,7 +122,7 @@ def _groups(query: Tensor, scores: int) -> Iterator[slice]:
 
 
 def _reach(seen: Tensor) -> tuple[int, int]:
-    """First key that any query sees and the one after the last; everything on a device that would have to wait."""
+    """First true column of ``[M, W]`` and the one after the last; all of them on a device that would have to wait."""
     if seen.device.type != "cpu":
         return 0, seen.shape[1]
     places = seen.any(0).nonzero()
@@ -203,28 +212,29 @@ class BlockedAttention(torch.autograd.Function):
         pos_key: Tensor | None,
         pos_query: Tensor | None,
         mask: Tensor | None,
+        asking: Tensor | None,
         dropout: float,
         seed: int,
     ) -> Tensor:
-        """Args are the tensors of ``Heads``, tables by ascending distance ``[N, Q+K-1, D]``, rate and seed."""
+        """Args are the tensors of ``Heads``, tables by ascending distance ``[N, Q+K-1, D]``, masks, rate and seed."""
         ctx.dropout, ctx.seed = dropout, seed
         batch, heads, queries, size = query.shape
         context = query.new_zeros(batch, queries, heads, size).transpose(1, 2)
         generator = torch.Generator(query.device).manual_seed(seed)
-        for block in blocks(query, key.shape[2], mask):
+        for block in blocks(query, key.shape[2], mask, asking):
             probs = probabilities(scores_of(*inputs_of(block, query, key, pos_key, pos_query)), block.mask)
             if dropout:
                 probs = probs.mul_(keep_factors(probs, dropout, generator))
             values = value[block.text, block.heads, block.keys]
             context[block.text, block.heads, block.rows] = torch.bmm(probs.to(value.dtype), values)
-        ctx.save_for_backward(query, key, value, pos_key, pos_query, mask)
+        ctx.save_for_backward(query, key, value, pos_key, pos_query, mask, asking)
         return context
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients, block by block, from scores computed again."""
-        query, key, value, pos_key, pos_query, mask = ctx.saved_tensors
+        query, key, value, pos_key, pos_query, mask, asking = ctx.saved_tensors
         wide = torch.promote_types(query.dtype, torch.float32)
 
         def zeros(like: Any) -> Any:
@@ -232,7 +242,7 @@ class BlockedAttention(torch.autograd.Function):
 
         d_query, d_key, d_value, d_pos_key, d_pos_query = map(zeros, (query, key, value, pos_key, pos_query))
         generator = torch.Generator(query.device).manual_seed(ctx.seed)  # the same factors again
-        for block in blocks(query, key.shape[2], mask):
+        for block in blocks(query, key.shape[2], mask, asking):
             text, heads, rows, keys, seen = block
             inputs = inputs_of(block, query, key, pos_key, pos_query)
             probs = probabilities(scores_of(*inputs), seen)
@@ -247,11 +257,11 @@ class BlockedAttention(torch.autograd.Function):
             grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, probs, -1, wide).to(query.dtype)
             scatter_scores(grad_scores, inputs, inputs_of(block, d_query, d_key, d_pos_key, d_pos_query))
         totals = (d_query, d_key, d_value, d_pos_key, d_pos_query)
-        return (*(None if total is None else total.to(query.dtype) for total in totals), None, None, None)
+        return (*(None if total is None else total.to(query.dtype) for total in totals), None, None, None, None)
 
 
 def blocked(
-    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Tensor | None
+    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
     """Attention by blocks of queries."""
     by_distance = None if columns is None else columns.flip(0)  # ascending, as queries and reversed keys count up
@@ -269,10 +279,12 @@ def blocked(
         heads.value.flip(2),
         table(heads.pos_key),
         table(heads.pos_query),
-        None if mask is None else mask[:, 0].flip(-1),
+        *of_blocks(mask),
         dropout,
         seed,
     )
+    if mask is not None and mask.queries is not None:
+        context = context * mask.queries.to(context.dtype)  # hidden ones may stand within a block
     return context, None
 
 

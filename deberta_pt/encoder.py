@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_pt.activations import activation
-from deberta_pt.attention import FusedSelfAttention, Relative, SeparateSelfAttention
+from deberta_pt.attention import FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_pt.dropout import Dropout
 from deberta_pt.linear import apply
 from deberta_pt.tracing import is_traced
@@ -51,7 +51,7 @@ class Attention(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
@@ -86,7 +86,7 @@ class Layer(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
@@ -188,7 +188,7 @@ class Encoder(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask | None,
         token_mask: Tensor | None,
         pair_mask: Tensor | None,
         output_hidden_states: bool = False,
@@ -198,7 +198,7 @@ class Encoder(nn.Module):
 
         Args:
             hidden: embeddings, ``[B, L, H]``.
-            mask: bool ``[B, 1, 1 or L, L]``, true where a query sees a key.
+            mask: what queries see.
             token_mask: bool ``[B, L]``, true where a token is visible.
             pair_mask: bool ``[B, L, L]`` when the caller gave a mask of pairs.
             output_hidden_states: also return all states.
@@ -225,7 +225,7 @@ class Encoder(nn.Module):
         self,
         layer: nn.Module,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
@@ -249,7 +249,7 @@ class Encoder(nn.Module):
         self.checkpointing = partial(checkpoint, **{"use_reentrant": False, **options}) if enabled else None
 
 
-def read_mask(attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+def read_mask(attention_mask: Tensor | None) -> tuple[Mask | None, Tensor | None, Tensor | None]:
     """The three masks that a forward needs, from any of the shapes a caller may give.
 
     Args:
@@ -257,8 +257,7 @@ def read_mask(attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor | No
             token of a ``[B, L]`` mask also sees nothing itself.
 
     Returns:
-        Bool masks: of queries and keys ``[B, 1, 1 or L, L]``, of tokens ``[B, L]``, and of pairs ``[B, L, L]`` if
-        given so.
+        That of queries and keys, and bool masks of tokens, ``[B, L]``, and of pairs, ``[B, L, L]``, if given so.
     """
     if attention_mask is None:
         return None, None, None
@@ -266,9 +265,9 @@ def read_mask(attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor | No
     if visible.device.type == "cpu" and not is_traced() and visible.all():
         return None, None, None  # nothing hidden, nothing to compute
     if visible.ndim == 2:
-        return visible[:, None, :, None] & visible[:, None, None, :], visible, None
+        return Mask(visible[:, None, None], visible[:, None, :, None]), visible, None
     if visible.ndim == 4:
         visible = visible[:, 0]  # [B, 1 or L, L]
     tokens = visible.any(-2)
     given_as_keys = attention_mask.ndim == 4 and attention_mask.shape[-2] == 1
-    return visible[:, None], tokens, None if given_as_keys else visible
+    return Mask(visible[:, None]), tokens, None if given_as_keys else visible

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads
+from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask
 
 
 @functools.cache
@@ -46,20 +46,20 @@ def position_mod(heads: Heads, columns: Tensor | None) -> Callable[..., Tensor] 
     return add
 
 
-def block_mask(mask: Tensor, queries: int) -> Any:
-    """The visible blocks of a bool mask ``[B, 1, 1 or Q, K]``."""
+def block_mask(mask: Mask, queries: int) -> Any:
+    """The blocks in which any of so many queries sees a key."""
     from torch.nn.attention.flex_attention import create_block_mask
 
-    full = mask.expand(-1, -1, queries, -1)
+    keys, asking = mask.keys.expand(-1, -1, queries, -1), mask.seeing().expand(-1, -1, queries, -1)
 
     def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return full[batch, 0, query, key]
+        return keys[batch, 0, query, key] & asking[batch, 0, query, 0]
 
-    return create_block_mask(visible, mask.shape[0], None, queries, mask.shape[-1], device=str(mask.device))
+    return create_block_mask(visible, keys.shape[0], None, queries, keys.shape[-1], device=str(keys.device))
 
 
 def flex(
-    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Tensor | None
+    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
     """Attention by flex_attention; as its plain, slow form where there is no CUDA device."""
     attend = _kernel(heads.query.device.type)
@@ -73,7 +73,7 @@ def flex(
         scale=1.0,
     )
     if mask is not None:
-        context = context * mask.any(-1, keepdim=True).to(context.dtype)
+        context = context * mask.seeing().to(context.dtype)
     return context, None
 
 

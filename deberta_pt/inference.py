@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention, Relative, SeparateSelfAttention
-from deberta_pt.blocked import blocks, inputs_of, probabilities, scores_of
+from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
+from deberta_pt.blocked import blocks, inputs_of, of_blocks, probabilities, scores_of
 from deberta_pt.encoder import Encoder, Layer, Output
 from deberta_pt.linear import FrozenLinear, computes_bfloat16, linear
 from deberta_pt.pretrained import PreTrainedModel
@@ -127,7 +127,7 @@ class PreparedLayer(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: Tensor | None = None,
         output_attentions: bool = False,
@@ -143,9 +143,9 @@ class PreparedLayer(nn.Module):
         probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
         tables = self.tables(relative)
         for b in range(batch):
-            seen = None if mask is None else mask[b]
             kept = None if probs is None else probs[b]
-            self.attend(query[b], key[b], value[b], tables, seen, self.split(context[b]), kept)
+            own = None if mask is None else mask.of(b)
+            self.attend(query[b], key[b], value[b], tables, own, self.split(context[b]), kept)
         return self.close(context, asking), probs
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
@@ -189,7 +189,7 @@ class PreparedLayer(nn.Module):
         key: Tensor,
         value: Tensor,
         tables: tuple[Tensor | None, ...],
-        mask: Tensor | None,
+        mask: Mask | None,
         context: Tensor,
         kept: Tensor | None = None,
     ) -> None:
@@ -200,13 +200,12 @@ class PreparedLayer(nn.Module):
             key: ``[N, K, D]``.
             value: ``[N, K, D]``.
             tables: of ascending distance, for these lengths.
-            mask: bool ``[1, 1 or Q, K]``.
+            mask: what queries see.
             context: where the result goes, ``[N, Q, D]``, zero.
             kept: where the probabilities go, ``[N, Q, K]``, zero.
         """
         key, value = key.flip(1), value.flip(1)
-        seen = None if mask is None else mask.flip(-1)
-        for block in blocks(query[None], key.shape[1], seen):
+        for block in blocks(query[None], key.shape[1], *of_blocks(mask)):
             scores = scores_of(*inputs_of(block, query[None], key[None], *tables))
             probs = probabilities(scores, block.mask).to(value.dtype)
             context[block.heads, block.rows] = torch.bmm(probs, value[block.heads, block.keys])
@@ -214,6 +213,9 @@ class PreparedLayer(nn.Module):
                 kept[block.heads, block.rows, block.keys] = probs
         if kept is not None:
             kept.copy_(kept.flip(-1))
+        if mask is not None and mask.queries is not None:
+            for found in (context,) if kept is None else (context, kept):
+                found.mul_(mask.queries[0])  # hidden ones may stand within a block
 
     def close(self, context: Tensor, residual: Tensor) -> Tensor:
         """Everything after attention: ``[..., N*D]`` and ``[..., H]`` -> ``[..., H]``."""
@@ -244,14 +246,14 @@ class PreparedEncoder(Encoder):
     def forward(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask | None,
         token_mask: Tensor | None,
         pair_mask: Tensor | None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         """As ``Encoder``."""
-        by_tokens = token_mask is not None and pair_mask is None and mask is not None and mask.shape[2] > 1
+        by_tokens = token_mask is not None and mask is not None and mask.queries is not None
         where = places(token_mask) if by_tokens and token_mask is not None and not output_attentions else None
         if where is None:
             return super().forward(hidden, mask, token_mask, pair_mask, output_hidden_states, output_attentions)

@@ -11,19 +11,20 @@ from torch.nn import functional as F
 
 from deberta_core.config import BaseConfig
 from deberta_pt.activations import activation
+from deberta_pt.attention import Mask
 from deberta_pt.encoder import Encoder
 
 DECODING_STEPS = 2  # as the published models were trained
 
 
-def enhanced_decoding(encoder: Encoder, hidden: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+def enhanced_decoding(encoder: Encoder, hidden: Tensor, positions: Tensor, mask: Mask | None) -> Tensor:
     """The enhanced mask decoder: absolute positions as queries of the last layer, run twice.
 
     Args:
         encoder: whose last layer decodes, with its own weights.
         hidden: states that entered the last layer, ``[B, L, H]``: keys and values of both runs.
         positions: rows of the table of absolute positions, ``[1 or B, L, H]``.
-        mask: bool ``[B, 1, 1 or L, L]``, true where a query sees a key.
+        mask: what queries see.
 
     Returns:
         ``[B, L, H]``.

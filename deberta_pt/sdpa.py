@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, position_scores
+from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, position_scores
 
 
 def sdpa(
-    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Tensor | None
+    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
     """PyTorch's fused attention, the position terms as its bias."""
     bias = position_scores(heads, columns)
     if mask is not None:
         nothing = heads.query.new_zeros(()) if bias is None else bias
-        bias = nothing.masked_fill(~mask, torch.finfo(nothing.dtype).min)
+        bias = nothing.masked_fill(~mask.keys, torch.finfo(nothing.dtype).min)
     context = F.scaled_dot_product_attention(
         heads.query, heads.key, heads.value, bias, module.dropout.p if module.training else 0.0, scale=1.0
     )
     if mask is not None and module.config.masked_rows == "zero":
-        context = context * mask.any(-1, keepdim=True).to(context.dtype)
+        context = context * mask.seeing().to(context.dtype)
     return context, None
 
 

@@ -33,6 +33,27 @@ class Relative(NamedTuple):
     first: int | tf.Tensor
 
 
+class Mask(NamedTuple):
+    """A query sees a key where both are true.
+
+    Attributes:
+        keys: bool ``[B, 1, 1 or Q, K]``.
+        queries: bool ``[B, 1, Q, 1]``, or ``None``: all. By itself, so that padding needs nothing of size ``Q x K``.
+    """
+
+    keys: tf.Tensor
+    queries: tf.Tensor | None = None
+
+    def pairs(self) -> tf.Tensor:
+        """Which query sees which key, bool ``[B, 1, 1 or Q, K]``."""
+        return self.keys if self.queries is None else self.keys & self.queries
+
+    def seeing(self) -> tf.Tensor:
+        """The queries that see anything, bool ``[B, 1, 1 or Q, 1]``."""
+        anything = tf.reduce_any(self.keys, -1, keepdims=True)
+        return anything if self.queries is None else anything & self.queries
+
+
 class Heads(NamedTuple):
     """Projected states of one layer, split into heads; ``query`` and ``pos_query`` are already scaled.
 
@@ -153,7 +174,7 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
     def call(
         self,
         hidden: tf.Tensor,
-        mask: tf.Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: tf.Tensor | None = None,
         output_attentions: bool = False,
@@ -163,7 +184,7 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
 
         Args:
             hidden: states that keys and values are made of, ``[B, K, H]``.
-            mask: bool ``[B, 1, 1 or Q, K]``, true where a query sees a key; ``None``: everything.
+            mask: what queries see; ``None``: everything.
             relative: relative positions, or ``None`` for a model without.
             query_states: states that queries are made of, ``[B, Q, H]``; default ``hidden``.
             output_attentions: also return the probabilities.
@@ -283,7 +304,7 @@ def eager(
     module: DisentangledSelfAttention,
     heads: Heads,
     columns: tf.Tensor | None,
-    mask: tf.Tensor | None,
+    mask: Mask | None,
     training: bool | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """The reference: scores, softmax in at least float32, dropout, values."""
@@ -296,15 +317,16 @@ def eager(
     if mask is None:
         probs = tf.nn.softmax(tf.cast(scores, wide))
     else:
-        probs = tf.nn.softmax(tf.where(mask, tf.cast(scores, wide), wide.min))
+        pairs = mask.pairs()
+        probs = tf.nn.softmax(tf.where(pairs, tf.cast(scores, wide), wide.min))
         if module.config.masked_rows == "zero":
-            probs = tf.where(mask, probs, tf.zeros([], wide))
+            probs = tf.where(pairs, probs, tf.zeros([], wide))
     probs = module.mix_probs(module.dropout(tf.cast(probs, heads.value.dtype), training=training))
     return tf.einsum("bnqk,bnkd->bnqd", probs, heads.value), probs
 
 
 Attend = Callable[
-    [DisentangledSelfAttention, Heads, tf.Tensor | None, tf.Tensor | None, bool | None],
+    [DisentangledSelfAttention, Heads, tf.Tensor | None, Mask | None, bool | None],
     tuple[tf.Tensor, tf.Tensor | None],
 ]
 ATTENTIONS: dict[str, Attend] = {"eager": eager}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, skew
+from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, skew
 from deberta_tf.layers import next_seed, shape_of
 
 TILE = 128  # keys whose products with relative queries are computed at once
@@ -189,23 +189,21 @@ def table_by_distance(positions: tf.Tensor | None, rows: tf.Tensor | None) -> tf
     return None if positions is None or rows is None else tf.gather(positions, rows, axis=1)
 
 
-def bias_of(mask: tf.Tensor | None) -> tf.Tensor | None:
-    """What a bool mask ``[B, 1, 1 or Q, K]`` adds to the scores, ``[1, B, 1 or Q, K]``."""
-    return None if mask is None else tf.where(mask[:, 0], 0.0, HIDDEN)[None]
+def bias_of(mask: Mask | None) -> tf.Tensor | None:
+    """What a mask of keys adds to the scores, ``[1, B, 1 or Q, K]``."""
+    return None if mask is None else tf.where(mask.keys[:, 0], 0.0, HIDDEN)[None]
 
 
-def without_blind(context: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+def without_blind(context: tf.Tensor, mask: Mask | None) -> tf.Tensor:
     """Context ``[B, N, Q, D]``, zero for queries that see nothing."""
-    if mask is None:
-        return context
-    return context * tf.cast(tf.reduce_any(mask, -1, keepdims=True), context.dtype)
+    return context if mask is None else context * tf.cast(mask.seeing(), context.dtype)
 
 
 def blocked(
     module: DisentangledSelfAttention,
     heads: Heads,
     columns: tf.Tensor | None,
-    mask: tf.Tensor | None,
+    mask: Mask | None,
     training: bool | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Attention by blocks of queries."""

@@ -15,7 +15,7 @@ import tf_keras
 from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_tf.activations import activation
-from deberta_tf.attention import FusedSelfAttention, Relative, SeparateSelfAttention
+from deberta_tf.attention import FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_tf.layers import (
     Conv1D,
     Dropout,
@@ -57,7 +57,7 @@ class Attention(tf_keras.layers.Layer):
     def call(
         self,
         hidden: tf.Tensor,
-        mask: tf.Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: tf.Tensor | None = None,
         output_attentions: bool = False,
@@ -96,7 +96,7 @@ class Layer(tf_keras.layers.Layer):
     def call(
         self,
         hidden: tf.Tensor,
-        mask: tf.Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: tf.Tensor | None = None,
         output_attentions: bool = False,
@@ -212,7 +212,7 @@ class Encoder(tf_keras.layers.Layer):
     def call(
         self,
         hidden: tf.Tensor,
-        mask: tf.Tensor | None,
+        mask: Mask | None,
         token_mask: tf.Tensor | None,
         pair_mask: tf.Tensor | None,
         output_hidden_states: bool = False,
@@ -223,7 +223,7 @@ class Encoder(tf_keras.layers.Layer):
 
         Args:
             hidden: embeddings, ``[B, L, H]``.
-            mask: bool ``[B, 1, 1 or L, L]``, true where a query sees a key.
+            mask: what queries see.
             token_mask: bool ``[B, L]``, true where a token is visible.
             pair_mask: bool ``[B, L, L]`` when the caller gave a mask of pairs.
             output_hidden_states: also return all states.
@@ -251,7 +251,7 @@ class Encoder(tf_keras.layers.Layer):
         self,
         layer: Layer,
         hidden: tf.Tensor,
-        mask: tf.Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: tf.Tensor | None = None,
         output_attentions: bool = False,
@@ -284,7 +284,7 @@ class Encoder(tf_keras.layers.Layer):
         self.checkpointing = enabled
 
 
-def read_mask(attention_mask: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None, tf.Tensor | None]:
+def read_mask(attention_mask: tf.Tensor | None) -> tuple[Mask | None, tf.Tensor | None, tf.Tensor | None]:
     """The three masks that a forward needs, from any of the shapes a caller may give.
 
     Args:
@@ -292,16 +292,15 @@ def read_mask(attention_mask: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Te
             token of a ``[B, L]`` mask also sees nothing itself.
 
     Returns:
-        Bool masks: of queries and keys ``[B, 1, 1 or L, L]``, of tokens ``[B, L]``, and of pairs ``[B, L, L]`` if
-        given so.
+        That of queries and keys, and bool masks of tokens, ``[B, L]``, and of pairs, ``[B, L, L]``, if given so.
     """
     if attention_mask is None:
         return None, None, None
     visible = tf.cast(attention_mask, tf.bool)
     if visible.shape.rank == 2:
-        return visible[:, None, :, None] & visible[:, None, None, :], visible, None
+        return Mask(visible[:, None, None], visible[:, None, :, None]), visible, None
     if visible.shape.rank == 4:
         visible = visible[:, 0]  # [B, 1 or L, L]
     tokens = tf.reduce_any(visible, -2)
     given_as_keys = attention_mask.shape.rank == 4 and attention_mask.shape[-2] == 1
-    return visible[:, None], tokens, None if given_as_keys else visible
+    return Mask(visible[:, None]), tokens, None if given_as_keys else visible

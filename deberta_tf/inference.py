@@ -14,7 +14,7 @@ from typing import TypeVar
 import tensorflow as tf
 import tf_keras
 
-from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention, Relative
+from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative
 from deberta_tf.blocked import Tensors, attend, bias_of, probabilities, table_by_distance, without_blind
 from deberta_tf.layers import shape_of
 from deberta_tf.pretrained import TFPreTrainedModel
@@ -64,7 +64,7 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
     def call(
         self,
         hidden: tf.Tensor,
-        mask: tf.Tensor | None,
+        mask: Mask | None,
         relative: Relative | None,
         query_states: tf.Tensor | None = None,
         output_attentions: bool = False,

@@ -10,6 +10,7 @@ import tf_keras
 
 from deberta_core.config import BaseConfig
 from deberta_tf.activations import activation
+from deberta_tf.attention import Mask
 from deberta_tf.encoder import Encoder
 from deberta_tf.layers import LayerNorm, linear, shape_of
 
@@ -17,7 +18,7 @@ DECODING_STEPS = 2  # as the published models were trained
 
 
 def enhanced_decoding(
-    encoder: Encoder, hidden: tf.Tensor, positions: tf.Tensor, mask: tf.Tensor | None, training: bool | None = None
+    encoder: Encoder, hidden: tf.Tensor, positions: tf.Tensor, mask: Mask | None, training: bool | None = None
 ) -> tf.Tensor:
     """The enhanced mask decoder: absolute positions as queries of the last layer, run twice.
 
@@ -25,7 +26,7 @@ def enhanced_decoding(
         encoder: whose last layer decodes, with its own weights.
         hidden: states that entered the last layer, ``[B, L, H]``: keys and values of both runs.
         positions: rows of the table of absolute positions, ``[1 or B, L, H]``.
-        mask: bool ``[B, 1, 1 or L, L]``, true where a query sees a key.
+        mask: what queries see.
         training: whether dropout acts.
 
     Returns:

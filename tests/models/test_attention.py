@@ -188,7 +188,7 @@ def test_gradients_of_blocks_are_those_of_finite_differences(queries, dropout):
     mask[1, queries // 2 :, keys // 2 :] = False
 
     def attend(*inputs):
-        return BlockedAttention.apply(*inputs, mask, dropout, 5)
+        return BlockedAttention.apply(*inputs, mask, None, dropout, 5)
 
     assert torch.autograd.gradcheck(attend, heads, fast_mode=queries > 7)
 
@@ -204,11 +204,13 @@ def test_blocks_cost_what_their_tokens_cost():
     packed[1] = False
     packed[1, :100, :100] = True
 
-    def pairs(mask):
-        return sum((b.rows.stop - b.rows.start) * (b.keys.stop - b.keys.start) for b in blocks(query, 1024, mask))
+    def pairs(*masks):
+        return sum((b.rows.stop - b.rows.start) * (b.keys.stop - b.keys.start) for b in blocks(query, 1024, *masks))
 
     assert pairs(None) == 2 * 1024**2
     assert pairs(packed) <= 8 * 128**2 + 128**2
+    padded = torch.arange(1024)[None] >= torch.tensor([[900], [1024]])
+    assert pairs(padded[:, None], padded) == 124**2
     assert [b.heads for b in blocks(query, 8192, None)][:3] == [slice(0, 4), slice(4, 8), slice(0, 4)]
     assert all(block.mask is None for block in blocks(query, 1024, packed) if block.text == 0)
 
