@@ -1,67 +1,65 @@
-"""The time of the matrix products of a model alone, by the fastest float32 routine that PyTorch carries.
+"""The time of the matrix products of a model alone, by the routine that a framework carries for them.
 
-Per layer: the fused projection of query, key and value, the output, both maps of the feed-forward part, ``q k``,
-``p v``, and the products of queries and keys with the rows of the relative table that the length needs. Nothing is
-added, normalised or rearranged between them, so no exact model can be faster with these routines.
+Nothing is added, normalised or rearranged between them, so no exact model can be faster with these routines. Those of
+the positions are counted once for each row of the relative table that the length needs, as if widening them to the
+pairs of tokens cost nothing.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import NamedTuple, TypeVar
 
 from benchmarks.settings import Shape
-from deberta_pt.linear import by_onednn, has_onednn, reordered
 
+FLOOR = "matrix products"  # the name of this side
 HIDDEN, HEADS, INNER, ROWS = 768, 12, 3072, 512
 MAPS = ((HIDDEN, 3 * HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, INNER), (INNER, HIDDEN))
 
 
-def faster_linear(states: Tensor, weight: Tensor) -> Callable[[], Tensor]:
-    """The product by ``F.linear`` or by oneDNN's operator with weights in either order, whichever wins a race."""
-    routines: list[Callable[[], Tensor]] = [lambda: F.linear(states, weight)]
-    if has_onednn():
-        other = reordered(weight)
-        routines += [lambda: by_onednn(states, weight), lambda: by_onednn(states, other)]
+class Product(NamedTuple):
+    """So many products of ``[rows, inner]`` and ``[inner, columns]``."""
 
-    def best(run: Callable[[], Tensor]) -> float:
-        times = []
-        for _ in range(4):
-            begin = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - begin)
-        return min(times[1:])
+    count: int
+    rows: int
+    inner: int
+    columns: int
 
-    return min(routines, key=best)
+    def gradients(self) -> tuple[Product, Product]:
+        """The products that make the gradients of both factors."""
+        count, rows, inner, columns = self
+        return Product(count, rows, columns, inner), Product(count, inner, rows, columns)
 
 
-@torch.inference_mode()
-def products(shape: Shape, layers: int) -> Callable[[], None]:
-    """A function that computes the products of all layers.
+Prepared = TypeVar("Prepared")
 
-    Each layer has weights of its own, as in a model: those of one layer would stay in the cache.
-    """
+
+def of_layer(shape: Shape) -> list[Product]:
+    """Query, key and value, output and feed-forward part; ``q k``, ``p v``, and both terms of relative positions."""
     texts, length = shape
-    rows, size = min(2 * length - 1, ROWS), HIDDEN // HEADS
-    heads = torch.randn(texts * HEADS, length, size)
-    probabilities = torch.randn(texts * HEADS, length, length)
-    # one product a head for all texts: the table is the same for each
-    queries, table = torch.randn(HEADS, texts * length, size), torch.randn(HEADS, size, rows)
-    runs: list[Callable[[], Tensor]] = []
-    for _ in range(layers):
-        for inputs, outputs in MAPS:
-            runs.append(faster_linear(torch.randn(texts * length, inputs), torch.randn(outputs, inputs)))
-        runs.append(lambda: torch.bmm(heads, heads.transpose(1, 2)))
-        runs.append(lambda: torch.bmm(probabilities, heads))
-        runs += [lambda: torch.bmm(queries, table)] * 2
+    tokens, size = texts * length, HIDDEN // HEADS
+    by_row = Product(HEADS, tokens, size, min(2 * length - 1, ROWS))  # of all texts: the table is the same for each
+    return [
+        *(Product(1, tokens, inputs, outputs) for inputs, outputs in MAPS),
+        Product(texts * HEADS, length, size, length),
+        Product(texts * HEADS, length, length, size),
+        by_row,
+        by_row,
+    ]
 
-    @torch.inference_mode()
-    def run() -> None:
-        for product in runs:
-            product()
 
-    return run
+def by_layer(
+    prepare: Callable[[Product], Prepared], shape: Shape, layers: int, training: bool = False
+) -> list[list[Prepared]]:
+    """The products of each layer.
+
+    Args:
+        prepare: makes what computes a product, or its factors.
+        shape: texts and tokens of each.
+        layers: each has weights of its own, as in a model: those of one layer would stay in the cache.
+        training: also those of the gradients.
+    """
+    forward = of_layer(shape)
+    backward = [found for product in forward for found in product.gradients()] if training else []
+    shared = {product: prepare(product) for product in {*forward, *backward} if product.count > 1}
+    return [[shared.get(product) or prepare(product) for product in (*forward, *backward)] for _ in range(layers)]

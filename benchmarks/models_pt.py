@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import deberta_pt
-from benchmarks.floor import products
+from benchmarks.floor import FLOOR, Product, by_layer
 from benchmarks.settings import SHAPES, TRAINING_SHAPES, Settings, Shape, label, model_values
 from benchmarks.timing import Recorder, Side, measure
-from deberta_pt.linear import computes_bfloat16
+from deberta_pt.linear import by_onednn, computes_bfloat16, has_onednn, reordered
 
 PEER = "transformers"
 WITH_STEP = " + AdamW"
@@ -86,6 +88,52 @@ def exported(model: nn.Module, threads: int) -> Callable[[dict[str, Tensor]], An
     return lambda inputs: session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
 
 
+def fastest_linear(states: Tensor, weight: Tensor) -> Callable[[], Tensor]:
+    """The product by ``F.linear`` or by oneDNN's operator with weights in either order, whichever wins a race."""
+    routines: list[Callable[[], Tensor]] = [lambda: F.linear(states, weight)]
+    if has_onednn():
+        other = reordered(weight)
+        routines += [lambda: by_onednn(states, weight), lambda: by_onednn(states, other)]
+
+    def best(run: Callable[[], Tensor]) -> float:
+        times = []
+        for _ in range(4):
+            begin = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - begin)
+        return min(times[1:])
+
+    return min(routines, key=best)
+
+
+def frozen(product: Product) -> Callable[[], Tensor]:
+    """A product whose second factor does not change, where there is one."""
+    count, rows, inner, columns = product
+    if count == 1:
+        return fastest_linear(torch.randn(rows, inner), torch.randn(columns, inner))
+    return trained(product)
+
+
+def trained(product: Product) -> Callable[[], Tensor]:
+    """A product, as it is done in training."""
+    count, rows, inner, columns = product
+    first, second = torch.randn(count, rows, inner), torch.randn(count, inner, columns)
+    return functools.partial(torch.matmul, first.squeeze(0), second.squeeze(0))
+
+
+def products(shape: Shape, layers: int, training: bool = False) -> Side:
+    """The matrix products alone, one after the other."""
+    prepared = by_layer(trained if training else frozen, shape, layers, training)
+
+    @torch.inference_mode()
+    def run() -> None:
+        for layer in prepared:
+            for product in layer:
+                product()
+
+    return run
+
+
 def inference(settings: Settings, record: Recorder) -> None:
     """All sides of inference under ``torch.inference_mode()``, and the matrix products alone."""
     layers = settings.layers or 12
@@ -110,7 +158,7 @@ def inference(settings: Settings, record: Recorder) -> None:
         compare(record, calls)
     for shape in settings.shapes or SHAPES:
         sides: dict[str, Side] = {name: functools.partial(call, batch(shape)) for name, call in calls.items()}
-        sides["matrix products"] = products(shape, layers)
+        sides[FLOOR] = products(shape, layers)
         measure(record, label(shape), sides, settings.rounds)
 
 
@@ -127,14 +175,16 @@ def compare(record: Recorder, calls: dict[str, Callable[[dict[str, Tensor]], Any
 
 
 def training(settings: Settings, record: Recorder) -> None:
-    """Forward and backward pass with dropout, alone and with a fused AdamW step."""
-    models = {name: model.train() for name, model in both_models(record, settings.layers or 4).items()}
+    """Forward and backward pass with dropout, alone and with a fused AdamW step, and the matrix products alone."""
+    layers = settings.layers or 4
+    models = {name: model.train() for name, model in both_models(record, layers).items()}
     for shape in settings.shapes or TRAINING_SHAPES:
         sides: dict[str, Side] = {}
         for name, model in models.items():
             sides[name] = functools.partial(step, model, batch(shape))
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
             sides[name + WITH_STEP] = functools.partial(step, model, batch(shape), optimizer)
+        sides[FLOOR] = products(shape, layers, training=True)
         measure(record, label(shape), sides, settings.rounds)
 
 

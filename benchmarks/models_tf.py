@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import deberta_tf
+from benchmarks.floor import FLOOR, Product, by_layer
 from benchmarks.settings import SHAPES, TRAINING_SHAPES, Settings, Shape, label, model_values
 from benchmarks.timing import Recorder, Side, measure
 
@@ -63,8 +64,29 @@ def states(model: Any, inputs: Inputs) -> tf.Tensor:
     return model(inputs, training=False).last_hidden_state
 
 
+def products(shape: Shape, layers: int, compiled: bool = False, training: bool = False) -> Side:
+    """The matrix products alone, those of a layer in one call."""
+
+    def factors(product: Product) -> tuple[tf.Tensor, tf.Tensor]:
+        count, rows, inner, columns = product
+        batch = (count,) if count > 1 else ()
+        return tf.random.normal((*batch, rows, inner)), tf.random.normal((*batch, inner, columns))
+
+    def multiply(pairs: list[tuple[tf.Tensor, tf.Tensor]]) -> list[tf.Tensor]:
+        return [tf.matmul(first, second) for first, second in pairs]
+
+    prepared = by_layer(factors, shape, layers, training)
+    run = tf.function(multiply, jit_compile=compiled, autograph=False)
+
+    def side() -> None:
+        for layer in prepared:
+            run(layer)[-1].numpy()
+
+    return side
+
+
 def inference(settings: Settings, record: Recorder) -> None:
-    """All sides of inference, each traced and compiled for the shape it is measured at."""
+    """All sides of inference, each traced and compiled for its shape, and the matrix products alone."""
     layers = settings.layers or 12
     calls: dict[str, Callable[[Inputs], tf.Tensor]] = {}
     for name, model in both_models(record, layers).items():
@@ -83,7 +105,9 @@ def inference(settings: Settings, record: Recorder) -> None:
             for name, call in calls.items()
             for mode, compiled in MODES.items()
         }
-        measure(record, label(shape), {name: ended(side) for name, side in sides.items()}, settings.rounds)
+        sides = {name: ended(side) for name, side in sides.items()}
+        sides |= {FLOOR + mode: products(shape, layers, compiled) for mode, compiled in MODES.items()}
+        measure(record, label(shape), sides, settings.rounds)
 
 
 def compare(record: Recorder, calls: dict[str, Callable[[Inputs], tf.Tensor]]) -> None:
@@ -100,10 +124,11 @@ def ended(side: Side) -> Side:
 
 
 def training(settings: Settings, record: Recorder) -> None:
-    """Forward and backward pass with dropout, as graphs, alone and with an AdamW step."""
+    """Forward and backward pass with dropout, as graphs, alone and with an AdamW step; the matrix products alone."""
     import tf_keras
 
-    models = both_models(record, settings.layers or 4)
+    layers = settings.layers or 4
+    models = both_models(record, layers)
     for shape in settings.shapes or TRAINING_SHAPES:
         sides: dict[str, Side] = {}
         for name, model in models.items():
@@ -112,7 +137,9 @@ def training(settings: Settings, record: Recorder) -> None:
             for mode, chosen in {" graph": None, " graph + AdamW": optimizer}.items():
                 run = tf.function(functools.partial(step, model, chosen), autograph=False)
                 sides[name + mode] = functools.partial(run, batch(shape))
-        measure(record, label(shape), {name: ended(side) for name, side in sides.items()}, settings.rounds)
+        sides = {name: ended(side) for name, side in sides.items()}
+        sides[FLOOR + " graph"] = products(shape, layers, training=True)
+        measure(record, label(shape), sides, settings.rounds)
 
 
 def step(model: Any, optimizer: Any, inputs: Inputs) -> tf.Tensor:

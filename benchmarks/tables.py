@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.floor import FLOOR
 from benchmarks.plots import draw
 from benchmarks.report import find_table, machine, pivot, ratios
 from benchmarks.settings import Settings, label
@@ -15,10 +16,12 @@ from benchmarks.timing import Record
 
 def same_mode(side: str) -> str:
     """The side of transformers in the mode of a side: with XLA, with the optimizer, or plain."""
-    for mode in (" graph + AdamW", " + AdamW", " XLA", " graph"):
-        if side.endswith(mode):
-            return "transformers" + mode
-    return "transformers"
+    return "transformers" + next((mode for mode in MODES if side.endswith(mode)), "")
+
+
+def floor_of(side: str) -> str:
+    """The side of the matrix products in the mode of a side."""
+    return FLOOR + next((mode for mode in (" XLA", " graph") if mode in side), "")
 
 
 @dataclass(frozen=True)
@@ -30,19 +33,13 @@ class Kind:
     layers: int
     text: str
     base: Callable[[str], str] = same_mode
-    floor: str = ""
 
 
+MODES = (" graph + AdamW", " + AdamW", " XLA", " graph")
 FASTER, ABOVE = "times as fast as transformers", "MB above the model"
 FROM_PT, FROM_TF = "benchmarks.models_pt", "benchmarks.models_tf"
 TABLES = {
-    "inference-pt": Kind(
-        "Inference, PyTorch",
-        f"{FROM_PT}:inference",
-        12,
-        "float32 unless said otherwise",
-        floor="matrix products",
-    ),
+    "inference-pt": Kind("Inference, PyTorch", f"{FROM_PT}:inference", 12, "float32 unless said otherwise"),
     "training-pt": Kind(
         "Training, PyTorch",
         f"{FROM_PT}:training",
@@ -84,8 +81,7 @@ def describe(name: str, records: list[Record], settings: Settings, folder: Path 
     ]
     lines += block(pivot(records, milliseconds, "milliseconds"))
     lines += block(ratios(records, kind.base, FASTER))
-    if kind.floor:
-        lines += block(ratios(records, lambda _: kind.floor, f"times the {kind.floor}", inverse=True))
+    lines += block(ratios(records, floor_of, f"times the {FLOOR}", inverse=True))
     lines += block(pivot(records, megabytes, ABOVE))
     lines += [f"- {record.note}" for record in records if record.note]
     if name == "growth" and folder and any(record.seconds for record in records):
