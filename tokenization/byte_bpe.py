@@ -6,13 +6,13 @@ import heapq
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, repeat
 from typing import Any
 
 import regex
 
 from .engine import Pieces, Span, make_spans, surrogate_error, trim_spans
-from .whole_tokens import WholeTokens
+from .whole_tokens import whole_tokens
 from .workers import Workers
 
 # Letters, numbers or other characters with one space before them, contractions, white space. The order of the
@@ -97,7 +97,7 @@ class ByteBpe:
             )
         self.vocab, self.merges, self.unk_id = vocab, merges, unk_id
         self.ranks = {pair: rank for rank, pair in reversed(list(enumerate(merges)))}
-        self._whole = WholeTokens(merges, self.ranks)
+        self._is_whole = whole_tokens(merges, self.ranks)
         self._ids = _Cache(self._make_ids)
         self._aligned = _Cache(self._make_aligned)
 
@@ -154,11 +154,10 @@ class ByteBpe:
             token = word.replace(" ", BYTE_SPACE)
         else:
             token = word.encode().decode("latin-1").translate(TRANSLATION)
-        return [token] if self._whole.has(token) else self.merge(list(token))
+        return [token] if self._is_whole(token) else self.merge(list(token))
 
     def _make_ids(self, word: str) -> tuple[int, ...]:
-        vocab, unk_id = self.vocab, self.unk_id
-        return tuple([vocab.get(token, unk_id) for token in self.split(word)])
+        return tuple(map(self.vocab.get, self.split(word), repeat(self.unk_id)))
 
     def _make_aligned(self, word: str) -> tuple[tuple[int, ...], ...]:
         """Ids, ends of the spans in the word, and widths of the spans, trimmed and not."""
@@ -179,7 +178,7 @@ class ByteBpe:
             return _merge_long(symbols, self.ranks, self.merges)
         rank_of = self.ranks.get
         none = len(self.merges)
-        ranks = [rank_of(pair, none) for pair in pairwise(symbols)]
+        ranks = list(map(rank_of, pairwise(symbols), repeat(none)))
         while ranks and (best := min(ranks)) < none:
             i = -1
             for _ in range(ranks.count(best)):

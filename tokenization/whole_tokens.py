@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 Pair = tuple[str, str]
 
 LONGEST = 200  # characters; parts are looked into one inside the other, and the interpreter's stack has an end
 
 
-class WholeTokens:
+def whole_tokens(merges: Sequence[Pair], ranks: dict[Pair, int]) -> Callable[[str], bool]:
     """Finds out whether the merges turn a token's own text into that one token, as they do in trained vocabularies.
 
     Merges happen in the order of their ranks if no merge uses a token that only a later one makes. The parts of a token
@@ -21,37 +21,34 @@ class WholeTokens:
     Args:
         merges: pairs of tokens, best first.
         ranks: rank of each pair.
+
+    Returns:
+        Whether a text is a token that the merges make of it; never wrongly true.
     """
+    made = {first + second: rank for rank, (first, second) in enumerate(merges)}
+    bytes_ = {part for pair in merges for part in pair if len(part) == 1}
+    born = {**made, **dict.fromkeys(bytes_, -1)}  # rank of the merge that makes a token; -1 for a byte
+    beyond = len(merges)
+    usable = len(made) == len(merges) and all(
+        born.get(part, beyond) < rank for rank, pair in enumerate(merges) for part in pair
+    )
+    known = dict.fromkeys(bytes_ if usable else born, usable)
+    # Each new word asks, so all is in one function of local names.
+    known_of, born_of, rank_of = known.get, born.get, ranks.get
 
-    def __init__(self, merges: Sequence[Pair], ranks: dict[Pair, int]) -> None:
-        self.merges, self.ranks = merges, ranks
-        made = {first + second: rank for rank, (first, second) in enumerate(merges)}
-        bytes_ = {part for pair in merges for part in pair if len(part) == 1}
-        # Rank of the merge that makes a token; -1 for a byte.
-        self.born = {**made, **dict.fromkeys(bytes_, -1)}
-        beyond = len(merges)
-        self.usable = len(made) == len(merges) and all(
-            self.born.get(first, beyond) < rank and self.born.get(second, beyond) < rank
-            for rank, (first, second) in enumerate(merges)
-        )
-        self.known = dict.fromkeys(bytes_ if self.usable else self.born, self.usable)
+    def is_whole(token: str) -> bool:
+        answer = known_of(token)
+        if answer is None:
+            rank = born_of(token)
+            if rank is None or len(token) > LONGEST:
+                return False
+            answer = known[token] = find_out(token, rank)
+        return answer
 
-    def has(self, token: str) -> bool:
-        """Whether the merges make this one token of its text; never wrongly true."""
-        known = self.known.get(token)
-        if known is None and token in self.born and len(token) <= LONGEST:
-            known = self.known[token] = self._find_out(token)
-        return bool(known)
-
-    def _find_out(self, token: str) -> bool:
-        rank = self.born[token]
-        first, second = self.merges[rank]
-        known = self.known.get  # most parts have been met before
-        parts = (known(first) or self.has(first)) and (known(second) or self.has(second))
-        return parts and self._border_holds(first, second, rank)
-
-    def _border_holds(self, left: str, right: str, rank: int) -> bool:
-        born, merges, rank_of = self.born, self.merges, self.ranks.get
+    def find_out(token: str, rank: int) -> bool:
+        left, right = merges[rank]
+        if not (known_of(left) or is_whole(left)) or not (known_of(right) or is_whole(right)):
+            return False
         left_birth, right_birth = born[left], born[right]
         left_end = right_end = rank
         while left_birth >= 0 or right_birth >= 0:
@@ -66,3 +63,5 @@ class WholeTokens:
             if across is not None and across < left_end and across <= right_end:
                 return False
         return True
+
+    return is_whole
