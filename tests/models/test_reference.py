@@ -108,17 +108,21 @@ def test_separate_queries(framework, base, terms, queries, keys):
     if framework == "pt":
         import torch
 
+        from deberta_pt.attention import Mask
+
         encoder = pt_model(config, "Model", values, dtype="float64").encoder
         relative = encoder.relative(queries, keys, torch.device("cpu"))
-        given = (torch.from_numpy(states), torch.from_numpy(mask[:, None]), relative, torch.from_numpy(other), True)
-        got, probs = (x.detach().numpy() for x in encoder.layer[1](*given))
+        hidden, seen, query = map(torch.from_numpy, (states, mask[:, None], other))
+        got, probs = (x.detach().numpy() for x in encoder.layer[1](hidden, Mask(seen), relative, query, True))
     else:
         import tensorflow as tf
 
+        from deberta_tf.attention import Mask
+
         encoder = tf_model(config, "Model", values, dtype="float64").encoder
         relative = encoder.relative(queries, keys)
-        given = (tf.constant(states), tf.constant(mask[:, None]), relative, tf.constant(other), True)
-        got, probs = (x.numpy() for x in encoder.layer[1](*given))
+        hidden, seen, query = map(tf.constant, (states, mask[:, None], other))
+        got, probs = (x.numpy() for x in encoder.layer[1](hidden, Mask(seen), relative, query, True))
     assert_close(got, want, "states", tolerance=EXACT)
     assert_close(probs, want_probs, "probabilities", tolerance=EXACT)
 

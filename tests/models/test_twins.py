@@ -26,6 +26,7 @@ ONLY_TF = {
 ONLY_PT = {
     "DisentangledSelfAttention.choose": "see above",
     "Encoder.set_checkpointing": "takes the options of torch.utils.checkpoint",
+    "Mask.of": "torch's prepared layers take one text at a time",
     "_warn": "of what flex_attention cannot do",
     "can_flex": "tf has no flex_attention",
 }
