@@ -110,18 +110,21 @@ def test_bad_words_are_refused(words: list[str], message: str, capsys: pytest.Ca
 @pytest.mark.slow
 def test_a_short_run_writes_its_tables(tmp_path: Path) -> None:
     pytest.importorskip("torch")
+    pytest.importorskip("tf_keras")
     results, readme = tmp_path / "RESULTS.md", tmp_path / "README.md"
     readme.write_text("<!-- speed -->\n<!-- /speed -->\n", encoding="utf-8")
-    words = ["--quick", "--layers", "1", "--rounds", "1", "--threads", "1", "--only", "inference-pt,training-pt"]
+    tables = "inference-pt,training-pt,training-tf"
+    words = ["--quick", "--layers", "1", "--rounds", "1", "--threads", "1", "--only", tables]
     files = ["--write", str(results), "--readme", str(readme)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *words, *files], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     text = results.read_text(encoding="utf-8")
-    for heading in ("## Inference, PyTorch", "## Training, PyTorch", "| times the matrix products |"):
+    for heading in ("## Inference, PyTorch", "## Training, PyTorch", "## Training, TensorFlow"):
         assert text.count(heading) == 1
+    assert text.count("| times the matrix products |") == 3
     rows = [line for line in text.splitlines() if line.startswith("| 1 x 32 |")]
-    assert len(rows) >= 3
+    assert len(rows) == 9
     assert all(float(cell) > 0 for row in rows for cell in row.split("|")[2:-1])
     assert "times as fast as transformers" in readme.read_text(encoding="utf-8")
