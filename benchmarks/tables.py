@@ -14,14 +14,19 @@ from benchmarks.settings import Settings, label
 from benchmarks.timing import Record
 
 
+def mode_of(side: str) -> str:
+    """How a side is run, as its name ends: with XLA, with the optimizer, or plain."""
+    return next((mode for mode in (" graph + AdamW", " + AdamW", " XLA", " graph") if side.endswith(mode)), "")
+
+
 def same_mode(side: str) -> str:
-    """The side of transformers in the mode of a side: with XLA, with the optimizer, or plain."""
-    return "transformers" + next((mode for mode in MODES if side.endswith(mode)), "")
+    """The side of transformers in the mode of a side."""
+    return "transformers" + mode_of(side)
 
 
 def floor_of(side: str) -> str:
-    """The side of the matrix products in the mode of a side."""
-    return FLOOR + next((mode for mode in (" XLA", " graph") if mode in side), "")
+    """The side of the matrix products in the mode of a side; no optimizer has any."""
+    return FLOOR + mode_of(side).removesuffix(" + AdamW")
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,6 @@ class Kind:
     base: Callable[[str], str] = same_mode
 
 
-MODES = (" graph + AdamW", " + AdamW", " XLA", " graph")
 FASTER, ABOVE = "times as fast as transformers", "MB above the model"
 FROM_PT, FROM_TF = "benchmarks.models_pt", "benchmarks.models_tf"
 TABLES = {

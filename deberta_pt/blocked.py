@@ -89,7 +89,9 @@ def blocks(query: Tensor, keys: int, mask: Tensor | None, asking: Tensor | None 
             rows = slice(start, min(start + ROWS, end))
             first, last, seen = 0, keys, None
             if mask is not None:
-                seen = mask[text] if mask.shape[1] == 1 else mask[text, rows]  # [M or 1, W]
+                seen = mask[text] if mask.shape[1] == 1 else mask[text, rows]  # [M or 1, K]
+                if asking is not None:
+                    seen = seen & asking[text, rows, None]  # hidden ones may stand within a block
                 first, last = _reach(seen)
                 seen = seen[:, first:last]
             if last > first:
@@ -283,8 +285,6 @@ def blocked(
         dropout,
         seed,
     )
-    if mask is not None and mask.queries is not None:
-        context = context * mask.queries.to(context.dtype)  # hidden ones may stand within a block
     return context, None
 
 

@@ -213,9 +213,6 @@ class PreparedLayer(nn.Module):
                 kept[block.heads, block.rows, block.keys] = probs
         if kept is not None:
             kept.copy_(kept.flip(-1))
-        if mask is not None and mask.queries is not None:
-            for found in (context,) if kept is None else (context, kept):
-                found.mul_(mask.queries[0])  # hidden ones may stand within a block
 
     def close(self, context: Tensor, residual: Tensor) -> Tensor:
         """Everything after attention: ``[..., N*D]`` and ``[..., H]`` -> ``[..., H]``."""
@@ -253,7 +250,7 @@ class PreparedEncoder(Encoder):
         output_attentions: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         """As ``Encoder``."""
-        by_tokens = token_mask is not None and mask is not None and mask.queries is not None
+        by_tokens = mask is not None and mask.queries is not None
         where = places(token_mask) if by_tokens and token_mask is not None and not output_attentions else None
         if where is None:
             return super().forward(hidden, mask, token_mask, pair_mask, output_hidden_states, output_attentions)

@@ -28,11 +28,18 @@ EXACT = 1e-9  # float64 on both sides
 
 
 def masks(length: int, batch: int = 4) -> dict[str, np.ndarray]:
-    """A mask of each shape that a caller may give; pairs see a band, and one token sees nothing."""
+    """A mask of each shape a caller may give; "holes" hides tokens within texts, "pairs" lets one see nothing."""
     tokens = random_batch(small_config(), batch=batch, length=length)["attention_mask"]
+    holes = tokens * (np.arange(length) % 5 != 3)
     pairs = (np.random.default_rng(3).random((batch, length, length)) < 0.6).astype(np.int64)
     pairs[0, 4] = 0
-    return {"tokens": tokens, "keys": tokens[:, None, None], "pairs": pairs, "pairs of all heads": pairs[:, None]}
+    return {
+        "tokens": tokens,
+        "holes": holes,
+        "keys": tokens[:, None, None],
+        "pairs": pairs,
+        "pairs of all heads": pairs[:, None],
+    }
 
 
 def run(framework, config, values, inputs):
