@@ -3,7 +3,7 @@
 Keys are taken in reverse order. The distance of query ``i`` and the key in place ``j`` is then ``i + j`` up to a
 constant, so with the rows of a table in the order of their distance, a block of ``M`` queries and ``W`` keys reads a
 window of ``M + W - 1`` rows, and the products of the block with its window hold the scores on their diagonals: a view.
-Nothing of size ``Q x K`` is kept: the backward pass computes the scores of each block again.
+Nothing of size ``Q x K`` is kept for long texts: the backward pass computes the scores of each block again.
 
 Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries and ``W`` keys of one block.
 """
@@ -23,6 +23,7 @@ from deberta_pt.dropout import keep_factors
 ROWS = 128  # queries of a block
 TILE = 64  # keys whose products with relative queries are computed at once
 SCORES = 2 << 20  # of a block on a CPU, where fewer heads allow it: then they stay in the cache
+KEPT = 512  # keys up to which probabilities are kept for the backward pass: half as much as a layer's other states
 FEWEST = 4  # heads of a block, so that there is work for several cores
 
 
@@ -187,9 +188,11 @@ def scatter_scores(grad: Tensor, inputs: BlockTensors, grads: BlockTensors) -> N
         grads.query.add_(torch.bmm(wide, inputs.pos_key))
         grads.pos_key.add_(torch.bmm(wide.transpose(1, 2), inputs.query))
     if inputs.pos_query is not None and grads.pos_query is not None:
+        whole = grad.new_zeros(heads, TILE, TILE + rows - 1)  # zero but for its diagonals, for one tile after the other
         for tile, window in tiles(width, rows):
-            wide = grad.new_zeros(heads, tile.stop - tile.start, window.stop - window.start)
-            diagonals(wide, rows).copy_(grad[:, :, tile].transpose(1, 2))
+            count = tile.stop - tile.start
+            diagonals(whole, rows)[:, :count].copy_(grad[:, :, tile].transpose(1, 2))
+            wide = whole[:, :count, : count + rows - 1]
             grads.key[:, tile].add_(torch.bmm(wide, inputs.pos_query[:, window]))
             grads.pos_query[:, window].add_(torch.bmm(wide.transpose(1, 2), inputs.key[:, tile]))
 
@@ -217,26 +220,31 @@ class BlockedAttention(torch.autograd.Function):
         asking: Tensor | None,
         dropout: float,
         seed: int,
+        keep: bool,
     ) -> Tensor:
-        """Args are the tensors of ``Heads``, tables by ascending distance ``[N, Q+K-1, D]``, masks, rate and seed."""
+        """Tensors of ``Heads``, tables by ascending distance ``[N, Q+K-1, D]``, masks, rate, seed, what to keep."""
         ctx.dropout, ctx.seed = dropout, seed
+        kept: list[Tensor] = []
         batch, heads, queries, size = query.shape
         context = query.new_zeros(batch, queries, heads, size).transpose(1, 2)
         generator = torch.Generator(query.device).manual_seed(seed)
         for block in blocks(query, key.shape[2], mask, asking):
             probs = probabilities(scores_of(*inputs_of(block, query, key, pos_key, pos_query)), block.mask)
+            if keep:
+                kept.append(probs)
             if dropout:
-                probs = probs.mul_(keep_factors(probs, dropout, generator))
+                probs = probs * keep_factors(probs, dropout, generator)
             values = value[block.text, block.heads, block.keys]
             context[block.text, block.heads, block.rows] = torch.bmm(probs.to(value.dtype), values)
-        ctx.save_for_backward(query, key, value, pos_key, pos_query, mask, asking)
+        ctx.save_for_backward(query, key, value, pos_key, pos_query, mask, asking, *kept)
         return context
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients, block by block, from scores computed again."""
-        query, key, value, pos_key, pos_query, mask, asking = ctx.saved_tensors
+        """Gradients, block by block, from probabilities kept or computed again."""
+        query, key, value, pos_key, pos_query, mask, asking, *kept = ctx.saved_tensors
+        again = iter(kept)
         wide = torch.promote_types(query.dtype, torch.float32)
 
         def zeros(like: Any) -> Any:
@@ -247,19 +255,19 @@ class BlockedAttention(torch.autograd.Function):
         for block in blocks(query, key.shape[2], mask, asking):
             text, heads, rows, keys, seen = block
             inputs = inputs_of(block, query, key, pos_key, pos_query)
-            probs = probabilities(scores_of(*inputs), seen)
+            probs = next(again) if kept else probabilities(scores_of(*inputs), seen)
             grad_context = grad[text, heads, rows]
             grad_probs = torch.bmm(grad_context, value[text, heads, keys].transpose(1, 2)).to(wide)
-            kept = probs
+            dropped = probs
             if ctx.dropout:
                 factors = keep_factors(probs, ctx.dropout, generator)
-                kept = probs * factors
+                dropped = probs * factors
                 grad_probs *= factors
-            d_value[text, heads, keys].add_(torch.bmm(kept.to(value.dtype).transpose(1, 2), grad_context))
+            d_value[text, heads, keys].add_(torch.bmm(dropped.to(value.dtype).transpose(1, 2), grad_context))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, probs, -1, wide).to(query.dtype)
             scatter_scores(grad_scores, inputs, inputs_of(block, d_query, d_key, d_pos_key, d_pos_query))
         totals = (d_query, d_key, d_value, d_pos_key, d_pos_query)
-        return (*(None if total is None else total.to(query.dtype) for total in totals), None, None, None, None)
+        return (*(None if total is None else total.to(query.dtype) for total in totals), *(None,) * 5)
 
 
 def blocked(
@@ -284,6 +292,7 @@ def blocked(
         *of_blocks(mask),
         dropout,
         seed,
+        torch.is_grad_enabled() and heads.key.shape[2] <= KEPT,
     )
     return context, None
 

@@ -31,8 +31,8 @@ def keep_factors(like: Tensor, rate: float, generator: torch.Generator | None = 
     dropped = min(round(rate * _STEPS), _STEPS - 1)
     draws = torch.empty(-(-like.numel() // _LANES), dtype=torch.int64)
     lanes = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()]
-    kept = lanes >= dropped - _STEPS // 2
-    return kept.to(like.dtype).mul_(_STEPS / (_STEPS - dropped)).view(like.shape)
+    kept = torch.ge(lanes, dropped - _STEPS // 2, out=torch.empty(like.numel(), dtype=like.dtype))
+    return kept.mul_(_STEPS / (_STEPS - dropped)).view(like.shape)
 
 
 class Dropout(nn.Dropout):

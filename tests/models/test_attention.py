@@ -57,13 +57,17 @@ def all_kinds(monkeypatch):
 @pytest.mark.parametrize("rows", ["zero", "uniform"])
 @pytest.mark.parametrize("kind", masks_and_none())
 @pytest.mark.parametrize("base", [*BASES, "without terms", "c2p", "p2c"])
-def test_fused_attention_equals_eager(base, kind, rows):
+def test_fused_attention_equals_eager(base, kind, rows, monkeypatch):
     """States and all gradients, for every kind of mask and both meanings of a row that sees nothing."""
     torch = pytest.importorskip("torch")
+    import deberta_pt.blocked
+
     terms = {} if base in BASES else {"pos_att_type": None if base == "without terms" else base}
     results = {}
-    for name in ("eager", "sdpa", "blocked"):
-        config = small_config("v3" if terms else base, masked_rows=rows, attn_implementation=name, **terms)
+    fused = {"sdpa": 0, "blocked": 512, "blocked again": 0}  # keys up to which probabilities are kept
+    for name, kept in {"eager": 0, **fused}.items():
+        monkeypatch.setattr(deberta_pt.blocked, "KEPT", kept)
+        config = small_config("v3" if terms else base, masked_rows=rows, attn_implementation=name.split()[0], **terms)
         model = model_of("pt", config)
         inputs = random_batch(config)
         mask = masks_and_none()[kind]
@@ -72,7 +76,7 @@ def test_fused_attention_equals_eager(base, kind, rows):
         direction = torch.from_numpy(np.random.default_rng(2).normal(size=(4, 21, 24)).astype(np.float32))
         (output.last_hidden_state * direction).sum().backward()
         results[name] = flatten(output), pt_gradients(model)
-    for name in ("sdpa", "blocked"):
+    for name in fused:
         assert_all_close(results[name][0], results["eager"][0], name)
         assert_gradients_close(results[name][1], results["eager"][1], f"{name} gradient")
     model.config.attn_implementation = "flex"
@@ -169,8 +173,9 @@ def test_flex_falls_back_with_its_reason():
 
 @pytest.mark.usefixtures("all_kinds")
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("queries", [1, 7, 13])
-def test_gradients_of_blocks_are_those_of_finite_differences(queries, dropout):
+def test_gradients_of_blocks_are_those_of_finite_differences(queries, keep, dropout):
     """In float64, with one text padded and one packed, and the same elements dropped in both directions."""
     torch = pytest.importorskip("torch")
     from deberta_pt.blocked import BlockedAttention
@@ -188,7 +193,7 @@ def test_gradients_of_blocks_are_those_of_finite_differences(queries, dropout):
     mask[1, queries // 2 :, keys // 2 :] = False
 
     def attend(*inputs):
-        return BlockedAttention.apply(*inputs, mask, None, dropout, 5)
+        return BlockedAttention.apply(*inputs, mask, None, dropout, 5, keep)
 
     assert torch.autograd.gradcheck(attend, heads, fast_mode=queries > 7)
 
