@@ -75,12 +75,17 @@ class Intermediate(tf_keras.layers.Layer):
     def __init__(self, config: BaseConfig, name: str = "intermediate") -> None:
         super().__init__(name=name)
         with tf.name_scope(name):
-            self.dense = linear(config.hidden_size, config.intermediate_size, config.initializer_range, name="dense")
-        self.activation = activation(config.hidden_act)
+            self.dense = linear(
+                config.hidden_size,
+                config.intermediate_size,
+                config.initializer_range,
+                name="dense",
+                activation=activation(config.hidden_act),
+            )
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, L, I]``."""
-        return self.activation(self.dense(hidden))
+        return self.dense(hidden)
 
 
 class Layer(tf_keras.layers.Layer):

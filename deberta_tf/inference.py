@@ -101,7 +101,7 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
         part = slice(first * self.width, last * self.width)
         whole = last - first == 3  # slicing would copy it in every call
         kernel, bias = (self.kernel, self.bias) if whole else (self.kernel[:, part], self.bias[part])
-        fused = tf.matmul(tf.reshape(hidden, [batch * length, size]), kernel) + bias
+        fused = tf.nn.bias_add(tf.matmul(tf.reshape(hidden, [batch * length, size]), kernel), bias)
         split = tf.reshape(fused, [batch, length, last - first, self.num_heads, self.width // self.num_heads])
         return tf.unstack(tf.transpose(split, [2, 3, 0, 1, 4]))
 

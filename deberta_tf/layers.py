@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -23,9 +23,27 @@ def shape_of(x: tf.Tensor) -> list[Any]:
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
 
 
-def linear(inputs: int, outputs: int, deviation: float, *, name: str, bias: bool = True) -> tf_keras.layers.Dense:
-    """A dense layer with normal weights of standard ``deviation`` and zero bias."""
-    layer = tf_keras.layers.Dense(outputs, use_bias=bias, kernel_initializer=RandomNormal(stddev=deviation), name=name)
+class Linear(tf_keras.layers.Dense):
+    """A dense layer whose product, bias and activation are of matrices, so that TensorFlow computes them in one."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """``[..., I]`` -> ``[..., O]``."""
+        *batch, size = shape_of(inputs)
+        return tf.reshape(super().call(tf.reshape(inputs, [-1, size])), [*batch, self.units])
+
+
+def linear(
+    inputs: int,
+    outputs: int,
+    deviation: float,
+    *,
+    name: str,
+    bias: bool = True,
+    activation: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> Linear:
+    """A dense layer with normal weights of standard ``deviation`` and zero bias, and an activation if there is one."""
+    start = RandomNormal(stddev=deviation)
+    layer = Linear(outputs, activation=activation, use_bias=bias, kernel_initializer=start, name=name)
     with tf.name_scope(name):
         layer.build((None, inputs))
     return layer
