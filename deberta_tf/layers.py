@@ -23,8 +23,11 @@ def shape_of(x: tf.Tensor) -> list[Any]:
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
 
 
-class Linear(tf_keras.layers.Dense):
-    """A dense layer whose product, bias and activation are of matrices, so that TensorFlow computes them in one."""
+class Dense(tf_keras.layers.Dense):
+    """A dense layer whose product, bias and activation are of matrices, so that TensorFlow computes them in one.
+
+    Its name is Keras' own, because Keras names the groups of a weight file by classes.
+    """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """``[..., I]`` -> ``[..., O]``."""
@@ -40,10 +43,10 @@ def linear(
     name: str,
     bias: bool = True,
     activation: Callable[[tf.Tensor], tf.Tensor] | None = None,
-) -> Linear:
+) -> Dense:
     """A dense layer with normal weights of standard ``deviation`` and zero bias, and an activation if there is one."""
     start = RandomNormal(stddev=deviation)
-    layer = Linear(outputs, activation=activation, use_bias=bias, kernel_initializer=start, name=name)
+    layer = Dense(outputs, activation=activation, use_bias=bias, kernel_initializer=start, name=name)
     with tf.name_scope(name):
         layer.build((None, inputs))
     return layer
