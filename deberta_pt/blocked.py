@@ -23,8 +23,8 @@ from deberta_pt.dropout import keep_factors
 ROWS = 128  # queries of a block
 TILE = 64  # keys whose products with relative queries are computed at once
 SCORES = 2 << 20  # of a block on a CPU, where fewer heads allow it: then they stay in the cache
-KEPT = 512  # keys up to which probabilities are kept for the backward pass: half as much as a layer's other states
 FEWEST = 4  # heads of a block, so that there is work for several cores
+KEPT = 512  # keys up to which probabilities are kept for the backward pass: half as much as a layer's other states
 
 
 class BlockTensors(NamedTuple):

@@ -139,13 +139,18 @@ class Pooler(tf_keras.layers.Layer):
     def __init__(self, config: BaseConfig, name: str = "pooler") -> None:
         super().__init__(name=name)
         with tf.name_scope(name):
-            self.dense = linear(config.hidden_size, config.hidden_size, config.initializer_range, name="dense")
+            self.dense = linear(
+                config.hidden_size,
+                config.hidden_size,
+                config.initializer_range,
+                name="dense",
+                activation=activation(config.pooler_hidden_act),
+            )
         self.dropout = Dropout(config.pooler_dropout)
-        self.activation = activation(config.pooler_hidden_act)
 
     def call(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, H]``."""
-        return self.activation(self.dense(self.dropout(hidden[:, 0], training=training)))
+        return self.dense(self.dropout(hidden[:, 0], training=training))
 
 
 def classifier_dropout(config: BaseConfig) -> float:

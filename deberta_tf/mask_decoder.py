@@ -48,13 +48,18 @@ class Transform(tf_keras.layers.Layer):
     def __init__(self, config: BaseConfig, name: str = "transform") -> None:
         super().__init__(name=name)
         with tf.name_scope(name):
-            self.dense = linear(config.hidden_size, config.embedding_width, config.initializer_range, name="dense")
+            self.dense = linear(
+                config.hidden_size,
+                config.embedding_width,
+                config.initializer_range,
+                name="dense",
+                activation=activation(config.hidden_act),
+            )
             self.LayerNorm = LayerNorm(config.embedding_width, config.layer_norm_eps)
-        self.activation = activation(config.hidden_act)
 
     def transform_states(self, hidden: tf.Tensor) -> tf.Tensor:
         """``[..., H]`` -> ``[..., E]``."""
-        return self.LayerNorm(self.activation(self.dense(hidden)))
+        return self.LayerNorm(self.dense(hidden))
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """``[..., H]`` -> ``[..., E]``."""
@@ -131,14 +136,13 @@ class ReplacedTokenHead(tf_keras.layers.Layer):
         hidden, deviation = config.hidden_size, config.initializer_range
         with tf.name_scope(name):
             self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
-            self.dense = linear(hidden, hidden, deviation, name="dense")
+            self.dense = linear(hidden, hidden, deviation, name="dense", activation=activation(config.hidden_act))
             self.classifier = linear(hidden, 1, deviation, name="classifier")
-        self.activation = activation(config.hidden_act)
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """``[B, L, H]`` -> logits ``[B, L]``."""
         both = self.LayerNorm(hidden[:, :1] + hidden)  # [B, L, H]
-        return self.classifier(self.activation(self.dense(both)))[..., 0]
+        return self.classifier(self.dense(both))[..., 0]
 
 
 def by_table(states: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
