@@ -88,12 +88,14 @@ def exported(model: nn.Module, threads: int) -> Callable[[dict[str, Tensor]], An
     return lambda inputs: session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
 
 
-def fastest_linear(states: Tensor, weight: Tensor) -> Callable[[], Tensor]:
-    """The product by ``F.linear`` or by oneDNN's operator with weights in either order, whichever wins a race."""
+def fastest_linear(states: Tensor, weight: Tensor, training: bool) -> Callable[[], Tensor]:
+    """The product by ``F.linear`` or by oneDNN's operator, its weights reordered or not, whichever wins a race."""
     routines: list[Callable[[], Tensor]] = [lambda: F.linear(states, weight)]
     if has_onednn():
-        other = reordered(weight)
-        routines += [lambda: by_onednn(states, weight), lambda: by_onednn(states, other)]
+        routines.append(lambda: by_onednn(states, weight))
+        if not training:
+            other = reordered(weight)
+            routines.append(lambda: by_onednn(states, other))
 
     def best(run: Callable[[], Tensor]) -> float:
         times = []
@@ -106,24 +108,17 @@ def fastest_linear(states: Tensor, weight: Tensor) -> Callable[[], Tensor]:
     return min(routines, key=best)
 
 
-def frozen(product: Product) -> Callable[[], Tensor]:
-    """A product whose second factor does not change, where there is one."""
+def routine(product: Product, training: bool) -> Callable[[], Tensor]:
+    """What computes a product."""
     count, rows, inner, columns = product
     if count == 1:
-        return fastest_linear(torch.randn(rows, inner), torch.randn(columns, inner))
-    return trained(product)
-
-
-def trained(product: Product) -> Callable[[], Tensor]:
-    """A product, as it is done in training."""
-    count, rows, inner, columns = product
-    first, second = torch.randn(count, rows, inner), torch.randn(count, inner, columns)
-    return functools.partial(torch.matmul, first.squeeze(0), second.squeeze(0))
+        return fastest_linear(torch.randn(rows, inner), torch.randn(columns, inner), training)
+    return functools.partial(torch.matmul, torch.randn(count, rows, inner), torch.randn(count, inner, columns))
 
 
 def products(shape: Shape, layers: int, training: bool = False) -> Side:
     """The matrix products alone, one after the other."""
-    prepared = by_layer(trained if training else frozen, shape, layers, training)
+    prepared = by_layer(functools.partial(routine, training=training), shape, layers, training)
 
     @torch.inference_mode()
     def run() -> None:

@@ -1,10 +1,10 @@
-"""The fastest linear map of float32 that PyTorch carries for this processor, for inference.
+"""The fastest linear map of float32 that PyTorch carries for this processor.
 
 ``F.linear`` calls MKL, which on many processors with AVX-512 runs at half the speed of oneDNN, and on others too where
-rows are few. PyTorch's oneDNN operator has no gradient, so it is only taken where none is recorded, and where it wins a
-race of this machine at about as many rows. With weights in oneDNN's own order it wins by more: then it reads them as
-they are. Races may end differently in another process, and with them the last bits of a result, so there is none under
-``torch.use_deterministic_algorithms``.
+rows are few. So oneDNN is taken where it wins a race on this machine, at about as many rows without gradients, and over
+all three products with them: its operator has no gradient, so the backward pass here is two more calls of it. With
+weights in oneDNN's own order it wins by more: then it reads them as they are. Races may end differently in another
+process, and with them the last bits of a result, so there is none under ``torch.use_deterministic_algorithms``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from deberta_pt.tracing import is_traced
 
-_GAIN = 1.1  # oneDNN must be this much faster to be taken
+_GAIN, _TRAINING_GAIN = 1.1, 1.3  # oneDNN must be this much faster to be taken
 _WIDTH, _WEIGHTS, _TRIES = 768, 16, 4  # so many weights do not all stay in the cache, as in a model
-_MOST = 256  # rows of the largest race, whose winner is taken for more, too
+_MOST = 256  # rows of the largest race, whose winner is taken for more, too; with gradients, the least rows
 FEW = 256  # rows up to which reordered weights win
 
 
@@ -53,27 +53,76 @@ def onednn_is_faster(rows: int) -> bool:
     return _wins(min(4 ** (((rows - 1).bit_length() + 1) // 2), _MOST))
 
 
+def onednn_trains_faster(rows: int) -> bool:
+    """Whether oneDNN wins forward and backward, for many rows: a race of half a second, run once in a process."""
+    return rows >= _MOST and has_onednn() and not torch.are_deterministic_algorithms_enabled() and _wins_training()
+
+
 @functools.cache
 def _wins(rows: int) -> bool:
     with torch.inference_mode():
         states, weights = torch.ones(rows, _WIDTH), torch.ones(min(_WEIGHTS, _MOST * 4 // rows), _WIDTH, _WIDTH)
+        return _race([(states, weight) for weight in weights]) > _GAIN
 
-        def seconds(run: Callable[[Tensor, Tensor], Tensor]) -> float:
-            start = time.perf_counter()
-            for weight in weights:
-                run(states, weight)
-            return time.perf_counter() - start
 
-        pairs = [(seconds(F.linear), seconds(by_onednn)) for _ in range(_TRIES)]
-    return min(a for a, _ in pairs) > _GAIN * min(b for _, b in pairs)
+@functools.cache
+def _wins_training() -> bool:
+    with torch.inference_mode():
+        states, weights = torch.ones(_MOST, _WIDTH), torch.ones(_WEIGHTS // 4, _WIDTH, _WIDTH)
+        # the products of a forward pass, of the gradients to the states and of those to the weights
+        operands = [x for w in weights for x in ((states, w), (states, w.t()), (states.t(), states.t()))]
+        return _race(operands) > _TRAINING_GAIN
+
+
+def _race(operands: list[tuple[Tensor, Tensor]]) -> float:
+    """How many times as fast oneDNN is."""
+
+    def seconds(run: Callable[[Tensor, Tensor], Tensor]) -> float:
+        start = time.perf_counter()
+        for states, weight in operands:
+            run(states, weight)
+        return time.perf_counter() - start
+
+    pairs = [(seconds(F.linear), seconds(by_onednn)) for _ in range(_TRIES)]
+    return min(a for a, _ in pairs) / min(b for _, b in pairs)
+
+
+class OneDnnLinear(torch.autograd.Function):
+    """``F.linear`` by oneDNN, with gradients and theirs."""
+
+    @staticmethod
+    def forward(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """``[..., I]``, ``[O, I]`` and ``[O]`` -> ``[..., O]``."""
+        return by_onednn(states, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keeps what ``F.linear`` keeps."""
+        ctx.save_for_backward(inputs[0], inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Of the three inputs, where they are asked for."""
+        (states, weight), (grad,) = ctx.saved_tensors, grads
+        product = linear if torch.is_grad_enabled() else by_onednn
+        to_states, to_weight, to_bias = ctx.needs_input_grad
+        flat = grad.flatten(0, -2)
+        return (
+            product(grad, weight.t()) if to_states else None,
+            product(flat.t(), states.flatten(0, -2).t()) if to_weight else None,
+            flat.sum(0) if to_bias else None,
+        )
 
 
 def _can_change(states: Tensor, weight: Tensor) -> bool:
-    """Whether another library may compute this product: plain float32 on a CPU, without a gradient."""
-    if torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad):
-        return False
+    """Whether another library may compute this product: plain float32 on a CPU that nobody makes a graph of."""
     dense = type(weight) in (Tensor, nn.Parameter) and states.device.type == weight.device.type == "cpu"
-    return dense and states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    float32 = states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return dense and float32 and not is_traced()
+
+
+def _is_recorded(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 
 def computes_bfloat16() -> bool:
@@ -82,18 +131,25 @@ def computes_bfloat16() -> bool:
 
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``[..., I]`` and ``[O, I]`` -> ``[..., O]``; under ``torch.no_grad`` by whichever library is faster."""
-    if not _can_change(states, weight) or not onednn_is_faster(states.shape[:-1].numel()):
-        return F.linear(states, weight, bias)
-    return by_onednn(states, weight, bias)
+    """``[..., I]`` and ``[O, I]`` -> ``[..., O]``, by whichever library is faster."""
+    if _can_change(states, weight):
+        rows = states.shape[:-1].numel()
+        if _is_recorded(states, weight, bias):
+            if onednn_trains_faster(rows):
+                found: Tensor = OneDnnLinear.apply(states, weight, bias)
+                return found
+        elif onednn_is_faster(rows):
+            return by_onednn(states, weight, bias)
+    return F.linear(states, weight, bias)
 
 
 def apply(module: nn.Module, states: Tensor) -> Any:
     """``module(states)``; a linear layer that nobody changed or watches goes by ``linear``."""
-    if torch.is_grad_enabled() or type(module) is not nn.Linear or is_traced():
+    if type(module) is not nn.Linear or is_traced():
         return module(states)
     watched = module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
-    if watched or nn.modules.module._has_any_global_hook():
+    backward = module._backward_hooks or module._backward_pre_hooks
+    if watched or backward or nn.modules.module._has_any_global_hook():
         return module(states)
     return linear(states, module.weight, module.bias)
 
@@ -114,7 +170,7 @@ class FrozenLinear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
         weight = self.weight
-        fits = has_onednn() and _can_change(states, weight) and not is_traced()
+        fits = has_onednn() and _can_change(states, weight) and not _is_recorded(states)
         rows = states.shape[:-1].numel()
         if not fits or not (rows <= FEW or onednn_is_faster(rows)):
             return F.linear(states, weight, self.bias)

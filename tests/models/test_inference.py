@@ -171,10 +171,64 @@ def test_onednn_gives_the_same(monkeypatch):
             same(plain, prepared, batch, output_hidden_states=True)
         with torch.no_grad():
             assert_close(plain(**pt_inputs(batch)).last_hidden_state, expected, "states")
-    states = torch.randn(3, 24, requires_grad=True)
-    weight = torch.randn(5, 24)
-    deberta_pt.linear.linear(states, weight).sum().backward()
-    assert torch.allclose(states.grad, weight.sum(0).expand(3, -1))
+
+
+@pytest.mark.parametrize("recorded", range(1, 8))
+def test_onednn_has_the_same_gradients(monkeypatch, recorded):
+    """Of whatever asks for one, and the gradients' own gradients."""
+    import deberta_pt.linear
+
+    if not deberta_pt.linear.has_onednn():
+        pytest.skip("this PyTorch was built without oneDNN")
+    monkeypatch.setattr(deberta_pt.linear, "onednn_trains_faster", lambda rows: True)
+    values = torch.randn(2, 7, 24), torch.randn(5, 24), torch.randn(5), torch.randn(2, 7, 5)
+
+    def run(linear):
+        inputs = [x.clone().requires_grad_(bool(recorded >> i & 1)) for i, x in enumerate(values[:3])]
+        asked = [x for x in inputs if x.requires_grad]
+        found = linear(*inputs)
+        first = torch.autograd.grad((found.tanh() * values[3]).sum(), asked, create_graph=True)
+        second = torch.autograd.grad(sum((x * x).sum() for x in first), asked)
+        return type(found.grad_fn).__name__, (found, *first, *second)
+
+    (name, found), (_, expected) = run(deberta_pt.linear.linear), run(torch.nn.functional.linear)
+    assert name == "OneDnnLinearBackward"
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one.detach(), other.detach(), "gradients")
+
+
+def test_a_model_trains_the_same_by_onednn(monkeypatch):
+    import deberta_pt.linear
+
+    if not deberta_pt.linear.has_onednn():
+        pytest.skip("this PyTorch was built without oneDNN")
+    config = small_config()
+    inputs = pt_inputs(random_batch(config))
+    found = []
+    for faster in (False, True):
+        monkeypatch.setattr(deberta_pt.linear, "onednn_trains_faster", lambda rows, faster=faster: faster)
+        model = pt_model(config, "ForSequenceClassification", random_weights(config, "ForSequenceClassification"))
+        model(**inputs).logits.square().sum().backward()
+        found.append({name: x.grad for name, x in model.named_parameters()})
+    for name, expected in found[0].items():
+        assert_close(found[1][name], expected, name)
+
+
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_the_faster_one_trains(monkeypatch, gain):
+    import deberta_pt.linear
+
+    monkeypatch.setattr(deberta_pt.linear, "_race", lambda operands: gain)
+    monkeypatch.setattr(deberta_pt.linear, "has_onednn", lambda: True)
+    deberta_pt.linear._wins_training.cache_clear()
+    try:
+        assert deberta_pt.linear.onednn_trains_faster(1024) is (gain > 1)
+        assert not deberta_pt.linear.onednn_trains_faster(8)
+        torch.use_deterministic_algorithms(True)
+        assert not deberta_pt.linear.onednn_trains_faster(1024)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        deberta_pt.linear._wins_training.cache_clear()
 
 
 def test_no_race_decides_where_results_are_to_be_the_same_in_each_process(monkeypatch):
@@ -200,11 +254,15 @@ def test_a_linear_layer_that_is_watched_is_called(monkeypatch):
     handle = layer.register_forward_hook(lambda *_: seen.append("hook"))
     with torch.no_grad():
         expected = deberta_pt.linear.apply(layer, states)
-        handle.remove()
+    handle.remove()
+    handle = layer.register_full_backward_hook(lambda *_: seen.append("backward"))
+    deberta_pt.linear.apply(layer, states.clone().requires_grad_()).sum().backward()
+    handle.remove()
+    with torch.no_grad():
         assert torch.allclose(deberta_pt.linear.apply(layer, states), expected, atol=1e-6)
         layer.forward = lambda x: seen.append("forward")
         deberta_pt.linear.apply(layer, states)
-    assert seen == ["hook", "forward"]
+    assert seen == ["hook", "backward", "forward"]
 
 
 def test_reordered_weights_follow_the_model():
