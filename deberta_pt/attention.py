@@ -30,11 +30,13 @@ class Relative(NamedTuple):
         rows: relative embeddings, ``[R, H]``.
         columns: row for each distance from ``Q-1`` down to ``1-K``, int64 ``[Q+K-1]``.
         first: place of ``rows`` in the whole table.
+        reach: distance from which on all share a row, on either side.
     """
 
     rows: Tensor
     columns: Tensor
     first: int | Tensor
+    reach: int
 
 
 class Mask(NamedTuple):
@@ -125,13 +127,15 @@ def products_by_distance(states: Tensor, positions: Tensor, columns: Tensor) -> 
     return torch.einsum("bnmd,rnd->bnmr", states, positions).index_select(-1, columns)
 
 
-def position_scores(heads: Heads, columns: Tensor | None) -> Tensor | None:
+def position_scores(heads: Heads, relative: Relative | None) -> Tensor | None:
     """The content-to-position and position-to-content terms, ``[B, N, Q, K]``; ``None`` if the model has neither."""
-    scores = None
+    if relative is None:
+        return None
+    scores, columns = None, relative.columns
     queries, keys = heads.query.shape[2], heads.key.shape[2]
-    if heads.pos_key is not None and columns is not None:
+    if heads.pos_key is not None:
         scores = skew(products_by_distance(heads.query, heads.pos_key, columns), keys)  # [B, N, Q, K]
-    if heads.pos_query is not None and columns is not None:
+    if heads.pos_query is not None:
         p2c = skew(products_by_distance(heads.key, heads.pos_query, columns.flip(0)), queries)  # [B, N, K, Q]
         scores = p2c.transpose(-1, -2) if scores is None else scores + p2c.transpose(-1, -2)
     return scores
@@ -204,7 +208,7 @@ class DisentangledSelfAttention(nn.Module):
         """
         heads = self.heads(hidden, hidden if query_states is None else query_states, relative)
         attend = ATTENTIONS[self.choose(output_attentions, hidden.shape[1], hidden.device)]
-        context, probs = attend(self, heads, None if relative is None else relative.columns, mask)
+        context, probs = attend(self, heads, relative, mask)
         context = context.transpose(1, 2).flatten(-2)  # [B, Q, N*D]
         return context, probs if output_attentions else None
 
@@ -313,11 +317,11 @@ class SeparateSelfAttention(DisentangledSelfAttention):
 
 
 def eager(
-    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Mask | None
+    module: DisentangledSelfAttention, heads: Heads, relative: Relative | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
     """The reference: scores, softmax in at least float32, dropout, values."""
     scores = torch.einsum("bnqd,bnkd->bnqk", heads.query, heads.key)
-    by_position = position_scores(heads, columns)
+    by_position = position_scores(heads, relative)
     if by_position is not None:
         scores = scores + by_position
     scores = module.mix_logits(scores)
@@ -333,5 +337,5 @@ def eager(
     return torch.einsum("bnqk,bnkd->bnqd", probs, heads.value), probs
 
 
-Attend = Callable[[DisentangledSelfAttention, Heads, Tensor | None, Mask | None], tuple[Tensor, Tensor | None]]
+Attend = Callable[[DisentangledSelfAttention, Heads, Relative | None, Mask | None], tuple[Tensor, Tensor | None]]
 ATTENTIONS: dict[str, Attend] = {"eager": eager}  # faster ones add themselves

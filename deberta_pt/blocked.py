@@ -3,21 +3,22 @@
 Keys are taken in reverse order. The distance of query ``i`` and the key in place ``j`` is then ``i + j`` up to a
 constant, so with the rows of a table in the order of their distance, a block of ``M`` queries and ``W`` keys reads a
 window of ``M + W - 1`` rows, and the products of the block with its window hold the scores on their diagonals: a view.
-Nothing of size ``Q x K`` is kept for long texts: the backward pass computes the scores of each block again.
+All far keys of one side share one row, and need a product with that row alone. Nothing of size ``Q x K`` is kept for
+long texts: the backward pass computes the scores of each block again.
 
 Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries and ``W`` keys of one block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask
+from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative
 from deberta_pt.dropout import keep_factors
 
 ROWS = 128  # queries of a block
@@ -27,20 +28,55 @@ FEWEST = 4  # heads of a block, so that there is work for several cores
 KEPT = 512  # keys up to which probabilities are kept for the backward pass: half as much as a layer's other states
 
 
+class Tables(NamedTuple):
+    """Relative keys and queries by ascending distance, or the gradients thereof.
+
+    Attributes:
+        key: ``[N, S, D]``, or ``None``.
+        query: of the same shape, or ``None``.
+        zero: the row of distance zero.
+        reach: distance from which on all share the last row, or the first.
+    """
+
+    key: Tensor | None
+    query: Tensor | None
+    zero: int
+    reach: int
+
+
+class Part(NamedTuple):
+    """Keys of a block that read the tables in one way.
+
+    Attributes:
+        keys: their places in the block, ``W'`` of them.
+        pos_key: relative keys, a window ``[N, M+W'-1, D]``, or the one row of all that are far, ``[N, 1, D]``.
+        pos_query: relative queries, of the same shape.
+        far: whether it is that row.
+    """
+
+    keys: slice
+    pos_key: Tensor | None
+    pos_query: Tensor | None
+    far: bool
+
+
 class BlockTensors(NamedTuple):
     """What the scores of one block are made of, or the gradients thereof.
 
     Attributes:
         query: ``[N, M, D]``.
         key: ``[N, W, D]``.
-        pos_key: its window of relative keys, ``[N, M+W-1, D]``.
-        pos_query: its window of relative queries, of the same shape.
+        parts: all keys, by what they read of the tables; none for a model without.
     """
 
     query: Tensor
     key: Tensor
-    pos_key: Tensor | None
-    pos_query: Tensor | None
+    parts: list[Part]
+
+    def of(self, number: int) -> BlockTensors:
+        """Those of one part."""
+        part = self.parts[number]
+        return BlockTensors(self.query, self.key[:, part.keys], [part])
 
 
 class Block(NamedTuple):
@@ -101,18 +137,25 @@ def blocks(query: Tensor, keys: int, mask: Tensor | None, asking: Tensor | None 
                     yield Block(text, several, rows, slice(first, last), some)
 
 
-def inputs_of(
-    block: Block, query: Tensor, key: Tensor, pos_key: Tensor | None, pos_query: Tensor | None
-) -> BlockTensors:
-    """The views of queries ``[B, N, Q, D]``, keys ``[B, N, K, D]`` and tables ``[N, Q+K-1, D]`` that a block reads."""
+def inputs_of(block: Block, query: Tensor, key: Tensor, tables: Tables) -> BlockTensors:
+    """The views of queries ``[B, N, Q, D]``, keys ``[B, N, K, D]`` and tables that a block reads."""
     text, heads, rows, keys, _ = block
-    window = slice(rows.start + keys.start, rows.stop + keys.stop - 1)
-    return BlockTensors(
-        query[text, heads, rows],
-        key[text, heads, keys],
-        None if pos_key is None else pos_key[heads, window],
-        None if pos_query is None else pos_query[heads, window],
-    )
+    parts = [] if tables.key is None and tables.query is None else list(_parts(block, key.shape[2], tables))
+    return BlockTensors(query[text, heads, rows], key[text, heads, keys], parts)
+
+
+def _parts(block: Block, keys: int, tables: Tables) -> Iterator[Part]:
+    """The keys of a block: far ones after the queries, near ones, far ones before; few far ones count as near."""
+    rows, (start, stop) = block.rows, (block.keys.start, block.keys.stop)
+    after, before = keys - rows.stop - tables.reach + 1, keys - 1 + tables.reach - rows.start  # places: up to, and from
+    first = min(after, stop) if after - start >= TILE else start
+    last = max(before, first) if stop - before >= TILE else stop
+    window = tables.zero + rows.start + first - (keys - 1)
+    near = slice(window, window + rows.stop - rows.start + last - first - 1)
+    for begin, end, read in ((start, first, slice(0, 1)), (first, last, near), (last, stop, slice(-1, None))):
+        if end > begin:
+            pos_key, pos_query = (None if x is None else x[block.heads, read] for x in (tables.key, tables.query))
+            yield Part(slice(begin - start, end - start), pos_key, pos_query, read is not near)
 
 
 def _groups(query: Tensor, scores: int) -> Iterator[slice]:
@@ -146,28 +189,28 @@ def tiles(width: int, rows: int) -> Iterator[tuple[slice, slice]]:
         yield slice(start, stop), slice(start, stop + rows - 1)
 
 
-def scores_of(query: Tensor, key: Tensor, pos_key: Tensor | None, pos_query: Tensor | None) -> Tensor:
-    """Scores of one block.
-
-    Args:
-        query: ``[N, M, D]``.
-        key: ``[N, W, D]``.
-        pos_key: its window of relative keys, ``[N, M+W-1, D]``.
-        pos_query: its window of relative queries, of the same shape.
-
-    Returns:
-        ``[N, M, W]``.
-    """
-    rows, width = query.shape[1], key.shape[1]
-    if pos_key is None:
-        scores = torch.bmm(query, key.transpose(1, 2))
-    else:
-        c2p = diagonals(torch.bmm(query, pos_key.transpose(1, 2)), width)
-        scores = torch.baddbmm(c2p, query, key.transpose(1, 2))
-    if pos_query is not None:
-        for tile, window in tiles(width, rows):
-            p2c = diagonals(torch.bmm(key[:, tile], pos_query[:, window].transpose(1, 2)), rows)  # [N, tile, M]
-            scores[:, :, tile].add_(p2c.transpose(1, 2))
+def scores_of(inputs: BlockTensors) -> Tensor:
+    """Scores of one block, ``[N, M, W]``."""
+    query, key, parts = inputs
+    if not parts:
+        return torch.bmm(query, key.transpose(1, 2))
+    rows, nothing = query.shape[1], query.new_zeros(1, 1, 1)
+    scores = query.new_empty(*query.shape[:2], key.shape[1])
+    for keys, pos_key, pos_query, far in parts:
+        some = scores[:, :, keys]
+        c2p = nothing if pos_key is None else torch.bmm(query, pos_key.transpose(1, 2))
+        if far:  # [N, M, 1] + [N, 1, W']
+            p2c = nothing if pos_query is None else torch.bmm(pos_query, key[:, keys].transpose(1, 2))
+            torch.add(c2p.expand_as(some), p2c, out=some)
+        else:
+            some.copy_(c2p if pos_key is None else diagonals(c2p, some.shape[2]))
+    scores.baddbmm_(query, key.transpose(1, 2))
+    for keys, _, pos_query, far in parts:
+        if pos_query is not None and not far:
+            some, near = scores[:, :, keys], key[:, keys]
+            for tile, window in tiles(some.shape[2], rows):
+                p2c = diagonals(torch.bmm(near[:, tile], pos_query[:, window].transpose(1, 2)), rows)  # [N, tile, M]
+                some[:, :, tile].add_(p2c.transpose(1, 2))
     return scores
 
 
@@ -179,22 +222,43 @@ def scatter_scores(grad: Tensor, inputs: BlockTensors, grads: BlockTensors) -> N
         inputs: what the scores were made of.
         grads: where to add, views of the same shapes.
     """
-    heads, rows, width = grad.shape
     grads.query.add_(torch.bmm(grad, inputs.key))
     grads.key.add_(torch.bmm(grad.transpose(1, 2), inputs.query))
-    if inputs.pos_key is not None and grads.pos_key is not None:
+    for i, part in enumerate(inputs.parts):
+        scatter = _scatter_far if part.far else _scatter_near
+        scatter(grad[:, :, part.keys], inputs.of(i), grads.of(i))
+
+
+def _scatter_far(grad: Tensor, inputs: BlockTensors, grads: BlockTensors) -> None:
+    """The gradients of the position terms of far keys; arguments as above."""
+    (part,), (d_part,) = inputs.parts, grads.parts
+    if part.pos_key is not None and d_part.pos_key is not None:
+        total = grad.sum(2, keepdim=True)  # [N, M, 1]
+        grads.query.add_(total * part.pos_key)
+        d_part.pos_key.add_(torch.bmm(total.transpose(1, 2), inputs.query))
+    if part.pos_query is not None and d_part.pos_query is not None:
+        total = grad.sum(1, keepdim=True)  # [N, 1, W']
+        grads.key.add_(total.transpose(1, 2) * part.pos_query)
+        d_part.pos_query.add_(torch.bmm(total, inputs.key))
+
+
+def _scatter_near(grad: Tensor, inputs: BlockTensors, grads: BlockTensors) -> None:
+    """The gradients of the position terms of near keys; arguments as above."""
+    (part,), (d_part,) = inputs.parts, grads.parts
+    heads, rows, width = grad.shape
+    if part.pos_key is not None and d_part.pos_key is not None:
         wide = grad.new_zeros(heads, rows, rows + width - 1)
         diagonals(wide, width).copy_(grad)
-        grads.query.add_(torch.bmm(wide, inputs.pos_key))
-        grads.pos_key.add_(torch.bmm(wide.transpose(1, 2), inputs.query))
-    if inputs.pos_query is not None and grads.pos_query is not None:
+        grads.query.add_(torch.bmm(wide, part.pos_key))
+        d_part.pos_key.add_(torch.bmm(wide.transpose(1, 2), inputs.query))
+    if part.pos_query is not None and d_part.pos_query is not None:
         whole = grad.new_zeros(heads, TILE, TILE + rows - 1)  # zero but for its diagonals, for one tile after the other
         for tile, window in tiles(width, rows):
             count = tile.stop - tile.start
             diagonals(whole, rows)[:, :count].copy_(grad[:, :, tile].transpose(1, 2))
             wide = whole[:, :count, : count + rows - 1]
-            grads.key[:, tile].add_(torch.bmm(wide, inputs.pos_query[:, window]))
-            grads.pos_query[:, window].add_(torch.bmm(wide.transpose(1, 2), inputs.key[:, tile]))
+            grads.key[:, tile].add_(torch.bmm(wide, part.pos_query[:, window]))
+            d_part.pos_query[:, window].add_(torch.bmm(wide.transpose(1, 2), inputs.key[:, tile]))
 
 
 def probabilities(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -214,22 +278,25 @@ class BlockedAttention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        pos_key: Tensor | None,
-        pos_query: Tensor | None,
         mask: Tensor | None,
         asking: Tensor | None,
+        pos_key: Tensor | None,
+        pos_query: Tensor | None,
+        zero: int,
+        reach: int,
         dropout: float,
         seed: int,
         keep: bool,
     ) -> Tensor:
-        """Tensors of ``Heads``, tables by ascending distance ``[N, Q+K-1, D]``, masks, rate, seed, what to keep."""
-        ctx.dropout, ctx.seed = dropout, seed
+        """Tensors of ``Heads``, masks, what ``Tables`` holds, rate, seed, whether to keep the probabilities."""
+        ctx.dropout, ctx.seed, ctx.places = dropout, seed, (zero, reach)
+        tables = Tables(pos_key, pos_query, zero, reach)
         kept: list[Tensor] = []
         batch, heads, queries, size = query.shape
         context = query.new_zeros(batch, queries, heads, size).transpose(1, 2)
         generator = torch.Generator(query.device).manual_seed(seed)
         for block in blocks(query, key.shape[2], mask, asking):
-            probs = probabilities(scores_of(*inputs_of(block, query, key, pos_key, pos_query)), block.mask)
+            probs = probabilities(scores_of(inputs_of(block, query, key, tables)), block.mask)
             if keep:
                 kept.append(probs)
             if dropout:
@@ -250,12 +317,14 @@ class BlockedAttention(torch.autograd.Function):
         def zeros(like: Any) -> Any:
             return None if like is None else like.new_zeros(like.shape, dtype=wide)
 
-        d_query, d_key, d_value, d_pos_key, d_pos_query = map(zeros, (query, key, value, pos_key, pos_query))
+        totals = tuple(map(zeros, (query, key, value, pos_key, pos_query)))
+        d_query, d_key, d_value = totals[:3]
+        tables, d_tables = Tables(pos_key, pos_query, *ctx.places), Tables(*totals[3:], *ctx.places)
         generator = torch.Generator(query.device).manual_seed(ctx.seed)  # the same factors again
         for block in blocks(query, key.shape[2], mask, asking):
             text, heads, rows, keys, seen = block
-            inputs = inputs_of(block, query, key, pos_key, pos_query)
-            probs = next(again) if kept else probabilities(scores_of(*inputs), seen)
+            inputs = inputs_of(block, query, key, tables)
+            probs = next(again) if kept else probabilities(scores_of(inputs), seen)
             grad_context = grad[text, heads, rows]
             grad_probs = torch.bmm(grad_context, value[text, heads, keys].transpose(1, 2)).to(wide)
             dropped = probs
@@ -265,33 +334,39 @@ class BlockedAttention(torch.autograd.Function):
                 grad_probs *= factors
             d_value[text, heads, keys].add_(torch.bmm(dropped.to(value.dtype).transpose(1, 2), grad_context))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, probs, -1, wide).to(query.dtype)
-            scatter_scores(grad_scores, inputs, inputs_of(block, d_query, d_key, d_pos_key, d_pos_query))
-        totals = (d_query, d_key, d_value, d_pos_key, d_pos_query)
-        return (*(None if total is None else total.to(query.dtype) for total in totals), *(None,) * 5)
+            scatter_scores(grad_scores, inputs, inputs_of(block, d_query, d_key, d_tables))
+        done = [None if total is None else total.to(query.dtype) for total in totals]
+        return (*done[:3], None, None, *done[3:], *(None,) * 5)
+
+
+def tables_of(
+    positions: Sequence[Tensor | None], relative: Relative | None, queries: int, keys: int, first: int | Tensor = 0
+) -> Tables:
+    """Tables for so many queries and keys, of relative keys and relative queries ``[N, R, D]`` from ``first`` on."""
+    if relative is None:
+        return Tables(None, None, 0, 0)
+    most = relative.reach + ROWS + TILE  # what the near keys of a block read
+    down, up = min(keys - 1, most), min(queries - 1, most)
+    rows = relative.columns[queries - 1 - up : queries + down].flip(0) + first  # ascending, from -down to up
+    pos_key, pos_query = (None if x is None else x.index_select(1, rows) for x in positions)
+    return Tables(pos_key, pos_query, down, relative.reach)
 
 
 def blocked(
-    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Mask | None
+    module: DisentangledSelfAttention, heads: Heads, relative: Relative | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
     """Attention by blocks of queries."""
-    by_distance = None if columns is None else columns.flip(0)  # ascending, as queries and reversed keys count up
-
-    def table(positions: Tensor | None) -> Tensor | None:
-        if positions is None or by_distance is None:
-            return None
-        return positions.transpose(0, 1).index_select(1, by_distance)  # [N, Q+K-1, D]
-
+    positions = [None if x is None else x.transpose(0, 1) for x in (heads.pos_key, heads.pos_query)]
+    tables = tables_of(positions, relative, heads.query.shape[2], heads.key.shape[2])
     dropout = module.dropout.p if module.training else 0.0
-    seed = int(torch.randint(2**62, ())) if dropout else 0
     context = BlockedAttention.apply(
         heads.query,
         heads.key.flip(2),
         heads.value.flip(2),
-        table(heads.pos_key),
-        table(heads.pos_query),
         *of_blocks(mask),
+        *tables,
         dropout,
-        seed,
+        int(torch.randint(2**62, ())) if dropout else 0,
         torch.is_grad_enabled() and heads.key.shape[2] <= KEPT,
     )
     return context, None

@@ -179,7 +179,7 @@ class Encoder(nn.Module):
         rows = self.normalise(self.rel_embeddings.weight[first : last + 1])
         distance = torch.arange(queries - 1, -keys, -1, device=device)  # [Q+K-1]
         row_of = torch.as_tensor(self.distance_rows, device=device)
-        return Relative(rows, row_of[distance.clamp(-reach, reach) + reach] - first, first)
+        return Relative(rows, row_of[distance.clamp(-reach, reach) + reach] - first, first, reach)
 
     def normalise(self, rows: Tensor) -> Tensor:
         """Rows ``[R, H]`` of the relative table as attention reads them."""

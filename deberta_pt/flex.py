@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask
+from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative
 
 
 @functools.cache
@@ -24,15 +24,16 @@ def _kernel(device: str) -> Any:
     return torch.compile(flex_attention, dynamic=True) if device == "cuda" else flex_attention
 
 
-def position_mod(heads: Heads, columns: Tensor | None) -> Callable[..., Tensor] | None:
+def position_mod(heads: Heads, relative: Relative | None) -> Callable[..., Tensor] | None:
     """What flex_attention calls to add the position terms to a score; ``None`` if the model has none."""
     terms = []
     if heads.pos_key is not None:
         terms.append(torch.einsum("bnqd,rnd->bnqr", heads.query, heads.pos_key))
     if heads.pos_query is not None:
         terms.append(torch.einsum("bnkd,rnd->bnkr", heads.key, heads.pos_query))
-    if columns is None or not terms:
+    if relative is None or not terms:
         return None
+    columns = relative.columns
     has_c2p, last = heads.pos_key is not None, heads.query.shape[2] - 1
 
     def add(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ def block_mask(mask: Mask, queries: int) -> Any:
 
 
 def flex(
-    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Mask | None
+    module: DisentangledSelfAttention, heads: Heads, relative: Relative | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
     """Attention by flex_attention; as its plain, slow form where there is no CUDA device."""
     attend = _kernel(heads.query.device.type)
@@ -68,7 +69,7 @@ def flex(
         heads.query.contiguous(),
         heads.key.contiguous(),
         heads.value.contiguous(),
-        score_mod=position_mod(heads, columns),
+        score_mod=position_mod(heads, relative),
         block_mask=blocks,
         scale=1.0,
     )

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
-from deberta_pt.blocked import blocks, inputs_of, of_blocks, probabilities, scores_of
+from deberta_pt.blocked import Tables, blocks, inputs_of, of_blocks, probabilities, scores_of, tables_of
 from deberta_pt.encoder import Encoder, Layer, Output
 from deberta_pt.linear import FrozenLinear, computes_bfloat16, linear
 from deberta_pt.pretrained import PreTrainedModel
@@ -141,7 +141,7 @@ class PreparedLayer(nn.Module):
         batch, queries, keys = asking.shape[0], asking.shape[1], hidden.shape[1]
         context = asking.new_zeros(batch, queries, self.width)
         probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
-        tables = self.tables(relative)
+        tables = self.tables(relative, queries, keys)
         for b in range(batch):
             kept = None if probs is None else probs[b]
             own = None if mask is None else mask.of(b)
@@ -154,12 +154,10 @@ class PreparedLayer(nn.Module):
         context = hidden.new_zeros(len(hidden), self.width)
         heads = self.split(context)
         longest, start = max(lengths, default=1), 0
-        tables = self.tables(relative)
+        tables = self.tables(relative, longest, longest)
         for length in lengths:
             text = slice(start, start + length)
-            near = slice(longest - length, longest + length - 1)  # the distances that it has
-            own = tuple(None if table is None else table[:, near] for table in tables)
-            self.attend(query[:, text], key[:, text], value[:, text], own, None, heads[:, text])
+            self.attend(query[:, text], key[:, text], value[:, text], tables, None, heads[:, text])
             start += length
         return self.close(context, hidden)
 
@@ -176,19 +174,17 @@ class PreparedLayer(nn.Module):
             fused = linear(hidden, self.projection.weight[part], self.projection.bias[part])
         return tuple(map(self.split, fused.split(self.width, -1)))
 
-    def tables(self, relative: Relative | None) -> tuple[Tensor | None, ...]:
-        """Relative keys and queries by ascending distance, ``[N, Q+K-1, D]`` each."""
-        if relative is None:
-            return None, None
-        ascending = relative.columns.flip(0) + relative.first
-        return tuple(None if x is None else x.index_select(1, ascending) for x in (self.pos_key, self.pos_query))
+    def tables(self, relative: Relative | None, queries: int, keys: int) -> Tables:
+        """Those of this layer for so many queries and keys."""
+        first = 0 if relative is None else relative.first
+        return tables_of((self.pos_key, self.pos_query), relative, queries, keys, first)
 
     def attend(
         self,
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        tables: tuple[Tensor | None, ...],
+        tables: Tables,
         mask: Mask | None,
         context: Tensor,
         kept: Tensor | None = None,
@@ -199,14 +195,14 @@ class PreparedLayer(nn.Module):
             query: ``[N, Q, D]``, scaled.
             key: ``[N, K, D]``.
             value: ``[N, K, D]``.
-            tables: of ascending distance, for these lengths.
+            tables: for these lengths, or longer ones.
             mask: what queries see.
             context: where the result goes, ``[N, Q, D]``, zero.
             kept: where the probabilities go, ``[N, Q, K]``, zero.
         """
         key, value = key.flip(1), value.flip(1)
         for block in blocks(query[None], key.shape[1], *of_blocks(mask)):
-            scores = scores_of(*inputs_of(block, query[None], key[None], *tables))
+            scores = scores_of(inputs_of(block, query[None], key[None], tables))
             probs = probabilities(scores, block.mask).to(value.dtype)
             context[block.heads, block.rows] = torch.bmm(probs, value[block.heads, block.keys])
             if kept is not None:

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, position_scores
+from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative, position_scores
 
 
 def sdpa(
-    module: DisentangledSelfAttention, heads: Heads, columns: Tensor | None, mask: Mask | None
+    module: DisentangledSelfAttention, heads: Heads, relative: Relative | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
     """PyTorch's fused attention, the position terms as its bias."""
-    bias = position_scores(heads, columns)
+    bias = position_scores(heads, relative)
     if mask is not None:
         nothing = heads.query.new_zeros(()) if bias is None else bias
         bias = nothing.masked_fill(~mask.keys, torch.finfo(nothing.dtype).min)

@@ -85,6 +85,36 @@ def test_fused_attention_equals_eager(base, kind, rows, monkeypatch):
     assert_all_close(flatten(output), results["eager"][0], "flex")
 
 
+@pytest.mark.usefixtures("all_kinds")
+@pytest.mark.parametrize("kept", [0, 512])
+@pytest.mark.parametrize("base", [*BASES, "c2p", "p2c"])
+def test_far_keys_share_a_row(base, kept, monkeypatch):
+    """Texts several times as long as the reach of the positions, padded and packed: states and all gradients."""
+    torch = pytest.importorskip("torch")
+    import deberta_pt.blocked
+
+    monkeypatch.setattr(deberta_pt.blocked, "KEPT", kept)
+    length, terms = 60, {} if base in BASES else {"pos_att_type": base}
+    padded = np.arange(length) < np.array([[length], [40], [3], [17]])
+    pairs = np.repeat((np.arange(length) // 45)[None, :, None] == (np.arange(length) // 45)[None, None], 4, 0)
+    far = []
+    kinds_of = deberta_pt.blocked._parts
+    monkeypatch.setattr(deberta_pt.blocked, "_parts", lambda *x: (far.append(p.far) or p for p in kinds_of(*x)))
+    for mask in (padded, padded[:, ::-1], pairs):
+        results = {}
+        for name in ("eager", "blocked"):
+            config = small_config("v3" if terms else base, attn_implementation=name, **terms)
+            model, inputs = model_of("pt", config), random_batch(config, length=length)
+            inputs = {"input_ids": inputs["input_ids"], "attention_mask": np.ascontiguousarray(mask, np.int64)}
+            states = model(**pt_inputs(inputs)).last_hidden_state
+            direction = torch.from_numpy(np.random.default_rng(2).normal(size=states.shape).astype(np.float32))
+            (states * direction).sum().backward()
+            results[name] = states.detach(), pt_gradients(model)
+        assert_close(results["blocked"][0], results["eager"][0], "states")
+        assert_gradients_close(results["blocked"][1], results["eager"][1], "gradient")
+    assert {True, False} == set(far)
+
+
 def tf_gradients(base, length, name, signature=None, **options):
     """States and gradients of a TensorFlow model in a graph."""
     tf = pytest.importorskip("tensorflow")
@@ -175,7 +205,8 @@ def test_flex_falls_back_with_its_reason():
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("queries", [1, 7, 13])
-def test_gradients_of_blocks_are_those_of_finite_differences(queries, keep, dropout):
+@pytest.mark.parametrize("reach", [2, 13])
+def test_gradients_of_blocks_are_those_of_finite_differences(reach, queries, keep, dropout):
     """In float64, with one text padded and one packed, and the same elements dropped in both directions."""
     torch = pytest.importorskip("torch")
     from deberta_pt.blocked import BlockedAttention
@@ -186,16 +217,16 @@ def test_gradients_of_blocks_are_those_of_finite_differences(queries, keep, drop
     def tensor(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
 
-    heads = [tensor(2, 2, n, 3) for n in (queries, keys, keys)] + [tensor(2, queries + keys - 1, 3) for _ in range(2)]
+    inputs = [tensor(2, 2, n, 3) for n in (queries, keys, keys)] + [tensor(2, queries + keys - 1, 3) for _ in range(2)]
     mask = torch.ones(2, queries, keys, dtype=torch.bool)
     mask[0, :, :4] = False
     mask[1, : queries // 2, : keys // 2] = False
     mask[1, queries // 2 :, keys // 2 :] = False
 
-    def attend(*inputs):
-        return BlockedAttention.apply(*inputs, mask, None, dropout, 5, keep)
+    def attend(query, key, value, *tables):
+        return BlockedAttention.apply(query, key, value, mask, None, *tables, keys - 1, reach, dropout, 5, keep)
 
-    assert torch.autograd.gradcheck(attend, heads, fast_mode=queries > 7)
+    assert torch.autograd.gradcheck(attend, inputs, fast_mode=queries > 7)
 
 
 def test_blocks_cost_what_their_tokens_cost():

@@ -111,12 +111,13 @@ def test_decoding_by_absolute_positions():
     same(*both(config, "ForMaskedLM"), random_inputs(config, "ForMaskedLM"))
 
 
-def test_many_blocks(monkeypatch):
+@pytest.mark.parametrize("base", BASES)
+def test_many_blocks(base, monkeypatch):
     import deberta_pt.blocked
 
     for name, value in (("ROWS", 6), ("TILE", 4), ("SCORES", 1), ("FEWEST", 2)):
         monkeypatch.setattr(deberta_pt.blocked, name, value)
-    config = small_config("v2")
+    config = small_config(base)
     same(*both(config), random_batch(config, length=50), output_attentions=True)
     same(*both(config), random_batch(config, length=50), output_hidden_states=True)
 
