@@ -26,11 +26,13 @@ class Relative(NamedTuple):
         rows: relative embeddings, ``[R, H]``.
         columns: row for each distance from ``Q-1`` down to ``1-K``, int ``[Q+K-1]``.
         first: place of ``rows`` in the whole table.
+        reach: distance from which on all share a row, on either side.
     """
 
     rows: tf.Tensor
     columns: tf.Tensor
     first: int | tf.Tensor
+    reach: int
 
 
 class Mask(NamedTuple):
@@ -112,13 +114,15 @@ def products_by_distance(states: tf.Tensor, positions: tf.Tensor, columns: tf.Te
     return tf.cond(is_short, rows_first, products_first)
 
 
-def position_scores(heads: Heads, columns: tf.Tensor | None) -> tf.Tensor | None:
+def position_scores(heads: Heads, relative: Relative | None) -> tf.Tensor | None:
     """The content-to-position and position-to-content terms, ``[B, N, Q, K]``; ``None`` if the model has neither."""
-    scores = None
+    if relative is None:
+        return None
+    scores, columns = None, relative.columns
     queries, keys = shape_of(heads.query)[2], shape_of(heads.key)[2]
-    if heads.pos_key is not None and columns is not None:
+    if heads.pos_key is not None:
         scores = skew(products_by_distance(heads.query, heads.pos_key, columns), keys)  # [B, N, Q, K]
-    if heads.pos_query is not None and columns is not None:
+    if heads.pos_query is not None:
         p2c = skew(products_by_distance(heads.key, heads.pos_query, columns[::-1]), queries)  # [B, N, K, Q]
         scores = tf.linalg.matrix_transpose(p2c) if scores is None else scores + tf.linalg.matrix_transpose(p2c)
     return scores
@@ -196,7 +200,7 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
         """
         heads = self.heads(hidden, hidden if query_states is None else query_states, relative, training=training)
         attend = ATTENTIONS[self.choose(output_attentions)]
-        context, probs = attend(self, heads, None if relative is None else relative.columns, mask, training)
+        context, probs = attend(self, heads, relative, mask, training)
         context = tf.transpose(context, [0, 2, 1, 3])  # [B, Q, N, D]
         context = tf.reshape(context, [*shape_of(context)[:2], self.width])  # [B, Q, N*D]
         return context, probs if output_attentions else None
@@ -303,13 +307,13 @@ class SeparateSelfAttention(DisentangledSelfAttention):
 def eager(
     module: DisentangledSelfAttention,
     heads: Heads,
-    columns: tf.Tensor | None,
+    relative: Relative | None,
     mask: Mask | None,
     training: bool | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """The reference: scores, softmax in at least float32, dropout, values."""
     scores = tf.einsum("bnqd,bnkd->bnqk", heads.query, heads.key)
-    by_position = position_scores(heads, columns)
+    by_position = position_scores(heads, relative)
     if by_position is not None:
         scores = scores + by_position
     scores = module.mix_logits(scores)
@@ -326,7 +330,7 @@ def eager(
 
 
 Attend = Callable[
-    [DisentangledSelfAttention, Heads, tf.Tensor | None, Mask | None, bool | None],
+    [DisentangledSelfAttention, Heads, Relative | None, Mask | None, bool | None],
     tuple[tf.Tensor, tf.Tensor | None],
 ]
 ATTENTIONS: dict[str, Attend] = {"eager": eager}

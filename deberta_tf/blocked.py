@@ -2,7 +2,8 @@
 
 Heads come first, so that the states of all texts meet a table in one product without a copy. A block of ``M`` queries
 reads a window of a table in the order of distance, and so does each tile of keys; skewed, their products are the
-scores. The blocks of short texts stand in the graph one by one; others run in a loop, whose backward pass computes each
+scores. All far keys of one side share one row of a table: their terms are columns beside the product of queries and
+keys. The blocks of short texts stand in the graph one by one; others run in a loop, whose backward pass computes each
 again. Where the length is unknown while the graph is traced, it holds the loop, and one block for short texts.
 
 Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries of a block, ``T`` keys of a
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, skew
+from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative, skew
 from deberta_tf.layers import next_seed, shape_of
 
 TILE = 128  # keys whose products with relative queries are computed at once
@@ -37,6 +38,7 @@ class Tensors(NamedTuple):
         pos_query: relative queries from the smallest distance up, ``[N, W, D]``, or ``None``.
         bias: zero where a query sees a key, ``HIDDEN`` elsewhere, ``[1, B, 1 or Q, K]``; ``None``: it sees all.
         seed: of dropout, int ``[2]``, or ``None``.
+        reach: distance from which on all share the first row of a table, or the last.
     """
 
     query: tf.Tensor
@@ -46,6 +48,12 @@ class Tensors(NamedTuple):
     pos_query: tf.Tensor | None
     bias: tf.Tensor | None
     seed: tf.Tensor | None
+    reach: int
+
+
+def smaller(one: Any, other: Any) -> Any:
+    """The smaller of two numbers, known or not while the graph is traced."""
+    return min(one, other) if isinstance(one, int) and isinstance(other, int) else tf.minimum(one, other)
 
 
 def window(table: tf.Tensor, start: Any, size: Any) -> tf.Tensor:
@@ -98,20 +106,63 @@ def transposed_products(key: tf.Tensor, table: tf.Tensor, queries: Any) -> tf.Te
     return tf.reshape(tf.transpose(p2c, [0, 2, 1]), [heads, batch, queries, keys])
 
 
+def near_scores(tensors: Tensors, query: tf.Tensor, key: tf.Tensor, first: Any, start: Any) -> tf.Tensor | None:
+    """The position terms of queries ``[N, B, M, D]`` from ``first`` on and keys ``[N, B, K', D]`` from ``start`` on."""
+    (queries, keys), (rows, count) = (shape_of(x)[2] for x in tensors[:2]), (shape_of(x)[2] for x in (query, key))
+    scores = None
+    if tensors.pos_key is not None:
+        place = queries - first - rows + start
+        scores = skew(products(query, window(tensors.pos_key, place, rows + count - 1)), count)
+    if tensors.pos_query is not None:
+        p2c = tiled_products(key, tensors.pos_query, first - start + keys - count, rows)
+        scores = p2c if scores is None else scores + p2c
+    return scores
+
+
+def with_far_terms(tensors: Tensors, query: tf.Tensor, start: Any, count: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Queries ``[N, B, M, E]`` and keys ``[N, B, K, E]`` whose products are those of content and the terms of far keys.
+
+    Args:
+        tensors: what is attended to.
+        query: ``[N, B, M, D]``.
+        start: the first key that is near any of these queries.
+        count: number of near keys; they get no term here.
+    """
+    place = tf.range(shape_of(tensors.key)[2])
+    sides = tf.cast(tf.stack([place < start, place >= start + count], 1), query.dtype)  # [K, 2]
+    of_query, of_key = [query], [tensors.key]
+    if tensors.pos_key is not None:
+        ends = tf.stack([tensors.pos_key[:, 0], tensors.pos_key[:, -1]], 1)  # of the largest distance, the smallest
+        of_query.append(products(query, ends))
+        of_key.append(tf.broadcast_to(sides, [*shape_of(tensors.key)[:3], 2]))
+    if tensors.pos_query is not None:
+        ends = tf.stack([tensors.pos_query[:, -1], tensors.pos_query[:, 0]], 1)
+        of_query.append(tf.ones_like(query[..., :1]))
+        of_key.append(tf.reduce_sum(products(tensors.key, ends) * sides, -1, keepdims=True))
+    return tf.concat(of_query, -1), tf.concat(of_key, -1)
+
+
 def scores_of(tensors: Tensors, first: Any, rows: Any) -> tf.Tensor:
     """Scores of queries ``first`` to ``first + rows``, or of all (the windows are the tables), ``[N, B, M, K]``."""
-    whole = rows is None
-    query = tensors.query if whole else rows_of(tensors.query, first, rows)
     queries, keys = shape_of(tensors.query)[2], shape_of(tensors.key)[2]
-    scores = tf.matmul(query, tensors.key, transpose_b=True)
-    if tensors.pos_key is not None:
-        near = tensors.pos_key if whole else window(tensors.pos_key, queries - first - rows, rows + keys - 1)
-        scores += skew(products(query, near), keys)
-    if tensors.pos_query is not None and whole:
-        scores += transposed_products(tensors.key, tensors.pos_query, queries)
-    elif tensors.pos_query is not None:
-        scores += tiled_products(tensors.key, tensors.pos_query, first, rows)
-    return scores
+    if rows is None:
+        scores = tf.matmul(tensors.query, tensors.key, transpose_b=True)
+        if tensors.pos_key is not None:
+            scores += skew(products(tensors.query, tensors.pos_key), keys)
+        if tensors.pos_query is not None:
+            scores += transposed_products(tensors.key, tensors.pos_query, queries)
+        return scores
+    query = rows_of(tensors.query, first, rows)
+    count = smaller(rows + 2 * tensors.reach, keys)
+    if (tensors.pos_key is None and tensors.pos_query is None) or (isinstance(count, int) and count == keys):
+        near = near_scores(tensors, query, tensors.key, first, 0)
+        scores = tf.matmul(query, tensors.key, transpose_b=True)
+        return scores if near is None else scores + near
+    start = smaller(first - tensors.reach, keys - count)
+    start = max(start, 0) if isinstance(start, int) else tf.maximum(start, 0)
+    near = near_scores(tensors, query, rows_of(tensors.key, start, count), first, start)
+    near = tf.roll(tf.pad(near, [[0, 0], [0, 0], [0, 0], [0, keys - count]]), start, -1)
+    return tf.matmul(*with_far_terms(tensors, query, start, count), transpose_b=True) + near
 
 
 def probabilities(tensors: Tensors, rate: float, first: Any = 0, rows: Any = None) -> tf.Tensor:
@@ -140,9 +191,9 @@ def block_rows(tensors: Tensors) -> int:
 def attend_in_loop(tensors: Tensors, rows: Any, rate: float, training: bool | None) -> tf.Tensor:
     """Context of all queries, ``[N, B, Q, D]``, ``rows`` at a time; the last may begin within the one before."""
     heads, batch, queries, size = shape_of(tensors.query)
-    rows = min(rows, queries) if isinstance(queries, int) else tf.minimum(rows, queries)
+    rows = smaller(rows, queries)
     count = -(-queries // rows)
-    given = {name: x for name, x in tensors._asdict().items() if x is not None}
+    given = {name: x for name, x in tensors._asdict().items() if tf.is_tensor(x)}
 
     def block(first: tf.Tensor) -> tf.Tensor:
         def run(*values: tf.Tensor) -> tf.Tensor:
@@ -202,13 +253,14 @@ def without_blind(context: tf.Tensor, mask: Mask | None) -> tf.Tensor:
 def blocked(
     module: DisentangledSelfAttention,
     heads: Heads,
-    columns: tf.Tensor | None,
+    relative: Relative | None,
     mask: Mask | None,
     training: bool | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Attention by blocks of queries."""
     pos_key, pos_query = (None if x is None else tf.transpose(x, [1, 0, 2]) for x in (heads.pos_key, heads.pos_query))
     rate = module.dropout.rate if training else 0.0
+    columns = None if relative is None else relative.columns
     query, key, value = (tf.transpose(x, [1, 0, 2, 3]) for x in (heads.query, heads.key, heads.value))
     tensors = Tensors(
         query,
@@ -218,6 +270,7 @@ def blocked(
         table_by_distance(pos_query, None if columns is None else columns[::-1]),
         bias_of(mask),
         next_seed() if rate else None,
+        0 if relative is None else relative.reach,
     )
     context = tf.transpose(attend(tensors, rate, training), [1, 0, 2, 3])  # [B, N, Q, D]
     return without_blind(context, mask), None

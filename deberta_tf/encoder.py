@@ -208,7 +208,7 @@ class Encoder(tf_keras.layers.Layer):
         rows = self.normalise(self.rel_embeddings.embeddings[first : last + 1])
         distance = tf.range(queries - 1, -keys, -1)  # [Q+K-1]
         columns = tf.gather(self.distance_rows, tf.clip_by_value(distance, -reach, reach) + reach) - first
-        return Relative(rows, columns, first)
+        return Relative(rows, columns, first, reach)
 
     def normalise(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows ``[R, H]`` of the relative table as attention reads them."""

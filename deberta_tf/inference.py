@@ -84,6 +84,7 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
             table_by_distance(self.pos_query, None if down is None else down[::-1]),
             bias_of(mask),
             None,
+            0 if relative is None else relative.reach,
         )
         probs = None
         if output_attentions:

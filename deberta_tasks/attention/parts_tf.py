@@ -27,11 +27,10 @@ def parts(encoder: Any, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[N
     for layer, hidden in zip(encoder.encoder.layer, output.hidden_states, strict=False):
         attention = layer.attention.self
         heads = attention.heads(hidden, hidden, relative, training=False)
-        columns = None if relative is None else relative.columns
         scores = {
             "content": tf.einsum("bnqd,bnkd->bnqk", heads.query, heads.key),
-            "c2p": position_scores(heads._replace(pos_query=None), columns),
-            "p2c": position_scores(heads._replace(pos_key=None), columns),
+            "c2p": position_scores(heads._replace(pos_query=None), relative),
+            "p2c": position_scores(heads._replace(pos_key=None), relative),
         }
         for name, part in scores.items():
             if part is not None:

@@ -118,7 +118,8 @@ def test_far_keys_share_a_row(base, kept, monkeypatch):
 def tf_gradients(base, length, name, signature=None, **options):
     """States and gradients of a TensorFlow model in a graph."""
     tf = pytest.importorskip("tensorflow")
-    config = small_config(base, attn_implementation=name)
+    terms = {} if base in BASES else {"pos_att_type": base}
+    config = small_config("v3" if terms else base, attn_implementation=name, **terms)
     model = model_of("tf", config)
     given = random_batch(config, length=length)
     direction = np.random.default_rng(2).normal(size=(4, length, 24)).astype(np.float32)
@@ -145,13 +146,16 @@ def small_tf_blocks(monkeypatch):
     return lambda unrolled: monkeypatch.setattr(deberta_tf.blocked, "UNROLLED", unrolled)
 
 
-@pytest.mark.parametrize("length", [1, 21])
-@pytest.mark.parametrize("base", BASES)
-def test_blocks_in_tensorflow(base, length, small_tf_blocks):
+@pytest.mark.parametrize(
+    ("base", "length", "unrolled"),
+    [(base, length, 21) for base in BASES for length in (1, 21)]
+    + [("v1", 60, 21), ("v3", 60, 60), ("c2p", 60, 21), ("p2c", 60, 21)],  # several times the reach of the positions
+)
+def test_blocks_in_tensorflow(base, length, unrolled, small_tf_blocks):
     """Blocks one by one, and in a loop for unknown lengths: states and gradients of the plain form."""
     import tensorflow as tf
 
-    small_tf_blocks(21)
+    small_tf_blocks(unrolled)
     expected = tf_gradients(base, length, "eager")
     for signature in (None, [tf.TensorSpec([None, None], tf.int32)] * 2):
         states, found = tf_gradients(base, length, "blocked", signature)
@@ -160,11 +164,12 @@ def test_blocks_in_tensorflow(base, length, small_tf_blocks):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("length", [21, 60])
 @pytest.mark.parametrize("base", BASES)
-def test_a_loop_of_blocks_under_xla(base, small_tf_blocks):
+def test_a_loop_of_blocks_under_xla(base, length, small_tf_blocks):
     small_tf_blocks(0)
-    expected = tf_gradients(base, 21, "eager")
-    states, found = tf_gradients(base, 21, "blocked", jit_compile=True)
+    expected = tf_gradients(base, length, "eager")
+    states, found = tf_gradients(base, length, "blocked", jit_compile=True)
     assert_close(states, expected[0], "states")
     assert_gradients_close(found, expected[1], "gradient")
 
