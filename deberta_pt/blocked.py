@@ -339,15 +339,13 @@ class BlockedAttention(torch.autograd.Function):
         return (*done[:3], None, None, *done[3:], *(None,) * 5)
 
 
-def tables_of(
-    positions: Sequence[Tensor | None], relative: Relative | None, queries: int, keys: int, first: int | Tensor = 0
-) -> Tables:
-    """Tables for so many queries and keys, of relative keys and relative queries ``[N, R, D]`` from ``first`` on."""
+def tables_of(positions: Sequence[Tensor | None], relative: Relative | None, queries: int, keys: int) -> Tables:
+    """Tables for so many queries and keys, of relative keys and relative queries, ``[N, R, D]`` each."""
     if relative is None:
         return Tables(None, None, 0, 0)
     most = relative.reach + ROWS + TILE  # what the near keys of a block read
     down, up = min(keys - 1, most), min(queries - 1, most)
-    rows = relative.columns[queries - 1 - up : queries + down].flip(0) + first  # ascending, from -down to up
+    rows = relative.columns[queries - 1 - up : queries + down].flip(0)  # ascending, from -down to up
     pos_key, pos_query = (None if x is None else x.index_select(1, rows) for x in positions)
     return Tables(pos_key, pos_query, down, relative.reach)
 

@@ -176,8 +176,8 @@ class PreparedLayer(nn.Module):
 
     def tables(self, relative: Relative | None, queries: int, keys: int) -> Tables:
         """Those of this layer for so many queries and keys."""
-        first = 0 if relative is None else relative.first
-        return tables_of((self.pos_key, self.pos_query), relative, queries, keys, first)
+        whole = None if relative is None else relative.of_whole()
+        return tables_of((self.pos_key, self.pos_query), whole, queries, keys)
 
     def attend(
         self,

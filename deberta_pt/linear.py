@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from deberta_pt.tracing import is_traced
 
-_GAIN, _TRAINING_GAIN = 1.1, 1.3  # oneDNN must be this much faster to be taken
+_GAIN = 1.1  # oneDNN must be this much faster to be taken
+_TRAINING_GAIN = 1.3  # the same in training, which should not end differently in the next process for a little
 _WIDTH, _WEIGHTS, _TRIES = 768, 16, 4  # so many weights do not all stay in the cache, as in a model
 _MOST = 256  # rows of the largest race, whose winner is taken for more, too; with gradients, the least rows
 FEW = 256  # rows up to which reordered weights win

@@ -34,6 +34,10 @@ class Relative(NamedTuple):
     first: int | tf.Tensor
     reach: int
 
+    def of_whole(self) -> Relative:
+        """The same for a reader of the whole table: columns count its rows."""
+        return self._replace(columns=self.columns + self.first, first=0)
+
 
 class Mask(NamedTuple):
     """A query sees a key where both are true.

@@ -106,17 +106,22 @@ def transposed_products(key: tf.Tensor, table: tf.Tensor, queries: Any) -> tf.Te
     return tf.reshape(tf.transpose(p2c, [0, 2, 1]), [heads, batch, queries, keys])
 
 
-def near_scores(tensors: Tensors, query: tf.Tensor, key: tf.Tensor, first: Any, start: Any) -> tf.Tensor | None:
-    """The position terms of queries ``[N, B, M, D]`` from ``first`` on and keys ``[N, B, K', D]`` from ``start`` on."""
+def near_terms(tensors: Tensors, query: tf.Tensor, key: tf.Tensor, first: Any, start: Any) -> list[tf.Tensor]:
+    """The position terms of queries ``[N, B, M, D]`` from ``first`` on and keys ``[N, B, K', D]`` from ``start`` on.
+
+    ``first`` is ``None`` for all of both, whose windows are the tables.
+    """
     (queries, keys), (rows, count) = (shape_of(x)[2] for x in tensors[:2]), (shape_of(x)[2] for x in (query, key))
-    scores = None
+    whole, terms = first is None, []
     if tensors.pos_key is not None:
-        place = queries - first - rows + start
-        scores = skew(products(query, window(tensors.pos_key, place, rows + count - 1)), count)
-    if tensors.pos_query is not None:
-        p2c = tiled_products(key, tensors.pos_query, first - start + keys - count, rows)
-        scores = p2c if scores is None else scores + p2c
-    return scores
+        table = tensors.pos_key
+        near = table if whole else window(table, queries - first - rows + start, rows + count - 1)
+        terms.append(skew(products(query, near), count))
+    if tensors.pos_query is not None and whole:
+        terms.append(transposed_products(key, tensors.pos_query, queries))
+    elif tensors.pos_query is not None:
+        terms.append(tiled_products(key, tensors.pos_query, first - start + keys - count, rows))
+    return terms
 
 
 def with_far_terms(tensors: Tensors, query: tf.Tensor, start: Any, count: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -143,24 +148,19 @@ def with_far_terms(tensors: Tensors, query: tf.Tensor, start: Any, count: Any) -
 
 
 def scores_of(tensors: Tensors, first: Any, rows: Any) -> tf.Tensor:
-    """Scores of queries ``first`` to ``first + rows``, or of all (the windows are the tables), ``[N, B, M, K]``."""
-    queries, keys = shape_of(tensors.query)[2], shape_of(tensors.key)[2]
+    """Scores of queries ``first`` to ``first + rows``, or of all where ``rows`` is ``None``, ``[N, B, M, K]``."""
+    query, keys = tensors.query, shape_of(tensors.key)[2]
     if rows is None:
-        scores = tf.matmul(tensors.query, tensors.key, transpose_b=True)
-        if tensors.pos_key is not None:
-            scores += skew(products(tensors.query, tensors.pos_key), keys)
-        if tensors.pos_query is not None:
-            scores += transposed_products(tensors.key, tensors.pos_query, queries)
-        return scores
-    query = rows_of(tensors.query, first, rows)
-    count = smaller(rows + 2 * tensors.reach, keys)
-    if (tensors.pos_key is None and tensors.pos_query is None) or (isinstance(count, int) and count == keys):
-        near = near_scores(tensors, query, tensors.key, first, 0)
-        scores = tf.matmul(query, tensors.key, transpose_b=True)
-        return scores if near is None else scores + near
+        first, count = None, keys
+    else:
+        query, count = rows_of(query, first, rows), smaller(rows + 2 * tensors.reach, keys)
+    positions = tensors.pos_key is not None or tensors.pos_query is not None
+    if not positions or rows is None or (isinstance(count, int) and count == keys):
+        terms = near_terms(tensors, query, tensors.key, first, 0)
+        return sum(terms, tf.matmul(query, tensors.key, transpose_b=True))
     start = smaller(first - tensors.reach, keys - count)
     start = max(start, 0) if isinstance(start, int) else tf.maximum(start, 0)
-    near = near_scores(tensors, query, rows_of(tensors.key, start, count), first, start)
+    near = tf.add_n(near_terms(tensors, query, rows_of(tensors.key, start, count), first, start))
     near = tf.roll(tf.pad(near, [[0, 0], [0, 0], [0, 0], [0, keys - count]]), start, -1)
     return tf.matmul(*with_far_terms(tensors, query, start, count), transpose_b=True) + near
 
@@ -235,14 +235,28 @@ def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) ->
     return tf.concat([tf.matmul(probabilities(tensors, rate, *part), tensors.value) for part in parts], 2)
 
 
-def table_by_distance(positions: tf.Tensor | None, rows: tf.Tensor | None) -> tf.Tensor | None:
-    """Rows of ``[N, R, D]`` in the order of ``rows``, ``[N, W, D]``."""
-    return None if positions is None or rows is None else tf.gather(positions, rows, axis=1)
-
-
 def bias_of(mask: Mask | None) -> tf.Tensor | None:
     """What a mask of keys adds to the scores, ``[1, B, 1 or Q, K]``."""
     return None if mask is None else tf.where(mask.keys[:, 0], 0.0, HIDDEN)[None]
+
+
+def tensors_of(
+    query: tf.Tensor,
+    key: tf.Tensor,
+    value: tf.Tensor,
+    pos_key: tf.Tensor | None,
+    pos_query: tf.Tensor | None,
+    relative: Relative | None,
+    mask: Mask | None,
+    seed: tf.Tensor | None = None,
+) -> Tensors:
+    """What all blocks read, of relative keys and relative queries by row of the table, ``[N, R, D]`` each."""
+    reach = 0
+    if relative is not None:
+        down, reach = relative.columns, relative.reach
+        pos_key = None if pos_key is None else tf.gather(pos_key, down, axis=1)
+        pos_query = None if pos_query is None else tf.gather(pos_query, down[::-1], axis=1)
+    return Tensors(query, key, value, pos_key, pos_query, bias_of(mask), seed, reach)
 
 
 def without_blind(context: tf.Tensor, mask: Mask | None) -> tf.Tensor:
@@ -260,18 +274,8 @@ def blocked(
     """Attention by blocks of queries."""
     pos_key, pos_query = (None if x is None else tf.transpose(x, [1, 0, 2]) for x in (heads.pos_key, heads.pos_query))
     rate = module.dropout.rate if training else 0.0
-    columns = None if relative is None else relative.columns
     query, key, value = (tf.transpose(x, [1, 0, 2, 3]) for x in (heads.query, heads.key, heads.value))
-    tensors = Tensors(
-        query,
-        key,
-        value,
-        table_by_distance(pos_key, columns),
-        table_by_distance(pos_query, None if columns is None else columns[::-1]),
-        bias_of(mask),
-        next_seed() if rate else None,
-        0 if relative is None else relative.reach,
-    )
+    tensors = tensors_of(query, key, value, pos_key, pos_query, relative, mask, next_seed() if rate else None)
     context = tf.transpose(attend(tensors, rate, training), [1, 0, 2, 3])  # [B, N, Q, D]
     return without_blind(context, mask), None
 

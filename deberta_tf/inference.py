@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras
 
 from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative
-from deberta_tf.blocked import Tensors, attend, bias_of, probabilities, table_by_distance, without_blind
+from deberta_tf.blocked import attend, probabilities, tensors_of, without_blind
 from deberta_tf.layers import shape_of
 from deberta_tf.pretrained import TFPreTrainedModel
 
@@ -71,21 +71,12 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
         training: bool | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Context ``[B, Q, N*D]`` and probabilities ``[B, N, Q, K]`` or ``None``; never any dropout."""
-        down = None if relative is None else relative.columns + relative.first
         if query_states is None:
             query, key, value = self.project(hidden)
         else:
             (query,), (key, value) = self.project(query_states, 0, 1), self.project(hidden, 1, 3)
-        tensors = Tensors(
-            query,
-            key,
-            value,
-            table_by_distance(self.pos_key, down),
-            table_by_distance(self.pos_query, None if down is None else down[::-1]),
-            bias_of(mask),
-            None,
-            0 if relative is None else relative.reach,
-        )
+        whole = None if relative is None else relative.of_whole()
+        tensors = tensors_of(query, key, value, self.pos_key, self.pos_query, whole, mask)
         probs = None
         if output_attentions:
             probs = probabilities(tensors, 0.0, 0, shape_of(tensors.query)[2])

@@ -37,6 +37,29 @@ def call(framework, model, inputs, **options):
     return flatten(model(**given, **options))
 
 
+def config_of(base, **changes):
+    """A small config of a family, or of v3 with other position terms."""
+    if base not in BASES:
+        base, changes = "v3", {"pos_att_type": None if base == "without terms" else base, **changes}
+    return small_config(base, **changes)
+
+
+def direction_of(shape):
+    """What to multiply states with, so that their sum has a gradient."""
+    return np.random.default_rng(2).normal(size=shape).astype(np.float32)
+
+
+def pt_results(config, inputs):
+    """All states and gradients of a PyTorch model."""
+    import torch
+
+    model = model_of("pt", config)
+    output = model(**pt_inputs(inputs), output_hidden_states=True)
+    states = output.last_hidden_state
+    (states * torch.from_numpy(direction_of(states.shape))).sum().backward()
+    return flatten(output), pt_gradients(model)
+
+
 def masks_and_none():
     return {**masks(21), "none": None}
 
@@ -62,24 +85,19 @@ def test_fused_attention_equals_eager(base, kind, rows, monkeypatch):
     torch = pytest.importorskip("torch")
     import deberta_pt.blocked
 
-    terms = {} if base in BASES else {"pos_att_type": None if base == "without terms" else base}
     results = {}
     fused = {"sdpa": 0, "blocked": 512, "blocked again": 0}  # keys up to which probabilities are kept
     for name, kept in {"eager": 0, **fused}.items():
         monkeypatch.setattr(deberta_pt.blocked, "KEPT", kept)
-        config = small_config("v3" if terms else base, masked_rows=rows, attn_implementation=name.split()[0], **terms)
-        model = model_of("pt", config)
+        config = config_of(base, masked_rows=rows, attn_implementation=name.split()[0])
         inputs = random_batch(config)
         mask = masks_and_none()[kind]
         inputs = {"input_ids": inputs["input_ids"], **({} if mask is None else {"attention_mask": mask})}
-        output = model(**pt_inputs(inputs), output_hidden_states=True)
-        direction = torch.from_numpy(np.random.default_rng(2).normal(size=(4, 21, 24)).astype(np.float32))
-        (output.last_hidden_state * direction).sum().backward()
-        results[name] = flatten(output), pt_gradients(model)
+        results[name] = pt_results(config, inputs)
     for name in fused:
         assert_all_close(results[name][0], results["eager"][0], name)
         assert_gradients_close(results[name][1], results["eager"][1], f"{name} gradient")
-    model.config.attn_implementation = "flex"
+    model = model_of("pt", config_of(base, masked_rows=rows, attn_implementation="flex"))
     with torch.inference_mode():  # it has no backward pass on a CPU
         output = model(**pt_inputs(inputs), output_hidden_states=True)
     assert_all_close(flatten(output), results["eager"][0], "flex")
@@ -90,27 +108,23 @@ def test_fused_attention_equals_eager(base, kind, rows, monkeypatch):
 @pytest.mark.parametrize("base", [*BASES, "c2p", "p2c"])
 def test_far_keys_share_a_row(base, kept, monkeypatch):
     """Texts several times as long as the reach of the positions, padded and packed: states and all gradients."""
-    torch = pytest.importorskip("torch")
     import deberta_pt.blocked
 
     monkeypatch.setattr(deberta_pt.blocked, "KEPT", kept)
-    length, terms = 60, {} if base in BASES else {"pos_att_type": base}
+    length = 60
     padded = np.arange(length) < np.array([[length], [40], [3], [17]])
     pairs = np.repeat((np.arange(length) // 45)[None, :, None] == (np.arange(length) // 45)[None, None], 4, 0)
     far = []
-    kinds_of = deberta_pt.blocked._parts
-    monkeypatch.setattr(deberta_pt.blocked, "_parts", lambda *x: (far.append(p.far) or p for p in kinds_of(*x)))
+    parts_of = deberta_pt.blocked._parts
+    monkeypatch.setattr(deberta_pt.blocked, "_parts", lambda *x: (far.append(p.far) or p for p in parts_of(*x)))
     for mask in (padded, padded[:, ::-1], pairs):
         results = {}
         for name in ("eager", "blocked"):
-            config = small_config("v3" if terms else base, attn_implementation=name, **terms)
-            model, inputs = model_of("pt", config), random_batch(config, length=length)
+            config = config_of(base, attn_implementation=name)
+            inputs = random_batch(config, length=length)
             inputs = {"input_ids": inputs["input_ids"], "attention_mask": np.ascontiguousarray(mask, np.int64)}
-            states = model(**pt_inputs(inputs)).last_hidden_state
-            direction = torch.from_numpy(np.random.default_rng(2).normal(size=states.shape).astype(np.float32))
-            (states * direction).sum().backward()
-            results[name] = states.detach(), pt_gradients(model)
-        assert_close(results["blocked"][0], results["eager"][0], "states")
+            results[name] = pt_results(config, inputs)
+        assert_all_close(results["blocked"][0], results["eager"][0], "states")
         assert_gradients_close(results["blocked"][1], results["eager"][1], "gradient")
     assert {True, False} == set(far)
 
@@ -118,11 +132,10 @@ def test_far_keys_share_a_row(base, kept, monkeypatch):
 def tf_gradients(base, length, name, signature=None, **options):
     """States and gradients of a TensorFlow model in a graph."""
     tf = pytest.importorskip("tensorflow")
-    terms = {} if base in BASES else {"pos_att_type": base}
-    config = small_config("v3" if terms else base, attn_implementation=name, **terms)
+    config = config_of(base, attn_implementation=name)
     model = model_of("tf", config)
     given = random_batch(config, length=length)
-    direction = np.random.default_rng(2).normal(size=(4, length, 24)).astype(np.float32)
+    direction = direction_of((4, length, 24))
 
     @tf.function(input_signature=signature, **options)
     def run(ids, mask):

@@ -154,34 +154,36 @@ def test_bfloat16_is_near():
     assert np.abs(found - expected).max() < 0.06 * np.abs(expected).max()
 
 
-def test_onednn_gives_the_same(monkeypatch):
-    """Whichever library wins the race on this machine, the other one is right, too."""
+@pytest.fixture
+def onednn():
+    """The module that chooses a library, where there are two."""
     import deberta_pt.linear
 
     if not deberta_pt.linear.has_onednn():
         pytest.skip("this PyTorch was built without oneDNN")
+    return deberta_pt.linear
+
+
+def test_onednn_gives_the_same(onednn, monkeypatch):
+    """Whichever library wins the race on this machine, the other one is right, too."""
     config = small_config()
     plain, prepared = both(config)
     batch = random_batch(config)
     with torch.no_grad():
         expected = plain(**pt_inputs(batch)).last_hidden_state
     for faster in (True, False):
-        monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda rows, faster=faster: faster)
+        monkeypatch.setattr(onednn, "onednn_is_faster", lambda rows, faster=faster: faster)
         for few in (0, 256):
-            monkeypatch.setattr(deberta_pt.linear, "FEW", few)
+            monkeypatch.setattr(onednn, "FEW", few)
             same(plain, prepared, batch, output_hidden_states=True)
         with torch.no_grad():
             assert_close(plain(**pt_inputs(batch)).last_hidden_state, expected, "states")
 
 
 @pytest.mark.parametrize("recorded", range(1, 8))
-def test_onednn_has_the_same_gradients(monkeypatch, recorded):
+def test_onednn_has_the_same_gradients(onednn, monkeypatch, recorded):
     """Of whatever asks for one, and the gradients' own gradients."""
-    import deberta_pt.linear
-
-    if not deberta_pt.linear.has_onednn():
-        pytest.skip("this PyTorch was built without oneDNN")
-    monkeypatch.setattr(deberta_pt.linear, "onednn_trains_faster", lambda rows: True)
+    monkeypatch.setattr(onednn, "onednn_trains_faster", lambda rows: True)
     values = torch.randn(2, 7, 24), torch.randn(5, 24), torch.randn(5), torch.randn(2, 7, 5)
 
     def run(linear):
@@ -192,25 +194,23 @@ def test_onednn_has_the_same_gradients(monkeypatch, recorded):
         second = torch.autograd.grad(sum((x * x).sum() for x in first), asked)
         return type(found.grad_fn).__name__, (found, *first, *second)
 
-    (name, found), (_, expected) = run(deberta_pt.linear.linear), run(torch.nn.functional.linear)
+    (name, found), (_, expected) = run(onednn.linear), run(torch.nn.functional.linear)
     assert name == "OneDnnLinearBackward"
     for one, other in zip(found, expected, strict=True):
         assert_close(one.detach(), other.detach(), "gradients")
 
 
-def test_a_model_trains_the_same_by_onednn(monkeypatch):
-    import deberta_pt.linear
-
-    if not deberta_pt.linear.has_onednn():
-        pytest.skip("this PyTorch was built without oneDNN")
+def test_a_model_trains_the_same_by_onednn(onednn, monkeypatch):
     config = small_config()
     inputs = pt_inputs(random_batch(config))
-    found = []
+    found, calls, product = [], [], onednn.by_onednn
+    monkeypatch.setattr(onednn, "by_onednn", lambda *x: calls.append(x) or product(*x))
     for faster in (False, True):
-        monkeypatch.setattr(deberta_pt.linear, "onednn_trains_faster", lambda rows, faster=faster: faster)
+        monkeypatch.setattr(onednn, "onednn_trains_faster", lambda rows, faster=faster: faster)
         model = pt_model(config, "ForSequenceClassification", random_weights(config, "ForSequenceClassification"))
         model(**inputs).logits.square().sum().backward()
         found.append({name: x.grad for name, x in model.named_parameters()})
+        assert bool(calls) == faster
     for name, expected in found[0].items():
         assert_close(found[1][name], expected, name)
 
