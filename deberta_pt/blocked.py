@@ -1,10 +1,10 @@
 """Attention by blocks of queries: exact, with memory linear in the length, forward and backward.
 
-Keys are taken in reverse order. The distance of query ``i`` and the key in place ``j`` is then ``i + j`` up to a
-constant, so with the rows of a table in the order of their distance, a block of ``M`` queries and ``W`` keys reads a
-window of ``M + W - 1`` rows, and the products of the block with its window hold the scores on their diagonals: a view.
-All far keys of one side share one row, and need a product with that row alone. Nothing of size ``Q x K`` is kept for
-long texts: the backward pass computes the scores of each block again.
+With the rows of a table in the order of their distance, a block of ``M`` queries and ``W`` keys reads a window of
+``M + W - 1`` rows, and the products of the block with its window, each row shifted by one against the row before, are
+the scores: a view. Relative keys are read from the largest distance down, since distances fall as keys go on, and
+relative queries from the smallest up. All far keys of one side share one row, and need a product with that row alone.
+Nothing of size ``Q x K`` is kept for long texts: the backward pass computes the scores of each block again.
 
 Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries and ``W`` keys of one block.
 """
@@ -20,28 +20,40 @@ from torch.autograd.function import once_differentiable
 
 from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative
 from deberta_pt.dropout import keep_factors
+from deberta_pt.linear import computes_bfloat16, linear, onednn_is_faster
 
-ROWS = 128  # queries of a block
-TILE = 64  # keys whose products with relative queries are computed at once
+ROWS = 128  # queries of a block that computes several heads
+ALONE = 256, 512  # keys from which on each head is a block of its own where that is faster, and its queries
+TILE = 64  # keys whose products with relative queries are computed at once, at least
 SCORES = 2 << 20  # of a block on a CPU, where fewer heads allow it: then they stay in the cache
 FEWEST = 4  # heads of a block, so that there is work for several cores
 KEPT = 512  # keys up to which probabilities are kept for the backward pass: half as much as a layer's other states
 
 
 class Tables(NamedTuple):
-    """Relative keys and queries by ascending distance, or the gradients thereof.
+    """Relative keys and queries in the order of distance, or the gradients thereof.
 
     Attributes:
-        key: ``[N, S, D]``, or ``None``.
-        query: of the same shape, or ``None``.
-        zero: the row of distance zero.
-        reach: distance from which on all share the last row, or the first.
+        key: from distance ``up`` down to ``-down``, ``[N, S, D]``, or ``None``.
+        query: from distance ``-down`` up to ``up``, of the same shape, or ``None``.
+        up: the largest distance.
+        down: minus the smallest.
+        reach: distance from which on, on either side, all share a row.
     """
 
     key: Tensor | None
     query: Tensor | None
-    zero: int
+    up: int
+    down: int
     reach: int
+
+    def of(self, heads: slice, first: int, count: int) -> tuple[Tensor | None, Tensor | None]:
+        """The rows of so many distances, from ``first`` up, of some heads."""
+        of_key, of_query = self.up - first - count + 1, self.down + first
+        return (
+            None if self.key is None else self.key[heads, of_key : of_key + count],
+            None if self.query is None else self.query[heads, of_query : of_query + count],
+        )
 
 
 class Part(NamedTuple):
@@ -86,7 +98,7 @@ class Block(NamedTuple):
         text: number in the batch.
         heads: those that the block computes.
         rows: the queries.
-        keys: places of the keys, in reverse order.
+        keys: the keys.
         mask: bool ``[M or 1, W]``, true where a query sees a key; ``None``: everywhere.
     """
 
@@ -97,33 +109,49 @@ class Block(NamedTuple):
     mask: Tensor | None
 
 
-def diagonals(products: Tensor, width: int) -> Tensor:
-    """The view ``[N, M, width]`` of contiguous ``[N, M, M+width-1]`` whose ``[n, m, j]`` is ``products[n, m, m+j]``."""
-    count, rows, columns = products.shape
-    return products.as_strided((count, rows, width), (rows * columns, columns + 1, 1))
+def skewed(wide: Tensor, width: int) -> Tensor:
+    """The view ``[N, M, width]`` of ``[N, M, M+width-1]`` whose ``[n, m, j]`` is ``wide[n, m, M-1-m+j]``."""
+    heads, rows, _ = wide.shape
+    of_heads, of_rows, step = wide.stride()
+    first = wide.storage_offset() + (rows - 1) * step
+    return wide.as_strided((heads, rows, width), (of_heads, of_rows - step, step), first)
 
 
 def of_blocks(mask: Mask | None) -> tuple[Tensor | None, Tensor | None]:
-    """A mask as ``blocks`` reads it: of keys in reverse order ``[B, 1 or Q, K]``, and of queries ``[B, Q]``."""
+    """A mask as ``blocks`` reads it: of keys, ``[B, 1 or Q, K]``, and of queries, ``[B, Q]``."""
     if mask is None:
         return None, None
-    return mask.keys[:, 0].flip(-1), None if mask.queries is None else mask.queries[:, 0, :, 0]
+    return mask.keys[:, 0], None if mask.queries is None else mask.queries[:, 0, :, 0]
 
 
-def blocks(query: Tensor, keys: int, mask: Tensor | None, asking: Tensor | None = None) -> Iterator[Block]:
+def is_alone(query: Tensor, keys: int, mask: Tensor | None) -> bool:
+    """Whether each head is a block of its own: on processors where a linear map beats the products of many heads.
+
+    Its queries are more, which does not suit packed texts. Arguments as of ``blocks``.
+    """
+    if keys < ALONE[0] or query.device.type != "cpu" or (mask is not None and mask.shape[1] > 1):
+        return False
+    return computes_bfloat16() if query.dtype == torch.bfloat16 else onednn_is_faster(ALONE[0])
+
+
+def blocks(
+    query: Tensor, keys: int, mask: Tensor | None, asking: Tensor | None = None, alone: bool = False
+) -> Iterator[Block]:
     """All blocks of queries ``[B, N, Q, D]`` and so many keys that see anything.
 
     Args:
         query: the queries.
         keys: their number.
-        mask: bool ``[B, 1 or Q, K]``, keys in reverse order.
+        mask: bool ``[B, 1 or Q, K]``.
         asking: bool ``[B, Q]``; blocks begin at a text's first true one and end after the last.
+        alone: whether each head is a block of its own.
     """
     batch, _, queries, _ = query.shape
+    step = max(ROWS, min(ALONE[1], SCORES // keys)) if alone else ROWS
     for text in range(batch):
         begin, end = (0, queries) if asking is None else _reach(asking[text : text + 1])
-        for start in range(begin, end, ROWS):
-            rows = slice(start, min(start + ROWS, end))
+        for start in range(begin, end, step):
+            rows = slice(start, min(start + step, end))
             first, last, seen = 0, keys, None
             if mask is not None:
                 seen = mask[text] if mask.shape[1] == 1 else mask[text, rows]  # [M or 1, K]
@@ -133,35 +161,37 @@ def blocks(query: Tensor, keys: int, mask: Tensor | None, asking: Tensor | None 
                 seen = seen[:, first:last]
             if last > first:
                 some = None if seen is None or _all(seen) else seen
-                for several in _groups(query, ROWS * (last - first)):
+                for several in _groups(query, step * (last - first), alone):
                     yield Block(text, several, rows, slice(first, last), some)
 
 
 def inputs_of(block: Block, query: Tensor, key: Tensor, tables: Tables) -> BlockTensors:
     """The views of queries ``[B, N, Q, D]``, keys ``[B, N, K, D]`` and tables that a block reads."""
     text, heads, rows, keys, _ = block
-    parts = [] if tables.key is None and tables.query is None else list(_parts(block, key.shape[2], tables))
+    parts = [] if tables.key is None and tables.query is None else list(_parts(block, tables))
     return BlockTensors(query[text, heads, rows], key[text, heads, keys], parts)
 
 
-def _parts(block: Block, keys: int, tables: Tables) -> Iterator[Part]:
-    """The keys of a block: far ones after the queries, near ones, far ones before; few far ones count as near."""
-    rows, (start, stop) = block.rows, (block.keys.start, block.keys.stop)
-    after, before = keys - rows.stop - tables.reach + 1, keys - 1 + tables.reach - rows.start  # places: up to, and from
-    first = min(after, stop) if after - start >= TILE else start
-    last = max(before, first) if stop - before >= TILE else stop
-    window = tables.zero + rows.start + first - (keys - 1)
-    near = slice(window, window + rows.stop - rows.start + last - first - 1)
-    for begin, end, read in ((start, first, slice(0, 1)), (first, last, near), (last, stop, slice(-1, None))):
-        if end > begin:
-            pos_key, pos_query = (None if x is None else x[block.heads, read] for x in (tables.key, tables.query))
-            yield Part(slice(begin - start, end - start), pos_key, pos_query, read is not near)
+def _parts(block: Block, tables: Tables) -> Iterator[Part]:
+    """The keys of a block: far ones before the queries, near ones, far ones after; few far ones count as near."""
+    heads, rows, (start, stop) = block.heads, block.rows, (block.keys.start, block.keys.stop)
+    before, after = rows.start - tables.reach + 1, rows.stop - 1 + tables.reach  # far up to the one, from the other on
+    first = min(before, stop) if before - start >= TILE else start
+    last = max(after, first) if stop - after >= TILE else stop
+    for begin, end, distance in ((start, first, tables.up), (first, last, None), (last, stop, -tables.down)):
+        if end <= begin:
+            continue
+        if distance is None:
+            window = tables.of(heads, rows.start - end + 1, rows.stop - rows.start + end - begin - 1)
+        else:
+            window = tables.of(heads, distance, 1)
+        yield Part(slice(begin - start, end - start), *window, distance is not None)
 
 
-def _groups(query: Tensor, scores: int) -> Iterator[slice]:
+def _groups(query: Tensor, scores: int, alone: bool) -> Iterator[slice]:
     """Heads of ``[B, N, Q, D]`` that a block computes, so many scores each: all, but for long texts on a CPU."""
     heads = query.shape[1]
-    count = -(-heads // max(FEWEST, SCORES // scores)) if query.device.type == "cpu" else 1
+    count = 1 if query.device.type != "cpu" else heads if alone else -(-heads // max(FEWEST, SCORES // scores))
     size = -(-heads // count)  # as even as they can be
     for start in range(0, heads, size):
         yield slice(start, min(start + size, heads))
@@ -179,38 +209,46 @@ def _all(seen: Tensor) -> bool:
     return seen.device.type == "cpu" and bool(seen.all())
 
 
-def tiles(width: int, rows: int) -> Iterator[tuple[slice, slice]]:
-    """Tiles that fill ``width`` keys, and the part of a block's window that each and ``rows`` queries read.
+def product(states: Tensor, others: Tensor) -> Tensor:
+    """``[N, M, I]`` and ``[N, O, I]`` -> ``[N, M, O]``; of a single head by the fastest linear map."""
+    if len(states) > 1 or states.device.type != "cpu":
+        return torch.bmm(states, others.transpose(1, 2))
+    (one,), (other,) = states, others
+    return (linear(other, one).t() if one.stride(0) == 1 else linear(one, other))[None]  # reads either as it lies
 
-    A tile and its products stay in the cache, and their diagonals are added while they are there.
+
+def tile_size(rows: int) -> int:
+    """Keys of a tile, for so many queries."""
+    return max(TILE, rows // 4)
+
+
+def tiles(width: int, rows: int) -> Iterator[tuple[slice, slice]]:
+    """Tiles that fill ``width`` keys, and the part of a window of relative queries that each and ``rows`` queries read.
+
+    A tile and its products stay in the cache, and are added, skewed, while they are there.
     """
-    for start in range(0, width, TILE):
-        stop = min(start + TILE, width)
-        yield slice(start, stop), slice(start, stop + rows - 1)
+    size = tile_size(rows)
+    for start in range(0, width, size):
+        stop = min(start + size, width)
+        yield slice(start, stop), slice(width - stop, width - start + rows - 1)
 
 
 def scores_of(inputs: BlockTensors) -> Tensor:
     """Scores of one block, ``[N, M, W]``."""
     query, key, parts = inputs
-    if not parts:
-        return torch.bmm(query, key.transpose(1, 2))
-    rows, nothing = query.shape[1], query.new_zeros(1, 1, 1)
-    scores = query.new_empty(*query.shape[:2], key.shape[1])
+    scores = product(query, key)
     for keys, pos_key, pos_query, far in parts:
-        some = scores[:, :, keys]
-        c2p = nothing if pos_key is None else torch.bmm(query, pos_key.transpose(1, 2))
-        if far:  # [N, M, 1] + [N, 1, W']
-            p2c = nothing if pos_query is None else torch.bmm(pos_query, key[:, keys].transpose(1, 2))
-            torch.add(c2p.expand_as(some), p2c, out=some)
-        else:
-            some.copy_(c2p if pos_key is None else diagonals(c2p, some.shape[2]))
-    scores.baddbmm_(query, key.transpose(1, 2))
-    for keys, _, pos_query, far in parts:
-        if pos_query is not None and not far:
-            some, near = scores[:, :, keys], key[:, keys]
+        some, near, rows = scores[:, :, keys], key[:, keys], query.shape[1]
+        if pos_key is not None:
+            c2p = product(query, pos_key)
+            some.add_(c2p if far else skewed(c2p, some.shape[2]))
+        if pos_query is not None and far:
+            some.add_(product(pos_query, near))
+        elif pos_query is not None:
             for tile, window in tiles(some.shape[2], rows):
-                p2c = diagonals(torch.bmm(near[:, tile], pos_query[:, window].transpose(1, 2)), rows)  # [N, tile, M]
-                some[:, :, tile].add_(p2c.transpose(1, 2))
+                p2c = skewed(product(near[:, tile], pos_query[:, window]), rows).transpose(1, 2)  # [N, M, tile]
+                # numbers of two bytes that lie apart are added one by one, but copied many at once
+                some[:, :, tile].add_(p2c.contiguous() if p2c.element_size() < 4 else p2c)
     return scores
 
 
@@ -222,8 +260,8 @@ def scatter_scores(grad: Tensor, inputs: BlockTensors, grads: BlockTensors) -> N
         inputs: what the scores were made of.
         grads: where to add, views of the same shapes.
     """
-    grads.query.add_(torch.bmm(grad, inputs.key))
-    grads.key.add_(torch.bmm(grad.transpose(1, 2), inputs.query))
+    grads.query.add_(product(grad, inputs.key.transpose(1, 2)))
+    grads.key.add_(product(grad.transpose(1, 2), inputs.query.transpose(1, 2)))
     for i, part in enumerate(inputs.parts):
         scatter = _scatter_far if part.far else _scatter_near
         scatter(grad[:, :, part.keys], inputs.of(i), grads.of(i))
@@ -248,29 +286,29 @@ def _scatter_near(grad: Tensor, inputs: BlockTensors, grads: BlockTensors) -> No
     heads, rows, width = grad.shape
     if part.pos_key is not None and d_part.pos_key is not None:
         wide = grad.new_zeros(heads, rows, rows + width - 1)
-        diagonals(wide, width).copy_(grad)
-        grads.query.add_(torch.bmm(wide, part.pos_key))
-        d_part.pos_key.add_(torch.bmm(wide.transpose(1, 2), inputs.query))
+        skewed(wide, width).copy_(grad)
+        grads.query.add_(product(wide, part.pos_key.transpose(1, 2)))
+        d_part.pos_key.add_(product(wide.transpose(1, 2), inputs.query.transpose(1, 2)))
     if part.pos_query is not None and d_part.pos_query is not None:
-        whole = grad.new_zeros(heads, TILE, TILE + rows - 1)  # zero but for its diagonals, for one tile after the other
+        size = tile_size(rows)
+        whole = grad.new_zeros(heads, size, size + rows - 1)  # zero but for what a tile writes
         for tile, window in tiles(width, rows):
             count = tile.stop - tile.start
-            diagonals(whole, rows)[:, :count].copy_(grad[:, :, tile].transpose(1, 2))
-            wide = whole[:, :count, : count + rows - 1]
-            grads.key[:, tile].add_(torch.bmm(wide, part.pos_query[:, window]))
-            d_part.pos_query[:, window].add_(torch.bmm(wide.transpose(1, 2), inputs.key[:, tile]))
+            wide = whole[:, :count, size - count :]
+            skewed(wide, rows).copy_(grad[:, :, tile].transpose(1, 2))
+            grads.key[:, tile].add_(product(wide, part.pos_query[:, window].transpose(1, 2)))
+            d_part.pos_query[:, window].add_(product(wide.transpose(1, 2), inputs.key[:, tile].transpose(1, 2)))
 
 
 def probabilities(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax in at least float32, zero where nothing is seen: ``[N, M, W]``."""
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    """Softmax, computed in at least float32, zero where nothing is seen: ``[N, M, W]``."""
     if mask is None:
         return scores.softmax(-1)
     return scores.masked_fill_(~mask, torch.finfo(scores.dtype).min).softmax(-1).masked_fill_(~mask, 0.0)
 
 
 class BlockedAttention(torch.autograd.Function):
-    """Context ``[B, N, Q, D]`` of heads whose keys, values and mask are in reverse order; see ``blocked``."""
+    """Context ``[B, N, Q, D]``; see ``blocked``."""
 
     @staticmethod
     def forward(
@@ -282,27 +320,31 @@ class BlockedAttention(torch.autograd.Function):
         asking: Tensor | None,
         pos_key: Tensor | None,
         pos_query: Tensor | None,
-        zero: int,
+        up: int,
+        down: int,
         reach: int,
         dropout: float,
         seed: int,
         keep: bool,
+        alone: bool,
     ) -> Tensor:
-        """Tensors of ``Heads``, masks, what ``Tables`` holds, rate, seed, whether to keep the probabilities."""
-        ctx.dropout, ctx.seed, ctx.places = dropout, seed, (zero, reach)
-        tables = Tables(pos_key, pos_query, zero, reach)
+        """Tensors of ``Heads``, masks, what ``Tables`` holds, rate, seed, whether to keep probabilities, ``alone``."""
+        ctx.dropout, ctx.seed, ctx.places, ctx.alone = dropout, seed, (up, down, reach), alone
+        tables = Tables(pos_key, pos_query, up, down, reach)
         kept: list[Tensor] = []
+        wide = torch.promote_types(query.dtype, torch.float32)
         batch, heads, queries, size = query.shape
         context = query.new_zeros(batch, queries, heads, size).transpose(1, 2)
         generator = torch.Generator(query.device).manual_seed(seed)
-        for block in blocks(query, key.shape[2], mask, asking):
-            probs = probabilities(scores_of(inputs_of(block, query, key, tables)), block.mask)
+        for block in blocks(query, key.shape[2], mask, asking, alone):
+            scores = scores_of(inputs_of(block, query, key, tables)).to(wide)
+            probs = probabilities(scores, block.mask)
             if keep:
                 kept.append(probs)
             if dropout:
                 probs = probs * keep_factors(probs, dropout, generator)
             values = value[block.text, block.heads, block.keys]
-            context[block.text, block.heads, block.rows] = torch.bmm(probs.to(value.dtype), values)
+            context[block.text, block.heads, block.rows] = product(probs.to(value.dtype), values.transpose(1, 2))
         ctx.save_for_backward(query, key, value, pos_key, pos_query, mask, asking, *kept)
         return context
 
@@ -321,33 +363,35 @@ class BlockedAttention(torch.autograd.Function):
         d_query, d_key, d_value = totals[:3]
         tables, d_tables = Tables(pos_key, pos_query, *ctx.places), Tables(*totals[3:], *ctx.places)
         generator = torch.Generator(query.device).manual_seed(ctx.seed)  # the same factors again
-        for block in blocks(query, key.shape[2], mask, asking):
+        for block in blocks(query, key.shape[2], mask, asking, ctx.alone):
             text, heads, rows, keys, seen = block
             inputs = inputs_of(block, query, key, tables)
-            probs = next(again) if kept else probabilities(scores_of(inputs), seen)
+            probs = next(again) if kept else probabilities(scores_of(inputs).to(wide), seen)
             grad_context = grad[text, heads, rows]
-            grad_probs = torch.bmm(grad_context, value[text, heads, keys].transpose(1, 2)).to(wide)
+            grad_probs = product(grad_context, value[text, heads, keys]).to(wide)
             dropped = probs
             if ctx.dropout:
                 factors = keep_factors(probs, ctx.dropout, generator)
                 dropped = probs * factors
                 grad_probs *= factors
-            d_value[text, heads, keys].add_(torch.bmm(dropped.to(value.dtype).transpose(1, 2), grad_context))
+            dropped = dropped.to(value.dtype).transpose(1, 2)
+            d_value[text, heads, keys].add_(product(dropped, grad_context.transpose(1, 2)))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_probs, probs, -1, wide).to(query.dtype)
             scatter_scores(grad_scores, inputs, inputs_of(block, d_query, d_key, d_tables))
         done = [None if total is None else total.to(query.dtype) for total in totals]
-        return (*done[:3], None, None, *done[3:], *(None,) * 5)
+        return (*done[:3], None, None, *done[3:], *(None,) * 7)
 
 
 def tables_of(positions: Sequence[Tensor | None], relative: Relative | None, queries: int, keys: int) -> Tables:
     """Tables for so many queries and keys, of relative keys and relative queries, ``[N, R, D]`` each."""
     if relative is None:
-        return Tables(None, None, 0, 0)
-    most = relative.reach + ROWS + TILE  # what the near keys of a block read
-    down, up = min(keys - 1, most), min(queries - 1, most)
-    rows = relative.columns[queries - 1 - up : queries + down].flip(0)  # ascending, from -down to up
-    pos_key, pos_query = (None if x is None else x.index_select(1, rows) for x in positions)
-    return Tables(pos_key, pos_query, down, relative.reach)
+        return Tables(None, None, 0, 0, 0)
+    most = relative.reach + max(ROWS, ALONE[1]) + TILE  # what the near keys of a block read
+    up, down = min(queries - 1, most), min(keys - 1, most)
+    rows = relative.columns[queries - 1 - up : queries + down]  # from distance up to -down
+    key, query = positions
+    key, query = (None if x is None else x.index_select(1, r) for x, r in ((key, rows), (query, rows.flip(0))))
+    return Tables(key, query, up, down, relative.reach)
 
 
 def blocked(
@@ -357,15 +401,18 @@ def blocked(
     positions = [None if x is None else x.transpose(0, 1) for x in (heads.pos_key, heads.pos_query)]
     tables = tables_of(positions, relative, heads.query.shape[2], heads.key.shape[2])
     dropout = module.dropout.p if module.training else 0.0
+    keys, (seen, asking) = heads.key.shape[2], of_blocks(mask)
     context = BlockedAttention.apply(
         heads.query,
-        heads.key.flip(2),
-        heads.value.flip(2),
-        *of_blocks(mask),
+        heads.key,
+        heads.value,
+        seen,
+        asking,
         *tables,
         dropout,
         int(torch.randint(2**62, ())) if dropout else 0,
-        torch.is_grad_enabled() and heads.key.shape[2] <= KEPT,
+        torch.is_grad_enabled() and keys <= KEPT,
+        is_alone(heads.query, keys, seen),
     )
     return context, None
 

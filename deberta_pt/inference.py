@@ -21,7 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
-from deberta_pt.blocked import Tables, blocks, inputs_of, of_blocks, probabilities, scores_of, tables_of
+from deberta_pt.blocked import (
+    Tables,
+    blocks,
+    inputs_of,
+    is_alone,
+    of_blocks,
+    probabilities,
+    product,
+    scores_of,
+    tables_of,
+)
 from deberta_pt.encoder import Encoder, Layer, Output
 from deberta_pt.linear import FrozenLinear, computes_bfloat16, linear
 from deberta_pt.pretrained import PreTrainedModel
@@ -200,15 +210,14 @@ class PreparedLayer(nn.Module):
             context: where the result goes, ``[N, Q, D]``, zero.
             kept: where the probabilities go, ``[N, Q, K]``, zero.
         """
-        key, value = key.flip(1), value.flip(1)
-        for block in blocks(query[None], key.shape[1], *of_blocks(mask)):
+        seen, asking = of_blocks(mask)
+        alone = is_alone(query[None], key.shape[1], seen)
+        for block in blocks(query[None], key.shape[1], seen, asking, alone):
             scores = scores_of(inputs_of(block, query[None], key[None], tables))
             probs = probabilities(scores, block.mask).to(value.dtype)
-            context[block.heads, block.rows] = torch.bmm(probs, value[block.heads, block.keys])
+            context[block.heads, block.rows] = product(probs, value[block.heads, block.keys].transpose(1, 2))
             if kept is not None:
                 kept[block.heads, block.rows, block.keys] = probs
-        if kept is not None:
-            kept.copy_(kept.flip(-1))
 
     def close(self, context: Tensor, residual: Tensor) -> Tensor:
         """Everything after attention: ``[..., N*D]`` and ``[..., H]`` -> ``[..., H]``."""

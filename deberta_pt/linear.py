@@ -34,6 +34,8 @@ def has_onednn() -> bool:
 
 def by_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear`` by oneDNN, for a weight in either order; nothing that a gradient could pass."""
+    if weight.layout == torch.strided:  # rows with gaps between them would be a thousand times slower
+        weight = weight.t().contiguous().t() if weight.stride(0) == 1 else weight.contiguous()
     found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
     return found
 
@@ -115,11 +117,11 @@ class OneDnnLinear(torch.autograd.Function):
         )
 
 
-def _can_change(states: Tensor, weight: Tensor) -> bool:
-    """Whether another library may compute this product: plain float32 on a CPU that nobody makes a graph of."""
-    dense = type(weight) in (Tensor, nn.Parameter) and states.device.type == weight.device.type == "cpu"
-    float32 = states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return dense and float32 and not is_traced()
+def can_change(states: Tensor, weight: Tensor) -> bool:
+    """Whether another library may compute this product: of plain tensors on a CPU that nobody makes a graph of."""
+    plain = type(weight) in (Tensor, nn.Parameter) and states.device.type == weight.device.type == "cpu"
+    same = states.dtype == weight.dtype and not torch.is_autocast_enabled("cpu")
+    return plain and same and not is_traced()
 
 
 def _is_recorded(*tensors: Tensor | None) -> bool:
@@ -133,7 +135,7 @@ def computes_bfloat16() -> bool:
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``[..., I]`` and ``[O, I]`` -> ``[..., O]``, by whichever library is faster."""
-    if _can_change(states, weight):
+    if states.dtype == torch.float32 and can_change(states, weight):
         rows = states.shape[:-1].numel()
         if _is_recorded(states, weight, bias):
             if onednn_trains_faster(rows):
@@ -170,10 +172,10 @@ class FrozenLinear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
-        weight = self.weight
-        fits = has_onednn() and _can_change(states, weight) and not _is_recorded(states)
-        rows = states.shape[:-1].numel()
-        if not fits or not (rows <= FEW or onednn_is_faster(rows)):
+        weight, rows = self.weight, states.shape[:-1].numel()
+        half = states.dtype == torch.bfloat16 and can_change(states, weight) and computes_bfloat16()
+        whole = states.dtype == torch.float32 and can_change(states, weight) and has_onednn()
+        if _is_recorded(states) or not (half or (whole and (rows <= FEW or onednn_is_faster(rows)))):
             return F.linear(states, weight, self.bias)
         if self._reordered is None:
             self._reordered = reordered(weight.detach())

@@ -76,6 +76,16 @@ def all_kinds(monkeypatch):
     monkeypatch.setattr(deberta_pt.attention, "can_flex", lambda *_: True)
 
 
+def heads_alone(monkeypatch, alone):
+    """Blocks of one head each, computed by oneDNN where there is any, or of several; whatever a race would say."""
+    import deberta_pt.blocked
+    import deberta_pt.linear
+
+    monkeypatch.setattr(deberta_pt.blocked, "is_alone", lambda *_: alone)
+    faster = alone and deberta_pt.linear.has_onednn()
+    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda rows: faster)
+
+
 @pytest.mark.usefixtures("all_kinds")
 @pytest.mark.parametrize("rows", ["zero", "uniform"])
 @pytest.mark.parametrize("kind", masks_and_none())
@@ -86,9 +96,10 @@ def test_fused_attention_equals_eager(base, kind, rows, monkeypatch):
     import deberta_pt.blocked
 
     results = {}
-    fused = {"sdpa": 0, "blocked": 512, "blocked again": 0}  # keys up to which probabilities are kept
+    fused = {"sdpa": 0, "blocked": 512, "blocked again": 0, "blocked alone": 0}  # keys that keep probabilities
     for name, kept in {"eager": 0, **fused}.items():
         monkeypatch.setattr(deberta_pt.blocked, "KEPT", kept)
+        heads_alone(monkeypatch, name.endswith("alone"))
         config = config_of(base, masked_rows=rows, attn_implementation=name.split()[0])
         inputs = random_batch(config)
         mask = masks_and_none()[kind]
@@ -104,13 +115,14 @@ def test_fused_attention_equals_eager(base, kind, rows, monkeypatch):
 
 
 @pytest.mark.usefixtures("all_kinds")
-@pytest.mark.parametrize("kept", [0, 512])
+@pytest.mark.parametrize(("kept", "alone"), [(0, False), (0, True), (512, False)])
 @pytest.mark.parametrize("base", [*BASES, "c2p", "p2c"])
-def test_far_keys_share_a_row(base, kept, monkeypatch):
+def test_far_keys_share_a_row(base, kept, alone, monkeypatch):
     """Texts several times as long as the reach of the positions, padded and packed: states and all gradients."""
     import deberta_pt.blocked
 
     monkeypatch.setattr(deberta_pt.blocked, "KEPT", kept)
+    heads_alone(monkeypatch, alone)
     length = 60
     padded = np.arange(length) < np.array([[length], [40], [3], [17]])
     pairs = np.repeat((np.arange(length) // 45)[None, :, None] == (np.arange(length) // 45)[None, None], 4, 0)
@@ -221,10 +233,10 @@ def test_flex_falls_back_with_its_reason():
 
 @pytest.mark.usefixtures("all_kinds")
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(("keep", "alone"), [(False, False), (False, True), (True, False), (True, True)])
 @pytest.mark.parametrize("queries", [1, 7, 13])
 @pytest.mark.parametrize("reach", [2, 13])
-def test_gradients_of_blocks_are_those_of_finite_differences(reach, queries, keep, dropout):
+def test_gradients_of_blocks_are_those_of_finite_differences(reach, queries, keep, alone, dropout):
     """In float64, with one text padded and one packed, and the same elements dropped in both directions."""
     torch = pytest.importorskip("torch")
     from deberta_pt.blocked import BlockedAttention
@@ -242,7 +254,8 @@ def test_gradients_of_blocks_are_those_of_finite_differences(reach, queries, kee
     mask[1, queries // 2 :, keys // 2 :] = False
 
     def attend(query, key, value, *tables):
-        return BlockedAttention.apply(query, key, value, mask, None, *tables, keys - 1, reach, dropout, 5, keep)
+        sizes = queries - 1, keys - 1, reach
+        return BlockedAttention.apply(query, key, value, mask, None, *tables, *sizes, dropout, 5, keep, alone)
 
     assert torch.autograd.gradcheck(attend, inputs, fast_mode=queries > 7)
 
@@ -258,8 +271,9 @@ def test_blocks_cost_what_their_tokens_cost():
     packed[1] = False
     packed[1, :100, :100] = True
 
-    def pairs(*masks):
-        return sum((b.rows.stop - b.rows.start) * (b.keys.stop - b.keys.start) for b in blocks(query, 1024, *masks))
+    def pairs(*masks, **options):
+        met = blocks(query, 1024, *masks, **options)
+        return sum((b.rows.stop - b.rows.start) * (b.keys.stop - b.keys.start) for b in met)
 
     assert pairs(None) == 2 * 1024**2
     assert pairs(packed) <= 8 * 128**2 + 128**2
@@ -267,6 +281,41 @@ def test_blocks_cost_what_their_tokens_cost():
     assert pairs(padded[:, None], padded) == 124**2
     assert [b.heads for b in blocks(query, 8192, None)][:3] == [slice(0, 4), slice(4, 8), slice(0, 4)]
     assert all(block.mask is None for block in blocks(query, 1024, packed) if block.text == 0)
+    assert pairs(padded[:, None], padded, alone=True) == 8 * 124**2
+    each = [(b.heads, b.rows) for b in blocks(query, 1024, None, alone=True)]
+    assert each[7:9] == [(slice(7, 8), slice(0, 512)), (slice(0, 1), slice(512, 1024))]
+
+
+@pytest.mark.parametrize("faster", [False, True])
+def test_heads_are_alone_where_a_linear_map_is_faster(faster, monkeypatch):
+    torch = pytest.importorskip("torch")
+    import deberta_pt.blocked
+
+    monkeypatch.setattr(deberta_pt.blocked, "onednn_is_faster", lambda rows: faster)
+    monkeypatch.setattr(deberta_pt.blocked, "computes_bfloat16", lambda: faster)
+    for dtype in (torch.float32, torch.bfloat16):
+        query = torch.empty(1, 2, 300, 64, dtype=dtype)
+        assert deberta_pt.blocked.is_alone(query, 300, None) == faster
+        assert deberta_pt.blocked.is_alone(query, 300, torch.ones(1, 1, 300) > 0) == faster
+        assert not deberta_pt.blocked.is_alone(query, 300, torch.ones(1, 300, 300) > 0)
+        assert not deberta_pt.blocked.is_alone(query, 255, None)
+
+
+def test_blocks_are_the_same_in_both_directions(monkeypatch):
+    """Also where the rule would say something else when gradients are computed, as autocast or a switch may do."""
+    torch = pytest.importorskip("torch")
+
+    config = small_config(attn_implementation="blocked", attention_probs_dropout_prob=0.3)
+    inputs, results = pt_inputs(random_batch(config)), []
+    for changes in (False, True):
+        heads_alone(monkeypatch, True)
+        model = model_of("pt", config).train()
+        torch.manual_seed(0)
+        loss = model(**inputs).last_hidden_state.square().sum()
+        heads_alone(monkeypatch, not changes)
+        loss.backward()
+        results.append(pt_gradients(model))
+    assert_gradients_close(results[1], results[0], "gradient")
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.999])

@@ -111,10 +111,13 @@ def test_decoding_by_absolute_positions():
     same(*both(config, "ForMaskedLM"), random_inputs(config, "ForMaskedLM"))
 
 
+@pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("base", BASES)
-def test_many_blocks(base, monkeypatch):
+def test_many_blocks(base, alone, monkeypatch):
+    """Of several heads, or of one each."""
     import deberta_pt.blocked
 
+    monkeypatch.setattr(deberta_pt.blocked, "is_alone", lambda *_: alone)
     for name, value in (("ROWS", 6), ("TILE", 4), ("SCORES", 1), ("FEWEST", 2)):
         monkeypatch.setattr(deberta_pt.blocked, name, value)
     config = small_config(base)
@@ -178,6 +181,18 @@ def test_onednn_gives_the_same(onednn, monkeypatch):
             same(plain, prepared, batch, output_hidden_states=True)
         with torch.no_grad():
             assert_close(plain(**pt_inputs(batch)).last_hidden_state, expected, "states")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_onednn_takes_weights_in_any_order(onednn, dtype):
+    """Also with gaps between the rows or the columns, which it would multiply without its fast kernels."""
+    if dtype == torch.bfloat16 and not onednn.computes_bfloat16():
+        pytest.skip("this processor has no instructions for bfloat16")
+    tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-5
+    states, weight = torch.randn(7, 16, dtype=dtype), torch.randn(40, 48, dtype=dtype)
+    for one in (weight[:, :16], weight[:16].t(), weight[::2, 16:32], weight[:, ::3], weight[:16, :16].contiguous()):
+        expected = torch.nn.functional.linear(states.float(), one.float())
+        assert_close(onednn.by_onednn(states, one).float(), expected, "states", tolerance=tolerance)
 
 
 @pytest.mark.parametrize("recorded", range(1, 8))
