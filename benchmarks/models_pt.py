@@ -88,16 +88,10 @@ def exported(model: nn.Module, threads: int) -> Callable[[dict[str, Tensor]], An
     return lambda inputs: session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
 
 
-def fastest_linear(states: Tensor, weight: Tensor, training: bool) -> Callable[[], Tensor]:
-    """The product by ``F.linear`` or by oneDNN's operator, its weights reordered or not, whichever wins a race."""
-    routines: list[Callable[[], Tensor]] = [lambda: F.linear(states, weight)]
-    if has_onednn():
-        routines.append(lambda: by_onednn(states, weight))
-        if not training:
-            other = reordered(weight)
-            routines.append(lambda: by_onednn(states, other))
+def fastest(routines: list[Side]) -> Side:
+    """The one that wins a race."""
 
-    def best(run: Callable[[], Tensor]) -> float:
+    def best(run: Side) -> float:
         times = []
         for _ in range(4):
             begin = time.perf_counter()
@@ -108,12 +102,23 @@ def fastest_linear(states: Tensor, weight: Tensor, training: bool) -> Callable[[
     return min(routines, key=best)
 
 
-def routine(product: Product, training: bool) -> Callable[[], Tensor]:
-    """What computes a product."""
+def routine(product: Product, training: bool) -> Side:
+    """What computes a product: PyTorch's own function, or oneDNN's, whose weights may be reordered in inference."""
     count, rows, inner, columns = product
-    if count == 1:
-        return fastest_linear(torch.randn(rows, inner), torch.randn(columns, inner), training)
-    return functools.partial(torch.matmul, torch.randn(count, rows, inner), torch.randn(count, inner, columns))
+    if count > 1:
+        many, others = torch.randn(count, rows, inner), torch.randn(count, columns, inner)
+        routines: list[Side] = [lambda: torch.bmm(many, others.transpose(1, 2))]
+        if has_onednn():
+            routines.append(lambda: [by_onednn(one, other) for one, other in zip(many, others, strict=True)])
+        return fastest(routines)
+    states, weight = torch.randn(rows, inner), torch.randn(columns, inner)
+    routines = [lambda: F.linear(states, weight)]
+    if has_onednn():
+        routines.append(lambda: by_onednn(states, weight))
+        if not training:
+            other = reordered(weight)
+            routines.append(lambda: by_onednn(states, other))
+    return fastest(routines)
 
 
 def products(shape: Shape, layers: int, training: bool = False) -> Side:

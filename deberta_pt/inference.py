@@ -75,6 +75,12 @@ def plain_linear(source: nn.Module) -> nn.Linear:
     return source
 
 
+def frozen(source: nn.Module, activation: Callable[[Tensor], Tensor] | None = None) -> FrozenLinear:
+    """The same map, which shares the weights."""
+    dense = plain_linear(source)
+    return FrozenLinear(dense.weight, dense.bias, activation)
+
+
 def fused_projection(attention: DisentangledSelfAttention) -> FrozenLinear:
     """Query, key and value as one layer ``[3*N*D, H]``, the queries scaled."""
     width = attention.width
@@ -98,11 +104,6 @@ def close(module: Output, states: Tensor, residual: Tensor) -> Tensor:
     return F.layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
-def overwrite(function: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
-    """``function(states)``; GELU in place, since a new tensor of that size costs more than its arithmetic."""
-    return torch.ops.aten.gelu_(states) if function is F.gelu else function(states)
-
-
 class PreparedLayer(nn.Module):
     """A layer whose projections are fused and whose relative keys and queries are kept; called as ``Layer``.
 
@@ -116,11 +117,11 @@ class PreparedLayer(nn.Module):
         attention = layer.attention.self
         self.num_heads, self.width = attention.num_heads, attention.width
         self.projection = fused_projection(attention)
-        self.attention_output, self.intermediate, self.output = layer.attention.output, layer.intermediate, layer.output
-        parts: tuple[Any, ...] = (self.attention_output, self.intermediate, self.output)
+        self.attention_output, self.output = layer.attention.output, layer.output
+        parts: tuple[Any, ...] = (self.attention_output, self.output)
         for part in parts:
-            dense = plain_linear(part.dense)
-            part.dense = FrozenLinear(dense.weight, dense.bias)
+            part.dense = frozen(part.dense)
+        self.intermediate = frozen(layer.intermediate.dense, layer.intermediate.activation)
         pos_key, pos_query = (None, None) if rows is None else attention.project_positions(rows)
         split = (attention.num_heads, attention.head_size)
 
@@ -222,8 +223,7 @@ class PreparedLayer(nn.Module):
     def close(self, context: Tensor, residual: Tensor) -> Tensor:
         """Everything after attention: ``[..., N*D]`` and ``[..., H]`` -> ``[..., H]``."""
         attended = close(self.attention_output, context, residual)
-        inner = overwrite(self.intermediate.activation, self.intermediate.dense(attended))
-        return close(self.output, inner, attended)
+        return close(self.output, self.intermediate(attended), attended)
 
 
 class PreparedEncoder(Encoder):

@@ -32,11 +32,12 @@ def has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def by_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.linear`` by oneDNN, for a weight in either order; nothing that a gradient could pass."""
+def by_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Tensor:
+    """``F.linear`` by oneDNN, and GELU ``then``, for a weight in either order; nothing that a gradient could pass."""
     if weight.layout == torch.strided:  # rows with gaps between them would be a thousand times slower
         weight = weight.t().contiguous().t() if weight.stride(0) == 1 else weight.contiguous()
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+    by_error_function = "none"
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, then, [], by_error_function)
     return found
 
 
@@ -158,28 +159,40 @@ def apply(module: nn.Module, states: Tensor) -> Any:
 
 
 class FrozenLinear(nn.Module):
-    """A linear map that is not trained: ``[..., I]`` -> ``[..., O]``.
+    """A linear map that is not trained, and a function of its result: ``[..., I]`` -> ``[..., O]``.
 
     Args:
         weight: ``[O, I]``.
         bias: ``[O]``.
+        activation: the function, if there is one.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, activation: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+        self.activation = activation
         self._reordered: Tensor | None = None
 
     def forward(self, states: Tensor) -> Tensor:
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
-        weight, rows = self.weight, states.shape[:-1].numel()
-        half = states.dtype == torch.bfloat16 and can_change(states, weight) and computes_bfloat16()
-        whole = states.dtype == torch.float32 and can_change(states, weight) and has_onednn()
-        if _is_recorded(states) or not (half or (whole and (rows <= FEW or onednn_is_faster(rows)))):
-            return F.linear(states, weight, self.bias)
+        rows = states.shape[:-1].numel()
+        changes = can_change(states, self.weight) and not _is_recorded(states)
+        half = changes and states.dtype == torch.bfloat16 and computes_bfloat16()
+        whole = changes and states.dtype == torch.float32 and has_onednn()
+        faster = half or (whole and onednn_is_faster(rows))
+        if not (faster or (whole and rows <= FEW)):
+            return self._activated(F.linear(states, self.weight, self.bias))
         if self._reordered is None:
-            self._reordered = reordered(weight.detach())
-        return by_onednn(states, self._reordered, self.bias)
+            self._reordered = reordered(self.weight.detach())
+        if faster and self.activation is F.gelu:  # one pass over the result less
+            return by_onednn(states, self._reordered, self.bias, "gelu")
+        return self._activated(by_onednn(states, self._reordered, self.bias))
+
+    def _activated(self, found: Tensor) -> Tensor:
+        """The activation; GELU in place, since a new tensor of that size costs more than its arithmetic."""
+        if self.activation is None:
+            return found
+        return torch.ops.aten.gelu_(found) if self.activation is F.gelu else self.activation(found)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._reordered = None
