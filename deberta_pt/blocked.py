@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative
+from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative, skew
 from deberta_pt.dropout import keep_factors
-from deberta_pt.linear import computes_bfloat16, linear, onednn_is_faster
+from deberta_pt.linear import linear, takes_onednn
 
 ROWS = 128  # queries of a block that computes several heads
-ALONE = 256, 512  # keys from which on each head is a block of its own where that is faster, and its queries
+ALONE = 256  # keys from which on each head is a block of its own, where that is faster
+ALONE_ROWS = 512  # queries of such a block, at most
 TILE = 64  # keys whose products with relative queries are computed at once, at least
 SCORES = 2 << 20  # of a block on a CPU, where fewer heads allow it: then they stay in the cache
 FEWEST = 4  # heads of a block, so that there is work for several cores
@@ -109,14 +110,6 @@ class Block(NamedTuple):
     mask: Tensor | None
 
 
-def skewed(wide: Tensor, width: int) -> Tensor:
-    """The view ``[N, M, width]`` of ``[N, M, M+width-1]`` whose ``[n, m, j]`` is ``wide[n, m, M-1-m+j]``."""
-    heads, rows, _ = wide.shape
-    of_heads, of_rows, step = wide.stride()
-    first = wide.storage_offset() + (rows - 1) * step
-    return wide.as_strided((heads, rows, width), (of_heads, of_rows - step, step), first)
-
-
 def of_blocks(mask: Mask | None) -> tuple[Tensor | None, Tensor | None]:
     """A mask as ``blocks`` reads it: of keys, ``[B, 1 or Q, K]``, and of queries, ``[B, Q]``."""
     if mask is None:
@@ -129,9 +122,9 @@ def is_alone(query: Tensor, keys: int, mask: Tensor | None) -> bool:
 
     Its queries are more, which does not suit packed texts. Arguments as of ``blocks``.
     """
-    if keys < ALONE[0] or query.device.type != "cpu" or (mask is not None and mask.shape[1] > 1):
+    if keys < ALONE or query.device.type != "cpu" or (mask is not None and mask.shape[1] > 1):
         return False
-    return computes_bfloat16() if query.dtype == torch.bfloat16 else onednn_is_faster(ALONE[0])
+    return takes_onednn(ALONE, query.dtype)
 
 
 def blocks(
@@ -147,7 +140,7 @@ def blocks(
         alone: whether each head is a block of its own.
     """
     batch, _, queries, _ = query.shape
-    step = max(ROWS, min(ALONE[1], SCORES // keys)) if alone else ROWS
+    step = max(ROWS, min(ALONE_ROWS, SCORES // keys)) if alone else ROWS
     for text in range(batch):
         begin, end = (0, queries) if asking is None else _reach(asking[text : text + 1])
         for start in range(begin, end, step):
@@ -178,14 +171,11 @@ def _parts(block: Block, tables: Tables) -> Iterator[Part]:
     before, after = rows.start - tables.reach + 1, rows.stop - 1 + tables.reach  # far up to the one, from the other on
     first = min(before, stop) if before - start >= TILE else start
     last = max(after, first) if stop - after >= TILE else stop
-    for begin, end, distance in ((start, first, tables.up), (first, last, None), (last, stop, -tables.down)):
-        if end <= begin:
-            continue
-        if distance is None:
-            window = tables.of(heads, rows.start - end + 1, rows.stop - rows.start + end - begin - 1)
-        else:
-            window = tables.of(heads, distance, 1)
-        yield Part(slice(begin - start, end - start), *window, distance is not None)
+    near = rows.start - last + 1, rows.stop - rows.start + last - first - 1  # the least distance, number of distances
+    parts = (start, first, (tables.up, 1)), (first, last, near), (last, stop, (-tables.down, 1))
+    for begin, end, read in parts:
+        if end > begin:
+            yield Part(slice(begin - start, end - start), *tables.of(heads, *read), read is not near)
 
 
 def _groups(query: Tensor, scores: int, alone: bool) -> Iterator[slice]:
@@ -217,17 +207,12 @@ def product(states: Tensor, others: Tensor) -> Tensor:
     return (linear(other, one).t() if one.stride(0) == 1 else linear(one, other))[None]  # reads either as it lies
 
 
-def tile_size(rows: int) -> int:
-    """Keys of a tile, for so many queries."""
-    return max(TILE, rows // 4)
-
-
 def tiles(width: int, rows: int) -> Iterator[tuple[slice, slice]]:
     """Tiles that fill ``width`` keys, and the part of a window of relative queries that each and ``rows`` queries read.
 
     A tile and its products stay in the cache, and are added, skewed, while they are there.
     """
-    size = tile_size(rows)
+    size = max(TILE, rows // 4)
     for start in range(0, width, size):
         stop = min(start + size, width)
         yield slice(start, stop), slice(width - stop, width - start + rows - 1)
@@ -241,12 +226,12 @@ def scores_of(inputs: BlockTensors) -> Tensor:
         some, near, rows = scores[:, :, keys], key[:, keys], query.shape[1]
         if pos_key is not None:
             c2p = product(query, pos_key)
-            some.add_(c2p if far else skewed(c2p, some.shape[2]))
+            some.add_(c2p if far else skew(c2p, some.shape[2]))
         if pos_query is not None and far:
             some.add_(product(pos_query, near))
         elif pos_query is not None:
             for tile, window in tiles(some.shape[2], rows):
-                p2c = skewed(product(near[:, tile], pos_query[:, window]), rows).transpose(1, 2)  # [N, M, tile]
+                p2c = skew(product(near[:, tile], pos_query[:, window]), rows).transpose(1, 2)  # [N, M, tile]
                 # numbers of two bytes that lie apart are added one by one, but copied many at once
                 some[:, :, tile].add_(p2c.contiguous() if p2c.element_size() < 4 else p2c)
     return scores
@@ -286,16 +271,16 @@ def _scatter_near(grad: Tensor, inputs: BlockTensors, grads: BlockTensors) -> No
     heads, rows, width = grad.shape
     if part.pos_key is not None and d_part.pos_key is not None:
         wide = grad.new_zeros(heads, rows, rows + width - 1)
-        skewed(wide, width).copy_(grad)
+        skew(wide, width).copy_(grad)
         grads.query.add_(product(wide, part.pos_key.transpose(1, 2)))
         d_part.pos_key.add_(product(wide.transpose(1, 2), inputs.query.transpose(1, 2)))
     if part.pos_query is not None and d_part.pos_query is not None:
-        size = tile_size(rows)
-        whole = grad.new_zeros(heads, size, size + rows - 1)  # zero but for what a tile writes
+        wide = grad.new_zeros(0)
         for tile, window in tiles(width, rows):
-            count = tile.stop - tile.start
-            wide = whole[:, :count, size - count :]
-            skewed(wide, rows).copy_(grad[:, :, tile].transpose(1, 2))
+            shape = heads, tile.stop - tile.start, window.stop - window.start
+            if wide.shape != shape:  # the next tile of this shape writes the same places
+                wide = grad.new_zeros(shape)
+            skew(wide, rows).copy_(grad[:, :, tile].transpose(1, 2))
             grads.key[:, tile].add_(product(wide, part.pos_query[:, window].transpose(1, 2)))
             d_part.pos_query[:, window].add_(product(wide.transpose(1, 2), inputs.key[:, tile].transpose(1, 2)))
 
@@ -386,7 +371,7 @@ def tables_of(positions: Sequence[Tensor | None], relative: Relative | None, que
     """Tables for so many queries and keys, of relative keys and relative queries, ``[N, R, D]`` each."""
     if relative is None:
         return Tables(None, None, 0, 0, 0)
-    most = relative.reach + max(ROWS, ALONE[1]) + TILE  # what the near keys of a block read
+    most = relative.reach + max(ROWS, ALONE_ROWS) + TILE  # what the near keys of a block read
     up, down = min(queries - 1, most), min(keys - 1, most)
     rows = relative.columns[queries - 1 - up : queries + down]  # from distance up to -down
     key, query = positions

@@ -134,6 +134,11 @@ def computes_bfloat16() -> bool:
     return has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def takes_onednn(rows: int, dtype: torch.dtype) -> bool:
+    """Whether oneDNN is the one without gradients: of float32 by the race, of bfloat16 by the processor."""
+    return computes_bfloat16() if dtype == torch.bfloat16 else dtype == torch.float32 and onednn_is_faster(rows)
+
+
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``[..., I]`` and ``[O, I]`` -> ``[..., O]``, by whichever library is faster."""
     if states.dtype == torch.float32 and can_change(states, weight):
@@ -177,10 +182,9 @@ class FrozenLinear(nn.Module):
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
         rows = states.shape[:-1].numel()
         changes = can_change(states, self.weight) and not _is_recorded(states)
-        half = changes and states.dtype == torch.bfloat16 and computes_bfloat16()
-        whole = changes and states.dtype == torch.float32 and has_onednn()
-        faster = half or (whole and onednn_is_faster(rows))
-        if not (faster or (whole and rows <= FEW)):
+        faster = changes and takes_onednn(rows, states.dtype)
+        few = changes and states.dtype == torch.float32 and has_onednn() and rows <= FEW
+        if not (faster or few):
             return self._activated(F.linear(states, self.weight, self.bias))
         if self._reordered is None:
             self._reordered = reordered(self.weight.detach())

@@ -290,9 +290,10 @@ def test_blocks_cost_what_their_tokens_cost():
 def test_heads_are_alone_where_a_linear_map_is_faster(faster, monkeypatch):
     torch = pytest.importorskip("torch")
     import deberta_pt.blocked
+    import deberta_pt.linear
 
-    monkeypatch.setattr(deberta_pt.blocked, "onednn_is_faster", lambda rows: faster)
-    monkeypatch.setattr(deberta_pt.blocked, "computes_bfloat16", lambda: faster)
+    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda rows: faster)
+    monkeypatch.setattr(deberta_pt.linear, "computes_bfloat16", lambda: faster)
     for dtype in (torch.float32, torch.bfloat16):
         query = torch.empty(1, 2, 300, 64, dtype=dtype)
         assert deberta_pt.blocked.is_alone(query, 300, None) == faster
