@@ -63,10 +63,12 @@ class Mask(NamedTuple):
 class Heads(NamedTuple):
     """Projected states of one layer, split into heads; ``query`` and ``pos_query`` are already scaled.
 
+    Heads come first, so that a product with a table of positions is one for all texts.
+
     Attributes:
-        query: ``[B, N, Q, D]``.
-        key: ``[B, N, K, D]``.
-        value: ``[B, N, K, D]``.
+        query: ``[N, B, Q, D]``.
+        key: ``[N, B, K, D]``.
+        value: ``[N, B, K, D]``.
         pos_key: relative keys for the content-to-position term, ``[R, N, D]``, or ``None``.
         pos_query: relative queries for the position-to-content term, ``[R, N, D]``, or ``None``.
     """
@@ -97,7 +99,7 @@ def products_by_distance(states: tf.Tensor, positions: tf.Tensor, columns: tf.Te
     """Product of each state with the row of each distance; of long inputs, with each row once, then copied.
 
     Args:
-        states: ``[B, N, M, D]``.
+        states: ``[N, B, M, D]``.
         positions: ``[R, N, D]``.
         columns: row of ``positions`` for each distance, int ``[W]``.
 
@@ -106,10 +108,10 @@ def products_by_distance(states: tf.Tensor, positions: tf.Tensor, columns: tf.Te
     """
 
     def rows_first() -> tf.Tensor:
-        return tf.einsum("bnmd,wnd->bnmw", states, tf.gather(positions, columns))
+        return tf.einsum("nbmd,wnd->bnmw", states, tf.gather(positions, columns))
 
     def products_first() -> tf.Tensor:
-        return tf.gather(tf.einsum("bnmd,rnd->bnmr", states, positions), columns, axis=-1)
+        return tf.gather(tf.einsum("nbmd,rnd->bnmr", states, positions), columns, axis=-1)
 
     (distances,), rows = shape_of(columns), shape_of(positions)[0]
     is_short = distances <= CHEAP * rows
@@ -158,9 +160,9 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
         raise NotImplementedError("a family's projections")
 
     def split_heads(self, states: tf.Tensor) -> tf.Tensor:
-        """``[B, L, N*D]`` -> ``[B, N, L, D]``."""
+        """``[B, L, N*D]`` -> ``[N, B, L, D]``."""
         split = tf.reshape(states, [*shape_of(states)[:-1], self.num_heads, self.head_size])  # [B, L, N, D]
-        return tf.transpose(split, [0, 2, 1, 3])
+        return tf.transpose(split, [2, 0, 1, 3])
 
     def heads(
         self, hidden: tf.Tensor, query_states: tf.Tensor, relative: Relative | None, training: bool | None = None
@@ -204,8 +206,7 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
         """
         heads = self.heads(hidden, hidden if query_states is None else query_states, relative, training=training)
         attend = ATTENTIONS[self.choose(output_attentions)]
-        context, probs = attend(self, heads, relative, mask, training)
-        context = tf.transpose(context, [0, 2, 1, 3])  # [B, Q, N, D]
+        context, probs = attend(self, heads, relative, mask, training)  # [B, Q, N, D]
         context = tf.reshape(context, [*shape_of(context)[:2], self.width])  # [B, Q, N*D]
         return context, probs if output_attentions else None
 
@@ -316,7 +317,7 @@ def eager(
     training: bool | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """The reference: scores, softmax in at least float32, dropout, values."""
-    scores = tf.einsum("bnqd,bnkd->bnqk", heads.query, heads.key)
+    scores = tf.einsum("nbqd,nbkd->bnqk", heads.query, heads.key)
     by_position = position_scores(heads, relative)
     if by_position is not None:
         scores = scores + by_position
@@ -330,7 +331,7 @@ def eager(
         if module.config.masked_rows == "zero":
             probs = tf.where(pairs, probs, tf.zeros([], wide))
     probs = module.mix_probs(module.dropout(tf.cast(probs, heads.value.dtype), training=training))
-    return tf.einsum("bnqk,bnkd->bnqd", probs, heads.value), probs
+    return tf.einsum("bnqk,nbkd->bqnd", probs, heads.value), probs
 
 
 Attend = Callable[

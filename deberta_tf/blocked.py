@@ -1,29 +1,35 @@
-"""Attention by blocks of queries: exact, no products that are not needed, and of long texts no scores that are kept.
+"""Attention by blocks: exact, no products that are not needed, and of long texts no scores that are kept.
 
-Heads come first, so that the states of all texts meet a table in one product without a copy. A block of ``M`` queries
-reads a window of a table in the order of distance, and so does each tile of keys; skewed, their products are the
-scores. All far keys of one side share one row of a table: their terms are columns beside the product of queries and
-keys. The blocks of short texts stand in the graph one by one; others run in a loop, whose backward pass computes each
-again. Where the length is unknown while the graph is traced, it holds the loop, and one block for short texts.
+Heads come first, so that the states of all texts meet a table in one product. A tile of rows reads a window of a table
+in the order of distance; shifted, their products are the scores. Short texts are attended to whole, so many texts and
+heads at once that their scores stay in the cache; the blocks stand in the graph one by one. Long texts are attended to
+by blocks of queries in a loop, whose backward pass computes each again; all far keys of one side share one row of a
+table there, and their terms are columns beside the product of queries and keys. Where the length is unknown while the
+graph is traced, it holds the loop, and one block for short texts.
 
-Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries of a block, ``T`` keys of a
-tile, ``W = Q+K-1`` distances.
+Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``M`` queries of a block, ``T`` rows of a
+tile, ``C`` tiles, ``W`` rows of a table: one for each of ``Q+K-1`` distances, and a margin.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative, skew
-from deberta_tf.layers import next_seed, shape_of
+from deberta_tf.layers import is_compiled, next_seed, shape_of
 
-TILE = 128  # keys whose products with relative queries are computed at once
-FEWEST, MOST = 128, 512  # queries of a block
+TILE = 128  # rows that meet one window of a table
+FEWEST, MOST = 128, 512  # queries of a block in the loop
 SCORES = 3 << 20  # of a block at most, where so few queries allow it: they stay in the cache
 ROWS = 256  # queries of a block where the shape is unknown while the graph is traced
-UNROLLED = 1024  # queries up to which the graph holds each block
+UNROLLED = 1024  # queries up to which texts are attended to whole
+PARTS = 8  # blocks of such texts, or little more: graphs stay small
+TEXTS = 8  # taken for their number where it is unknown
+PIECE = 16  # elements from which copying pieces of rows is faster than slicing twice
 HIDDEN = -1e30  # added to scores of what is not seen: far below any score, and finite with it
 
 
@@ -39,6 +45,7 @@ class Tensors(NamedTuple):
         bias: zero where a query sees a key, ``HIDDEN`` elsewhere, ``[1, B, 1 or Q, K]``; ``None``: it sees all.
         seed: of dropout, int ``[2]``, or ``None``.
         reach: distance from which on all share the first row of a table, or the last.
+        margin: how often the tables repeat their first and their last row.
     """
 
     query: tf.Tensor
@@ -49,6 +56,7 @@ class Tensors(NamedTuple):
     bias: tf.Tensor | None
     seed: tf.Tensor | None
     reach: int
+    margin: int
 
 
 def smaller(one: Any, other: Any) -> Any:
@@ -70,57 +78,109 @@ def rows_of(states: tf.Tensor, first: Any, rows: Any) -> tf.Tensor:
     return tf.slice(states, [0, 0, first, 0], [one, two, rows, last])
 
 
-def products(states: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-    """``[N, B, M, D]`` and ``[N, S, D]`` -> ``[N, B, M, S]``, one product for all texts."""
-    heads, batch, rows, size = shape_of(states)
-    found = tf.matmul(tf.reshape(states, [heads, batch * rows, size]), table, transpose_b=True)
-    return tf.reshape(found, [heads, batch, rows, shape_of(table)[1]])
+def is_one(size: Any) -> bool:
+    """Whether a size is known to be one while the graph is traced."""
+    return isinstance(size, int) and size == 1
 
 
-def tiled_products(key: tf.Tensor, table: tf.Tensor, first: Any, rows: Any) -> tf.Tensor:
-    """The position-to-content scores of queries ``first`` to ``first + rows``, ``[N, B, rows, K]``, by tiles of keys.
+def shift(wide: tf.Tensor, width: Any, margin: int) -> tf.Tensor:
+    """Columns ``M-1-i+margin`` to ``M-1-i+margin+width`` of row ``i`` of ``[..., M, M-1+width+2*margin]``.
+
+    With a margin of one, rows follow each other by a multiple of any divisor of ``M`` and ``width``: whole pieces of
+    them are copied at once, and nothing else. XLA reads through slices at no cost and needs no margin.
+    """
+    if not margin:
+        return skew(wide, width)
+    *batch, rows, columns = shape_of(wide)
+    piece = math.gcd(rows, width) if isinstance(rows, int) and isinstance(width, int) else 1
+    if piece >= PIECE:
+        places = (columns - 1) // piece * np.arange(rows)[:, None] + np.arange(rows, rows + width, piece) // piece
+        found = pick(tf.reshape(wide, [-1, rows // piece * columns, piece]), places.ravel())
+        return tf.reshape(found, [*batch, rows, width])
+    none = [0] * len(batch)
+    flat = tf.slice(tf.reshape(wide, [*batch, rows * columns]), [*none, rows], [*batch, rows * (columns - 1)])
+    return tf.slice(tf.reshape(flat, [*batch, rows, columns - 1]), [*none, 0, 0], [*batch, rows, width])
+
+
+def pick(rows: tf.Tensor, places: np.ndarray[Any, Any]) -> tf.Tensor:
+    """Different rows of ``[X, R, Y]``; its gradient is copied as it is, where that of ``tf.gather`` adds up."""
+    origins = np.full(rows.shape[1], len(places))  # beyond the last: a row of zeros
+    origins[places] = np.arange(len(places))
+
+    @tf.custom_gradient
+    def run(rows: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return tf.gather(tf.pad(upstream, [[0, 0], [0, 1], [0, 0]]), origins, axis=1)
+
+        return tf.gather(rows, places, axis=1), gradient
+
+    return run(rows)
+
+
+def by_distance(
+    states: tf.Tensor, table: tf.Tensor, start: Any, width: Any, margin: int, tile: int | None = None
+) -> tf.Tensor:
+    """Products of each state and ``width`` rows of a table, ``[N, C, B, T, width]``, by tiles of ``T`` states.
 
     Args:
-        key: ``[N, B, K, D]``.
-        table: relative queries by ascending distance, ``[N, W, D]``.
-        first: the first query.
-        rows: queries of the block.
+        states: ``[N, B, M, D]``.
+        table: ``[N, W, D]``.
+        start: row, apart from the margin, that the last of the states meets first; the one before begins a row later.
+        width: rows that each meets.
+        margin: of the table.
+        tile: states of a tile at most; ``None``: all. States beyond ``M`` fill the last tile.
     """
-    heads, batch, keys, size = shape_of(key)
-    count = -(-keys // TILE)
-    key = tf.pad(key, [[0, 0], [0, 0], [0, count * TILE - keys], [0, 0]])
-    tiles = tf.transpose(tf.reshape(key, [heads, batch, count, TILE, size]), [0, 2, 1, 3, 4])
-    starts = first + keys - TILE * (1 + tf.range(count))
-    places = starts[:, None] + tf.range(rows + TILE - 1)  # [count, M+T-1]; below zero for padding alone
-    windows = tf.gather(table, tf.clip_by_value(places, 0, shape_of(table)[1] - 1), axis=1)  # [N, count, M+T-1, D]
-    wide = tf.matmul(tf.reshape(tiles, [heads, count, batch * TILE, size]), windows, transpose_b=True)
-    p2c = skew(tf.reshape(wide, [heads, count, batch, TILE, rows + TILE - 1]), rows)  # [N, count, B, T, M]
-    scores = tf.reshape(tf.transpose(p2c, [0, 2, 4, 1, 3]), [heads, batch, rows, count * TILE])
-    return tf.slice(scores, [0, 0, 0, 0], [heads, batch, rows, keys])
+    heads, batch, rows, size = shape_of(states)
+    if tile is None or (isinstance(rows, int) and rows <= tile):
+        count, tile = 1, rows
+    else:
+        count = -(-rows // tile)
+        tile = -(-rows // count) if isinstance(rows, int) else tile
+    columns = tile + width - 1 + 2 * margin
+    if is_one(count):
+        windows = window(table, start, columns)[:, None]  # [N, 1, columns, D]
+    else:
+        states = tf.pad(states, [[0, 0], [0, 0], [0, count * tile - rows], [0, 0]])
+        places = (start + rows - tile * (1 + tf.range(count)))[:, None] + tf.range(columns)
+        windows = tf.gather(table, tf.clip_by_value(places, 0, shape_of(table)[1] - 1), axis=1)
+    tiles = tf.reshape(states, [heads, batch, count, tile, size])
+    if not (is_one(batch) or is_one(count)):
+        tiles = tf.transpose(tiles, [0, 2, 1, 3, 4])
+    wide = tf.matmul(tf.reshape(tiles, [heads, count, batch * tile, size]), windows, transpose_b=True)
+    return shift(tf.reshape(wide, [heads, count, batch, tile, columns]), width, margin)
 
 
-def transposed_products(key: tf.Tensor, table: tf.Tensor, queries: Any) -> tf.Tensor:
-    """The position-to-content scores of all ``queries`` at once, ``[N, B, Q, K]``; arguments as above."""
+def content_to_position(tensors: Tensors, query: tf.Tensor, start: Any, width: Any) -> tf.Tensor:
+    """Scores ``[N, B, M, K]`` of queries ``[N, B, M, D]``; ``start`` as above."""
+    heads, batch, rows, _ = shape_of(query)
+    tile = TILE if is_one(batch) else None  # tiles of several texts would have to be put in order
+    found = by_distance(query, tensors.pos_key, start, width, tensors.margin, tile)
+    *_, count, _, tile, _ = shape_of(found)
+    whole = tf.reshape(found, [heads, batch, count * tile, width])
+    return tf.slice(whole, [0, 0, 0, 0], [heads, batch, rows, width])
+
+
+def position_to_content(tensors: Tensors, key: tf.Tensor, start: Any, width: Any) -> tf.Tensor:
+    """Scores ``[N, B, M, K]`` of keys ``[N, B, K, D]``; ``start`` as above."""
     heads, batch, keys, _ = shape_of(key)
-    p2c = tf.reshape(skew(products(key, table), queries), [heads * batch, keys, queries])
-    return tf.reshape(tf.transpose(p2c, [0, 2, 1]), [heads, batch, queries, keys])
+    found = by_distance(key, tensors.pos_query, start, width, tensors.margin, TILE)  # [N, C, B, T, M]
+    _, count, _, tile, _ = shape_of(found)
+    if is_one(batch) or is_one(count):
+        turned = tf.transpose(tf.reshape(found, [heads * batch, count * tile, width]), [0, 2, 1])
+    else:
+        turned = tf.transpose(found, [0, 2, 4, 1, 3])
+    whole = tf.reshape(turned, [heads, batch, width, count * tile])
+    return tf.slice(whole, [0, 0, 0, 0], [heads, batch, width, keys])
 
 
 def near_terms(tensors: Tensors, query: tf.Tensor, key: tf.Tensor, first: Any, start: Any) -> list[tf.Tensor]:
-    """The position terms of queries ``[N, B, M, D]`` from ``first`` on and keys ``[N, B, K', D]`` from ``start`` on.
-
-    ``first`` is ``None`` for all of both, whose windows are the tables.
-    """
+    """The position terms of queries ``[N, B, M, D]`` from ``first`` on and keys ``[N, B, K', D]`` from ``start`` on."""
     (queries, keys), (rows, count) = (shape_of(x)[2] for x in tensors[:2]), (shape_of(x)[2] for x in (query, key))
-    whole, terms = first is None, []
+    terms = []
     if tensors.pos_key is not None:
-        table = tensors.pos_key
-        near = table if whole else window(table, queries - first - rows + start, rows + count - 1)
-        terms.append(skew(products(query, near), count))
-    if tensors.pos_query is not None and whole:
-        terms.append(transposed_products(key, tensors.pos_query, queries))
-    elif tensors.pos_query is not None:
-        terms.append(tiled_products(key, tensors.pos_query, first - start + keys - count, rows))
+        terms.append(content_to_position(tensors, query, queries - first - rows + start, count))
+    if tensors.pos_query is not None:
+        terms.append(position_to_content(tensors, key, first - start + keys - count, rows))
     return terms
 
 
@@ -138,50 +198,60 @@ def with_far_terms(tensors: Tensors, query: tf.Tensor, start: Any, count: Any) -
     of_query, of_key = [query], [tensors.key]
     if tensors.pos_key is not None:
         ends = tf.stack([tensors.pos_key[:, 0], tensors.pos_key[:, -1]], 1)  # of the largest distance, the smallest
-        of_query.append(products(query, ends))
+        of_query.append(tf.matmul(query, ends[:, None], transpose_b=True))
         of_key.append(tf.broadcast_to(sides, [*shape_of(tensors.key)[:3], 2]))
     if tensors.pos_query is not None:
         ends = tf.stack([tensors.pos_query[:, -1], tensors.pos_query[:, 0]], 1)
         of_query.append(tf.ones_like(query[..., :1]))
-        of_key.append(tf.reduce_sum(products(tensors.key, ends) * sides, -1, keepdims=True))
+        terms = tf.matmul(tensors.key, ends[:, None], transpose_b=True)  # [N, B, K, 2]
+        of_key.append(tf.reduce_sum(terms * sides, -1, keepdims=True))
     return tf.concat(of_query, -1), tf.concat(of_key, -1)
 
 
 def scores_of(tensors: Tensors, first: Any, rows: Any) -> tf.Tensor:
-    """Scores of queries ``first`` to ``first + rows``, or of all where ``rows`` is ``None``, ``[N, B, M, K]``."""
-    query, keys = tensors.query, shape_of(tensors.key)[2]
+    """Scores of queries ``first`` to ``first + rows``, or of all where ``rows`` is ``None``, ``[N, B, M, K]``.
+
+    In at least float32. What is not seen is added to the product of queries and keys: added last, to all terms, XLA
+    would compute their sum twice, for the largest score and for the difference from it.
+    """
+    query, bias, keys = tensors.query, tensors.bias, shape_of(tensors.key)[2]
+    start, count = 0, keys
     if rows is None:
-        first, count = None, keys
+        first = 0
     else:
-        query, count = rows_of(query, first, rows), smaller(rows + 2 * tensors.reach, keys)
+        query = rows_of(query, first, rows)
+        bias = bias if bias is None or bias.shape[2] == 1 else rows_of(bias, first, rows)
+        near = -(-(rows + 2 * tensors.reach) // TILE) * TILE
+        count = smaller(near, keys)
     positions = tensors.pos_key is not None or tensors.pos_query is not None
     if not positions or rows is None or (isinstance(count, int) and count == keys):
         terms = near_terms(tensors, query, tensors.key, first, 0)
-        return sum(terms, tf.matmul(query, tensors.key, transpose_b=True))
-    start = smaller(first - tensors.reach, keys - count)
-    start = max(start, 0) if isinstance(start, int) else tf.maximum(start, 0)
-    near = tf.add_n(near_terms(tensors, query, rows_of(tensors.key, start, count), first, start))
-    near = tf.roll(tf.pad(near, [[0, 0], [0, 0], [0, 0], [0, keys - count]]), start, -1)
-    return tf.matmul(*with_far_terms(tensors, query, start, count), transpose_b=True) + near
+        content = tf.matmul(query, tensors.key, transpose_b=True)
+    else:
+        start = smaller(first - tensors.reach, keys - count)
+        start = max(start, 0) if isinstance(start, int) else tf.maximum(start, 0)
+        near = tf.add_n(near_terms(tensors, query, rows_of(tensors.key, start, count), first, start))
+        terms = [tf.roll(tf.pad(near, [[0, 0], [0, 0], [0, 0], [0, keys - count]]), start, -1)]
+        content = tf.matmul(*with_far_terms(tensors, query, start, count), transpose_b=True)
+    exact = tf.float64 if content.dtype == tf.float64 else tf.float32
+    content = tf.cast(content, exact) if bias is None else tf.cast(content, exact) + tf.cast(bias, exact)
+    return tf.add_n([content, *(tf.cast(term, exact) for term in terms)])
 
 
-def probabilities(tensors: Tensors, rate: float, first: Any = 0, rows: Any = None) -> tf.Tensor:
-    """Probabilities ``[N, B, M, K]`` of queries ``first`` to ``first + rows``, or of all, after dropout of ``rate``."""
-    scores = scores_of(tensors, first, rows)
-    scores = tf.cast(scores, tf.float64 if scores.dtype == tf.float64 else tf.float32)
-    if tensors.bias is not None:
-        of_all = rows is None or tensors.bias.shape[2] == 1
-        bias = tensors.bias if of_all else rows_of(tensors.bias, first, rows)
-        scores += tf.cast(bias, scores.dtype)
-    probs = tf.cast(tf.nn.softmax(scores), tensors.value.dtype)
+def probabilities(tensors: Tensors, rate: float, first: Any = 0, rows: Any = None, number: int = 0) -> tf.Tensor:
+    """Probabilities ``[N, B, M, K]`` of queries ``first`` to ``first + rows``, or of all, after dropout of ``rate``.
+
+    Dropout differs from block to block by their first query, and by their ``number`` where that is the same.
+    """
+    probs = tf.cast(tf.nn.softmax(scores_of(tensors, first, rows)), tensors.value.dtype)
     if tensors.seed is None:
         return probs
-    seed = tf.random.experimental.stateless_fold_in(tensors.seed, first)
+    seed = tf.random.experimental.stateless_fold_in(tensors.seed, first + number)
     return tf.nn.experimental.stateless_dropout(probs, rate, seed)
 
 
 def block_rows(tensors: Tensors) -> int:
-    """Queries of a block."""
+    """Queries of a block in the loop."""
     heads, batch, keys, _ = shape_of(tensors.key)
     if not all(isinstance(x, int) for x in (heads, batch, keys)):
         return ROWS
@@ -215,6 +285,38 @@ def attend_in_loop(tensors: Tensors, rows: Any, rate: float, training: bool | No
     return tf.concat([whole, blocks[-1][:, :, count * rows - queries :]], 2)
 
 
+def split(x: tf.Tensor | None, size: int | None, axis: int, count: int) -> list[Any]:
+    """A tensor in ``count`` parts of ``size`` along an axis, the last may be smaller; ``None`` as often."""
+    if x is None or size is None or count == 1:
+        return [x] * count
+    return tf.split(x, [size] * (count - 1) + [x.shape[axis] - size * (count - 1)], axis)
+
+
+def sizes_of_parts(tensors: Tensors) -> tuple[int, int | None]:
+    """Heads and texts that are attended to at once; all texts, if their number is unknown."""
+    heads, batch, queries, _ = tensors.query.shape
+    pairs, texts = max(queries * tensors.key.shape[2], 1), batch or TEXTS
+    scores = max(SCORES, -(-heads * texts * pairs // PARTS))
+    some = min(max(scores // (heads * pairs), 1), texts) if batch else texts
+    return min(max(scores // (some * pairs), 1), heads), some if batch else None
+
+
+def attend_in_parts(tensors: Tensors, rate: float) -> tf.Tensor:
+    """Context of all queries, ``[N, B, Q, D]``, some heads of some texts at a time."""
+    (heads, batch, *_), (some_heads, texts) = tensors.query.shape, sizes_of_parts(tensors)
+    columns, rows = -(-heads // some_heads), 1 if texts is None else -(-batch // texts)
+    pos_key, pos_query = (split(x, some_heads, 0, columns) for x in (tensors.pos_key, tensors.pos_query))
+    by_text = [split(x, texts, 1, rows) for x in (tensors.query, tensors.key, tensors.value, tensors.bias)]
+    found: list[list[tf.Tensor]] = []
+    for row, (query, key, value, bias) in enumerate(zip(*by_text, strict=True)):
+        found.append([])
+        by_head = [split(x, some_heads, 0, columns) for x in (query, key, value)]
+        for column, (q, k, v, pos_k, pos_q) in enumerate(zip(*by_head, pos_key, pos_query, strict=True)):
+            part = tensors._replace(query=q, key=k, value=v, pos_key=pos_k, pos_query=pos_q, bias=bias)
+            found[-1].append(tf.matmul(probabilities(part, rate, number=row * columns + column), v))
+    return tf.concat([tf.concat(row, 0) for row in found], 1)
+
+
 def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) -> tf.Tensor:
     """Context of all queries, ``[N, B, Q, D]``."""
     queries, keys, rows = shape_of(tensors.query)[2], shape_of(tensors.key)[2], block_rows(tensors)
@@ -227,12 +329,7 @@ def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) ->
 
     if not (isinstance(queries, int) and isinstance(keys, int)):
         return tf.cond(tf.maximum(queries, keys) <= rows, at_once, in_loop)
-    if max(queries, keys) <= rows:
-        return at_once()
-    if queries > UNROLLED:
-        return in_loop()
-    parts = [(first, min(rows, queries - first)) for first in range(0, queries, rows)]
-    return tf.concat([tf.matmul(probabilities(tensors, rate, *part), tensors.value) for part in parts], 2)
+    return attend_in_parts(tensors, rate) if max(queries, keys) <= UNROLLED else in_loop()
 
 
 def bias_of(mask: Mask | None) -> tf.Tensor | None:
@@ -251,17 +348,18 @@ def tensors_of(
     seed: tf.Tensor | None = None,
 ) -> Tensors:
     """What all blocks read, of relative keys and relative queries by row of the table, ``[N, R, D]`` each."""
-    reach = 0
+    reach, margin = 0, int(not is_compiled())
     if relative is not None:
         down, reach = relative.columns, relative.reach
+        down = tf.concat([down[:1], down, down[-1:]], 0) if margin else down
         pos_key = None if pos_key is None else tf.gather(pos_key, down, axis=1)
         pos_query = None if pos_query is None else tf.gather(pos_query, down[::-1], axis=1)
-    return Tensors(query, key, value, pos_key, pos_query, bias_of(mask), seed, reach)
+    return Tensors(query, key, value, pos_key, pos_query, bias_of(mask), seed, reach, margin)
 
 
 def without_blind(context: tf.Tensor, mask: Mask | None) -> tf.Tensor:
-    """Context ``[B, N, Q, D]``, zero for queries that see nothing."""
-    return context if mask is None else context * tf.cast(mask.seeing(), context.dtype)
+    """Context ``[B, Q, N, D]``, zero for queries that see nothing."""
+    return context if mask is None else context * tf.cast(mask.seeing()[:, 0, :, :, None], context.dtype)
 
 
 def blocked(
@@ -271,13 +369,12 @@ def blocked(
     mask: Mask | None,
     training: bool | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Attention by blocks of queries."""
+    """Attention by blocks."""
     pos_key, pos_query = (None if x is None else tf.transpose(x, [1, 0, 2]) for x in (heads.pos_key, heads.pos_query))
     rate = module.dropout.rate if training else 0.0
-    query, key, value = (tf.transpose(x, [1, 0, 2, 3]) for x in (heads.query, heads.key, heads.value))
-    tensors = tensors_of(query, key, value, pos_key, pos_query, relative, mask, next_seed() if rate else None)
-    context = tf.transpose(attend(tensors, rate, training), [1, 0, 2, 3])  # [B, N, Q, D]
-    return without_blind(context, mask), None
+    seed = next_seed() if rate else None
+    tensors = tensors_of(heads.query, heads.key, heads.value, pos_key, pos_query, relative, mask, seed)
+    return without_blind(tf.transpose(attend(tensors, rate, training), [1, 2, 0, 3]), mask), None
 
 
 ATTENTIONS["blocked"] = blocked

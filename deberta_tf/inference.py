@@ -81,10 +81,11 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
         if output_attentions:
             probs = probabilities(tensors, 0.0, 0, shape_of(tensors.query)[2])
             context = tf.matmul(probs, value)
-            probs = without_blind(tf.transpose(probs, [1, 0, 2, 3]), mask)
+            probs = tf.transpose(probs, [1, 0, 2, 3])
+            probs = probs if mask is None else probs * tf.cast(mask.seeing(), probs.dtype)
         else:
             context = attend(tensors)
-        context = tf.transpose(without_blind(tf.transpose(context, [1, 0, 2, 3]), mask), [0, 2, 1, 3])  # [B, Q, N, D]
+        context = without_blind(tf.transpose(context, [1, 2, 0, 3]), mask)  # [B, Q, N, D]
         return tf.reshape(context, [*shape_of(context)[:2], self.width]), probs
 
     def project(self, hidden: tf.Tensor, first: int = 0, last: int = 3) -> list[tf.Tensor]:

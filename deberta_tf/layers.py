@@ -15,12 +15,18 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 from tf_keras.initializers import RandomNormal, RandomUniform
+from tf_keras.src.utils.control_flow_util import GraphOrParentsInXlaContext
 
 
 def shape_of(x: tf.Tensor) -> list[Any]:
     """Sizes of a tensor: integers where they are known while a graph is traced, scalars elsewhere."""
     dynamic = tf.shape(x)
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+def is_compiled() -> bool:
+    """Whether XLA compiles the graph that is being traced."""
+    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 class Dense(tf_keras.layers.Dense):

@@ -28,7 +28,7 @@ def parts(encoder: Any, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[N
         attention = layer.attention.self
         heads = attention.heads(hidden, hidden, relative, training=False)
         scores = {
-            "content": tf.einsum("bnqd,bnkd->bnqk", heads.query, heads.key),
+            "content": tf.einsum("nbqd,nbkd->bnqk", heads.query, heads.key),
             "c2p": position_scores(heads._replace(pos_query=None), relative),
             "p2c": position_scores(heads._replace(pos_key=None), relative),
         }
