@@ -1,7 +1,8 @@
 """Every table of speed and memory, side by side with the peers that are installed, in one command.
 
 ``python -m benchmarks`` runs them all, each in a process of its own, and prints Markdown; ``--quick`` is a trial of a
-minute. Sides take turns within each round, the first rounds do not count, and the median of the others does.
+minute. Sides take turns within each round, the first rounds do not count, and the median of the others does. A call
+below half a second is made twice in a turn, and the second counts: that of a service at work, with warm caches.
 """
 
 from __future__ import annotations

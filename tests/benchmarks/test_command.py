@@ -31,6 +31,20 @@ def test_sides_take_turns_and_the_first_rounds_do_not_count(monkeypatch: pytest.
     assert {tuple(pair) for pair in rounds} == {("a", "b"), ("b", "a")}
 
 
+def test_of_short_calls_the_second_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one after another side's turn pays for cold caches."""
+    now, calls = [0.0], []
+
+    def side() -> None:
+        calls.append(1)
+        now[0] += 0.25 if len(calls) % 2 else 0.125
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("benchmarks.timing.PAUSE", 0.0)
+    assert alternate({"a": side}, rounds=3) == {"a": 0.125}
+    assert len(calls) == 2 * (WARM_UP + 3)
+
+
 def test_a_side_that_fails_is_named_and_the_others_are_measured(tmp_path: Path) -> None:
     def missing() -> None:
         raise ImportError("No module named 'peer'")
