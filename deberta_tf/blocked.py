@@ -27,7 +27,8 @@ FEWEST, MOST = 128, 512  # queries of a block in the loop
 SCORES = 3 << 20  # of a block at most, where so few queries allow it: they stay in the cache
 ROWS = 256  # queries of a block where the shape is unknown while the graph is traced
 UNROLLED = 1024  # queries up to which texts are attended to whole
-PARTS = 8  # blocks of such texts, or little more: graphs stay small
+BESIDE = 4  # blocks of such texts that share the cache, because a graph runs them beside each other; XLA does not
+PARTS = 16  # blocks of such texts, or little more: graphs stay small
 TEXTS = 8  # taken for their number where it is unknown
 PIECE = 16  # elements from which copying pieces of rows is faster than slicing twice
 HIDDEN = -1e30  # added to scores of what is not seen: far below any score, and finite with it
@@ -296,7 +297,7 @@ def sizes_of_parts(tensors: Tensors) -> tuple[int, int | None]:
     """Heads and texts that are attended to at once; all texts, if their number is unknown."""
     heads, batch, queries, _ = tensors.query.shape
     pairs, texts = max(queries * tensors.key.shape[2], 1), batch or TEXTS
-    scores = max(SCORES, -(-heads * texts * pairs // PARTS))
+    scores = max(SCORES if is_compiled() else SCORES // BESIDE, -(-heads * texts * pairs // PARTS))
     some = min(max(scores // (heads * pairs), 1), texts) if batch else texts
     return min(max(scores // (some * pairs), 1), heads), some if batch else None
 
