@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative, skew
-from deberta_tf.layers import is_compiled, next_seed, shape_of
+from deberta_tf.layers import drop, is_compiled, next_seed, shape_of
 
 TILE = 128  # rows that meet one window of a table
 FEWEST, MOST = 128, 512  # queries of a block in the loop
@@ -209,46 +209,47 @@ def with_far_terms(tensors: Tensors, query: tf.Tensor, start: Any, count: Any) -
     return tf.concat(of_query, -1), tf.concat(of_key, -1)
 
 
-def scores_of(tensors: Tensors, first: Any, rows: Any) -> tf.Tensor:
-    """Scores of queries ``first`` to ``first + rows``, or of all where ``rows`` is ``None``, ``[N, B, M, K]``.
+def terms_of(tensors: Tensors, first: Any, rows: Any) -> list[tf.Tensor]:
+    """What adds up to the scores of queries ``first`` to ``first + rows``, or of all where ``rows`` is ``None``.
 
-    In at least float32. What is not seen is added to the product of queries and keys: added last, to all terms, XLA
-    would compute their sum twice, for the largest score and for the difference from it.
+    Of shape ``[N, B, M, K]`` each; the products of queries and keys, with the terms of far keys, come first.
     """
-    query, bias, keys = tensors.query, tensors.bias, shape_of(tensors.key)[2]
-    start, count = 0, keys
+    query, keys = tensors.query, shape_of(tensors.key)[2]
     if rows is None:
-        first = 0
+        first, count = 0, keys
     else:
-        query = rows_of(query, first, rows)
-        bias = bias if bias is None or bias.shape[2] == 1 else rows_of(bias, first, rows)
-        near = -(-(rows + 2 * tensors.reach) // TILE) * TILE
-        count = smaller(near, keys)
+        query, count = rows_of(query, first, rows), smaller(-(-(rows + 2 * tensors.reach) // TILE) * TILE, keys)
     positions = tensors.pos_key is not None or tensors.pos_query is not None
     if not positions or rows is None or (isinstance(count, int) and count == keys):
-        terms = near_terms(tensors, query, tensors.key, first, 0)
-        content = tf.matmul(query, tensors.key, transpose_b=True)
-    else:
-        start = smaller(first - tensors.reach, keys - count)
-        start = max(start, 0) if isinstance(start, int) else tf.maximum(start, 0)
-        near = tf.add_n(near_terms(tensors, query, rows_of(tensors.key, start, count), first, start))
-        terms = [tf.roll(tf.pad(near, [[0, 0], [0, 0], [0, 0], [0, keys - count]]), start, -1)]
-        content = tf.matmul(*with_far_terms(tensors, query, start, count), transpose_b=True)
-    exact = tf.float64 if content.dtype == tf.float64 else tf.float32
-    content = tf.cast(content, exact) if bias is None else tf.cast(content, exact) + tf.cast(bias, exact)
-    return tf.add_n([content, *(tf.cast(term, exact) for term in terms)])
+        near = near_terms(tensors, query, tensors.key, first, 0)
+        return [tf.matmul(query, tensors.key, transpose_b=True), *near]
+    start = smaller(first - tensors.reach, keys - count)
+    start = max(start, 0) if isinstance(start, int) else tf.maximum(start, 0)
+    near = tf.add_n(near_terms(tensors, query, rows_of(tensors.key, start, count), first, start))
+    near = tf.roll(tf.pad(near, [[0, 0], [0, 0], [0, 0], [0, keys - count]]), start, -1)
+    return [tf.matmul(*with_far_terms(tensors, query, start, count), transpose_b=True), near]
 
 
 def probabilities(tensors: Tensors, rate: float, first: Any = 0, rows: Any = None, number: int = 0) -> tf.Tensor:
     """Probabilities ``[N, B, M, K]`` of queries ``first`` to ``first + rows``, or of all, after dropout of ``rate``.
 
-    Dropout differs from block to block by their first query, and by their ``number`` where that is the same.
+    Dropout differs from block to block by their first query, and by their ``number`` where that is the same. The mask
+    is added to the first of the terms, and a text by itself has no axis of texts: XLA would otherwise compute the sum,
+    or its gradient, anew for each of its readers.
     """
-    probs = tf.cast(tf.nn.softmax(scores_of(tensors, first, rows)), tensors.value.dtype)
-    if tensors.seed is None:
-        return probs
-    seed = tf.random.experimental.stateless_fold_in(tensors.seed, first + number)
-    return tf.nn.experimental.stateless_dropout(probs, rate, seed)
+    exact = tf.float64 if tensors.query.dtype == tf.float64 else tf.float32
+    terms, bias = [tf.cast(term, exact) for term in terms_of(tensors, first, rows)], tensors.bias
+    if bias is not None and bias.shape[2] != 1 and rows is not None:
+        bias = rows_of(bias, first, rows)
+    by_itself = is_one(tensors.query.shape[1])
+    if by_itself:
+        terms, bias = [tf.squeeze(term, 1) for term in terms], None if bias is None else tf.squeeze(bias, 1)
+    if bias is not None:
+        terms[0] += tf.cast(bias, exact)
+    probs = tf.cast(tf.nn.softmax(tf.add_n(terms)), tensors.value.dtype)
+    if tensors.seed is not None:
+        probs = drop(probs, rate, tf.random.experimental.stateless_fold_in(tensors.seed, first + number))
+    return probs[:, None] if by_itself else probs
 
 
 def block_rows(tensors: Tensors) -> int:

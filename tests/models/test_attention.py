@@ -319,6 +319,32 @@ def test_blocks_are_the_same_in_both_directions(monkeypatch):
     assert_gradients_close(results[1], results[0], "gradient")
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.999])
+def test_dropout_in_tensorflow_keeps_the_mean(rate, compiled):
+    """Of an odd number of entries, and its gradient is that of what is kept."""
+    tf = pytest.importorskip("tensorflow")
+    from deberta_tf.layers import drop
+
+    @tf.function(jit_compile=compiled)
+    def run(x, seed):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            found = drop(x, rate, seed)
+        return found, tape.gradient(found, x)
+
+    found, gradient = (x.numpy() for x in run(tf.ones((301, 1001)), tf.constant([3, 5])))
+    dropped = (found == 0).mean(dtype=np.float64)
+    assert abs(dropped - rate) < 5 * (rate * (1 - rate) / found.size) ** 0.5 + 2**-16
+    assert found.max() == pytest.approx(1 / (1 - rate), rel=2**-16 / (1 - rate))
+    assert abs(found.mean(dtype=np.float64) - 1) < 5 * (rate / (1 - rate) / found.size) ** 0.5
+    assert np.array_equal(gradient, found)
+    again, other = (run(tf.ones((301, 1001)), tf.constant(seed))[0].numpy() for seed in ([3, 5], [3, 6]))
+    assert np.array_equal(again, found)
+    assert not np.array_equal(other, found)
+    assert abs(np.corrcoef(found.ravel() > 0, other.ravel() > 0)[0, 1]) < 5 / found.size**0.5
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.999])
 def test_dropout_keeps_the_mean(rate):
     torch = pytest.importorskip("torch")
