@@ -287,11 +287,15 @@ def attend_in_loop(tensors: Tensors, rows: Any, rate: float, training: bool | No
     return tf.concat([whole, blocks[-1][:, :, count * rows - queries :]], 2)
 
 
-def split(x: tf.Tensor | None, size: int | None, axis: int, count: int) -> list[Any]:
-    """A tensor in ``count`` parts of ``size`` along an axis, the last may be smaller; ``None`` as often."""
-    if x is None or size is None or count == 1:
-        return [x] * count
-    return tf.split(x, [size] * (count - 1) + [x.shape[axis] - size * (count - 1)], axis)
+def split(x: tf.Tensor | None, axis: int, total: int | None, size: int | None) -> list[Any]:
+    """A tensor in parts of ``size`` along an axis of ``total``, the last may be smaller.
+
+    ``None`` comes as often; where ``size`` is ``None``, there is one part.
+    """
+    if total is None or size is None:
+        return [x]
+    sizes = [min(size, total - first) for first in range(0, total, size)] or [0]
+    return [x] * len(sizes) if x is None or len(sizes) == 1 else tf.split(x, sizes, axis)
 
 
 def sizes_of_parts(tensors: Tensors) -> tuple[int, int | None]:
@@ -306,16 +310,16 @@ def sizes_of_parts(tensors: Tensors) -> tuple[int, int | None]:
 def attend_in_parts(tensors: Tensors, rate: float) -> tf.Tensor:
     """Context of all queries, ``[N, B, Q, D]``, some heads of some texts at a time."""
     (heads, batch, *_), (some_heads, texts) = tensors.query.shape, sizes_of_parts(tensors)
-    columns, rows = -(-heads // some_heads), 1 if texts is None else -(-batch // texts)
-    pos_key, pos_query = (split(x, some_heads, 0, columns) for x in (tensors.pos_key, tensors.pos_query))
-    by_text = [split(x, texts, 1, rows) for x in (tensors.query, tensors.key, tensors.value, tensors.bias)]
+    tables = [split(x, 0, heads, some_heads) for x in (tensors.pos_key, tensors.pos_query)]
+    by_text = [split(x, 1, batch, texts) for x in (tensors.query, tensors.key, tensors.value, tensors.bias)]
     found: list[list[tf.Tensor]] = []
-    for row, (query, key, value, bias) in enumerate(zip(*by_text, strict=True)):
+    for query, key, value, bias in zip(*by_text, strict=True):
+        number = sum(map(len, found))
+        by_head = [split(x, 0, heads, some_heads) for x in (query, key, value)]
         found.append([])
-        by_head = [split(x, some_heads, 0, columns) for x in (query, key, value)]
-        for column, (q, k, v, pos_k, pos_q) in enumerate(zip(*by_head, pos_key, pos_query, strict=True)):
+        for q, k, v, pos_k, pos_q in zip(*by_head, *tables, strict=True):
             part = tensors._replace(query=q, key=k, value=v, pos_key=pos_k, pos_query=pos_q, bias=bias)
-            found[-1].append(tf.matmul(probabilities(part, rate, number=row * columns + column), v))
+            found[-1].append(tf.matmul(probabilities(part, rate, number=number + len(found[-1])), v))
     return tf.concat([tf.concat(row, 0) for row in found], 1)
 
 
