@@ -363,9 +363,9 @@ def tensors_of(
     return Tensors(query, key, value, pos_key, pos_query, bias_of(mask), seed, reach, margin)
 
 
-def without_blind(context: tf.Tensor, mask: Mask | None) -> tf.Tensor:
-    """Context ``[B, Q, N, D]``, zero for queries that see nothing."""
-    return context if mask is None else context * tf.cast(mask.seeing()[:, 0, :, :, None], context.dtype)
+def without_blind(states: tf.Tensor, mask: Mask | None) -> tf.Tensor:
+    """Context or probabilities, ``[N, B, Q, D or K]``, zero for queries that see nothing."""
+    return states if mask is None else states * tf.cast(mask.seeing()[:, 0], states.dtype)
 
 
 def blocked(
@@ -380,7 +380,7 @@ def blocked(
     rate = module.dropout.rate if training else 0.0
     seed = next_seed() if rate else None
     tensors = tensors_of(heads.query, heads.key, heads.value, pos_key, pos_query, relative, mask, seed)
-    return without_blind(tf.transpose(attend(tensors, rate, training), [1, 2, 0, 3]), mask), None
+    return tf.transpose(without_blind(attend(tensors, rate, training), mask), [1, 2, 0, 3]), None
 
 
 ATTENTIONS["blocked"] = blocked

@@ -81,11 +81,10 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
         if output_attentions:
             probs = probabilities(tensors, 0.0, 0, shape_of(tensors.query)[2])
             context = tf.matmul(probs, value)
-            probs = tf.transpose(probs, [1, 0, 2, 3])
-            probs = probs if mask is None else probs * tf.cast(mask.seeing(), probs.dtype)
+            probs = tf.transpose(without_blind(probs, mask), [1, 0, 2, 3])
         else:
             context = attend(tensors)
-        context = without_blind(tf.transpose(context, [1, 2, 0, 3]), mask)  # [B, Q, N, D]
+        context = tf.transpose(without_blind(context, mask), [1, 2, 0, 3])  # [B, Q, N, D]
         return tf.reshape(context, [*shape_of(context)[:2], self.width]), probs
 
     def project(self, hidden: tf.Tensor, first: int = 0, last: int = 3) -> list[tf.Tensor]:
