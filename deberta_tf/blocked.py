@@ -13,6 +13,7 @@ tile, ``C`` tiles, ``W`` rows of a table: one for each of ``Q+K-1`` distances, a
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -77,6 +78,14 @@ def rows_of(states: tf.Tensor, first: Any, rows: Any) -> tf.Tensor:
     """Rows ``first`` to ``first + rows`` of axis 2; XLA wants their number apart from their place."""
     one, two, _, last = shape_of(states)
     return tf.slice(states, [0, 0, first, 0], [one, two, rows, last])
+
+
+def total(terms: list[tf.Tensor]) -> tf.Tensor:
+    """The sum of terms, added in their order.
+
+    ``tf.add_n`` begins with the term whose memory it can take: another from call to call, and so are the last digits.
+    """
+    return functools.reduce(tf.add, terms)
 
 
 def is_one(size: Any) -> bool:
@@ -225,7 +234,7 @@ def terms_of(tensors: Tensors, first: Any, rows: Any) -> list[tf.Tensor]:
         return [tf.matmul(query, tensors.key, transpose_b=True), *near]
     start = smaller(first - tensors.reach, keys - count)
     start = max(start, 0) if isinstance(start, int) else tf.maximum(start, 0)
-    near = tf.add_n(near_terms(tensors, query, rows_of(tensors.key, start, count), first, start))
+    near = total(near_terms(tensors, query, rows_of(tensors.key, start, count), first, start))
     near = tf.roll(tf.pad(near, [[0, 0], [0, 0], [0, 0], [0, keys - count]]), start, -1)
     return [tf.matmul(*with_far_terms(tensors, query, start, count), transpose_b=True), near]
 
@@ -246,7 +255,7 @@ def probabilities(tensors: Tensors, rate: float, first: Any = 0, rows: Any = Non
         terms, bias = [tf.squeeze(term, 1) for term in terms], None if bias is None else tf.squeeze(bias, 1)
     if bias is not None:
         terms[0] += tf.cast(bias, exact)
-    probs = tf.cast(tf.nn.softmax(tf.add_n(terms)), tensors.value.dtype)
+    probs = tf.cast(tf.nn.softmax(total(terms)), tensors.value.dtype)
     if tensors.seed is not None:
         probs = drop(probs, rate, tf.random.experimental.stateless_fold_in(tensors.seed, first + number))
     return probs[:, None] if by_itself else probs
