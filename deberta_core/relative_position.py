@@ -70,3 +70,10 @@ def needed_rows(rows: NDArray[np.integer[Any]], *, queries: int, keys: int) -> t
     reach = len(rows) // 2
     used = rows[reach - min(keys - 1, reach) : reach + min(queries - 1, reach) + 1]
     return int(used.min()), int(used.max())  # the ends are not the extremes where there is one bucket
+
+
+def even_distance(rows: NDArray[np.integer[Any]]) -> int:
+    """The largest distance up to which, on either side, rows follow each other one by one."""
+    middle = len(rows) // 2
+    uneven = np.flatnonzero(np.diff(rows) != 1)  # step i leads from distance i - middle to the next
+    return int(np.where(uneven < middle, middle - 1 - uneven, uneven - middle).min(initial=middle))

@@ -367,16 +367,21 @@ class BlockedAttention(torch.autograd.Function):
         return (*done[:3], None, None, *done[3:], *(None,) * 7)
 
 
-def tables_of(positions: Sequence[Tensor | None], relative: Relative | None, queries: int, keys: int) -> Tables:
-    """Tables for so many queries and keys, of relative keys and relative queries, ``[N, R, D]`` each."""
+def tables_of(
+    positions: Sequence[Tensor | None], relative: Relative | None, queries: int, keys: int, backwards: bool = False
+) -> Tables:
+    """Tables for so many queries and keys, of relative keys and relative queries, ``[N, R, D]`` each.
+
+    Relative keys lie ``backwards`` if the last row is first.
+    """
     if relative is None:
         return Tables(None, None, 0, 0, 0)
     most = relative.reach + max(ROWS, ALONE_ROWS) + TILE  # what the near keys of a block read
     up, down = min(queries - 1, most), min(keys - 1, most)
     rows = relative.columns[queries - 1 - up : queries + down]  # from distance up to -down
     key, query = positions
-    key, query = (None if x is None else x.index_select(1, r) for x, r in ((key, rows), (query, rows.flip(0))))
-    return Tables(key, query, up, down, relative.reach)
+    key = None if key is None else key.index_select(1, key.shape[1] - 1 - rows if backwards else rows)
+    return Tables(key, None if query is None else query.index_select(1, rows.flip(0)), up, down, relative.reach)
 
 
 def blocked(

@@ -16,10 +16,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deberta_core.relative_position import even_distance
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_pt.blocked import (
     Tables,
@@ -110,10 +113,12 @@ class PreparedLayer(nn.Module):
     Args:
         layer: what it computes.
         rows: the whole relative table, as attention reads it, ``[R, H]``; ``None`` for a model without.
+        of_distance: row for each distance, as ``deberta_core.relative_position.distance_rows`` gives it.
     """
 
-    def __init__(self, layer: Layer, rows: Tensor | None) -> None:
+    def __init__(self, layer: Layer, rows: Tensor | None, of_distance: NDArray[np.int64]) -> None:
         super().__init__()
+        self.even, self.zero = even_distance(of_distance), int(of_distance[len(of_distance) // 2])
         attention = layer.attention.self
         self.num_heads, self.width = attention.num_heads, attention.width
         self.projection = fused_projection(attention)
@@ -130,9 +135,9 @@ class PreparedLayer(nn.Module):
                 return None
             return (positions * scale).unflatten(-1, split).transpose(0, 1).contiguous()  # [N, R, D]
 
-        self.pos_key: Tensor | None
+        self.pos_key: Tensor | None  # from the last row to the first, as distances fall
         self.pos_query: Tensor | None
-        self.register_buffer("pos_key", by_head(pos_key, 1.0))
+        self.register_buffer("pos_key", by_head(None if pos_key is None else pos_key.flip(0), 1.0))
         self.register_buffer("pos_query", by_head(pos_query, attention.scale))
 
     def forward(
@@ -146,9 +151,9 @@ class PreparedLayer(nn.Module):
         """As ``Layer``: states ``[B, Q, H]`` and probabilities ``[B, N, Q, K]`` or ``None``."""
         asking = hidden if query_states is None else query_states
         if query_states is None:
-            query, key, value = self.project(hidden)
+            projected = [self.project(hidden)]
         else:
-            (query,), (key, value) = self.project(query_states, 0, 1), self.project(hidden, 1, 3)
+            projected = [self.project(query_states, 0, 1), self.project(hidden, 1, 3)]
         batch, queries, keys = asking.shape[0], asking.shape[1], hidden.shape[1]
         context = asking.new_zeros(batch, queries, self.width)
         probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
@@ -156,39 +161,47 @@ class PreparedLayer(nn.Module):
         for b in range(batch):
             kept = None if probs is None else probs[b]
             own = None if mask is None else mask.of(b)
-            self.attend(query[b], key[b], value[b], tables, own, self.split(context[b]), kept)
+            query, key, value = (head for states in projected for head in self.heads(states[b]))
+            self.attend(query, key, value, tables, own, self.heads(context[b], copy=False)[0], kept)
         return self.close(context, asking), probs
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
         """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
-        query, key, value = self.project(hidden)  # [N, T, D]
-        context = hidden.new_zeros(len(hidden), self.width)
-        heads = self.split(context)
+        projected, context = self.project(hidden), hidden.new_zeros(len(hidden), self.width)
         longest, start = max(lengths, default=1), 0
         tables = self.tables(relative, longest, longest)
         for length in lengths:
             text = slice(start, start + length)
-            self.attend(query[:, text], key[:, text], value[:, text], tables, None, heads[:, text])
+            query, key, value = self.heads(projected[text])
+            self.attend(query, key, value, tables, None, self.heads(context[text], copy=False)[0])
             start += length
         return self.close(context, hidden)
 
-    def split(self, states: Tensor) -> Tensor:
-        """The view ``[..., N, L, D]`` of ``[..., L, N*D]``."""
-        return states.unflatten(-1, (self.num_heads, -1)).transpose(-2, -3)
-
-    def project(self, hidden: Tensor, first: int = 0, last: int = 3) -> tuple[Tensor, ...]:
-        """Query, key and value, or some of these three, ``[..., N, L, D]`` each."""
+    def project(self, hidden: Tensor, first: int = 0, last: int = 3) -> Tensor:
+        """Query, key and value, or some of these three, beside each other: ``[..., H]`` -> ``[..., C*N*D]``."""
         if last - first == 3:
-            fused = self.projection(hidden)
-        else:
-            part = slice(first * self.width, last * self.width)
-            fused = linear(hidden, self.projection.weight[part], self.projection.bias[part])
-        return tuple(map(self.split, fused.split(self.width, -1)))
+            return self.projection(hidden)
+        part = slice(first * self.width, last * self.width)
+        return linear(hidden, self.projection.weight[part], self.projection.bias[part])
+
+    def heads(self, states: Tensor, copy: bool = True) -> Tensor:
+        """``[L, C*N*D]`` of one text -> ``[C, N, L, D]``: a view, or a copy for products that would make one each."""
+        split = states.unflatten(-1, (-1, self.num_heads, self.width // self.num_heads)).permute(1, 2, 0, 3)
+        return split.contiguous() if copy and states.element_size() < 4 else split
 
     def tables(self, relative: Relative | None, queries: int, keys: int) -> Tables:
-        """Those of this layer for so many queries and keys."""
-        whole = None if relative is None else relative.of_whole()
-        return tables_of((self.pos_key, self.pos_query), whole, queries, keys)
+        """Those of this layer for so many queries and keys; of short texts views."""
+        up, down = queries - 1, keys - 1
+        if relative is None or max(up, down) > self.even:
+            whole = None if relative is None else relative.of_whole()
+            return tables_of((self.pos_key, self.pos_query), whole, queries, keys, backwards=True)
+
+        def view(table: Tensor | None, first: int) -> Tensor | None:
+            return None if table is None else table[:, first : first + up + 1 + down]
+
+        last = 0 if self.pos_key is None else self.pos_key.shape[1] - 1
+        key, query = view(self.pos_key, last - self.zero - up), view(self.pos_query, self.zero - down)
+        return Tables(key, query, up, down, relative.reach)
 
     def attend(
         self,
@@ -241,7 +254,7 @@ class PreparedEncoder(Encoder):
             setattr(self, name, module)
         rows = self.normalise(self.rel_embeddings.weight) if self.config.c2p or self.config.p2c else None
         layers: Any = encoder.layer
-        self.layer = nn.ModuleList([PreparedLayer(layer, rows) for layer in layers])
+        self.layer = nn.ModuleList([PreparedLayer(layer, rows, self.distance_rows) for layer in layers])
 
     @torch.no_grad()
     @torch.compiler.disable
@@ -311,9 +324,9 @@ def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) ->
     memo: dict[int, Any] = {id(p): nn.Parameter(shared(p), requires_grad=False) for p in model.parameters()}
     memo |= {id(b): shared(b) for b in model.buffers()}
     with torch.no_grad():
-        prepared: AnyModel = copy.deepcopy(model, memo).eval()
+        prepared: AnyModel = copy.deepcopy(model, memo)
         body: Any = prepared.base_model
         if not model.config.mixes_heads and model.config.masked_rows == "zero":
             body.encoder = PreparedEncoder(body.encoder)
             prepared.prepared = True
-    return prepared
+    return prepared.eval()

@@ -131,7 +131,12 @@ def _is_recorded(*tensors: Tensor | None) -> bool:
 
 def computes_bfloat16() -> bool:
     """Whether this processor has instructions for bfloat16; without, it is many times slower than float32."""
-    return has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return has_onednn() and _has_bfloat16()
+
+
+@functools.cache
+def _has_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def takes_onednn(rows: int, dtype: torch.dtype) -> bool:

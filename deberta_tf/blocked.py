@@ -35,6 +35,22 @@ PIECE = 16  # elements from which copying pieces of rows is faster than slicing 
 HIDDEN = -1e30  # added to scores of what is not seen: far below any score, and finite with it
 
 
+class Tables(NamedTuple):
+    """Relative keys and relative queries in the order of distance.
+
+    Attributes:
+        pos_key: from the largest distance down, ``[N, W, D]``, or ``None``.
+        pos_query: from the smallest distance up, ``[N, W, D]``, or ``None``.
+        reach: distance from which on all share the first row of a table, or the last.
+        margin: rows before that of the first distance, and after the last, for ``shift``; their values do not matter.
+    """
+
+    pos_key: tf.Tensor | None
+    pos_query: tf.Tensor | None
+    reach: int
+    margin: int
+
+
 class Tensors(NamedTuple):
     """What all blocks read, heads first.
 
@@ -42,12 +58,9 @@ class Tensors(NamedTuple):
         query: ``[N, B, Q, D]``.
         key: ``[N, B, K, D]``.
         value: ``[N, B, K, D]``.
-        pos_key: relative keys from the largest distance down, ``[N, W, D]``, or ``None``.
-        pos_query: relative queries from the smallest distance up, ``[N, W, D]``, or ``None``.
+        pos_key: as in ``Tables``, and so are ``pos_query``, ``reach`` and ``margin``.
         bias: zero where a query sees a key, ``HIDDEN`` elsewhere, ``[1, B, 1 or Q, K]``; ``None``: it sees all.
         seed: of dropout, int ``[2]``, or ``None``.
-        reach: distance from which on all share the first row of a table, or the last.
-        margin: how often the tables repeat their first and their last row.
     """
 
     query: tf.Tensor
@@ -55,10 +68,10 @@ class Tensors(NamedTuple):
     value: tf.Tensor
     pos_key: tf.Tensor | None
     pos_query: tf.Tensor | None
-    bias: tf.Tensor | None
-    seed: tf.Tensor | None
     reach: int
     margin: int
+    bias: tf.Tensor | None
+    seed: tf.Tensor | None = None
 
 
 def smaller(one: Any, other: Any) -> Any:
@@ -93,11 +106,16 @@ def is_one(size: Any) -> bool:
     return isinstance(size, int) and size == 1
 
 
+def margin_needed() -> int:
+    """That of tables whose products are shifted: XLA reads through slices at no cost and needs none."""
+    return int(not is_compiled())
+
+
 def shift(wide: tf.Tensor, width: Any, margin: int) -> tf.Tensor:
     """Columns ``M-1-i+margin`` to ``M-1-i+margin+width`` of row ``i`` of ``[..., M, M-1+width+2*margin]``.
 
     With a margin of one, rows follow each other by a multiple of any divisor of ``M`` and ``width``: whole pieces of
-    them are copied at once, and nothing else. XLA reads through slices at no cost and needs no margin.
+    them are copied at once, and nothing else.
     """
     if not margin:
         return skew(wide, width)
@@ -352,24 +370,18 @@ def bias_of(mask: Mask | None) -> tf.Tensor | None:
     return None if mask is None else tf.where(mask.keys[:, 0], 0.0, HIDDEN)[None]
 
 
-def tensors_of(
-    query: tf.Tensor,
-    key: tf.Tensor,
-    value: tf.Tensor,
-    pos_key: tf.Tensor | None,
-    pos_query: tf.Tensor | None,
-    relative: Relative | None,
-    mask: Mask | None,
-    seed: tf.Tensor | None = None,
-) -> Tensors:
-    """What all blocks read, of relative keys and relative queries by row of the table, ``[N, R, D]`` each."""
-    reach, margin = 0, int(not is_compiled())
-    if relative is not None:
-        down, reach = relative.columns, relative.reach
-        down = tf.concat([down[:1], down, down[-1:]], 0) if margin else down
-        pos_key = None if pos_key is None else tf.gather(pos_key, down, axis=1)
-        pos_query = None if pos_query is None else tf.gather(pos_query, down[::-1], axis=1)
-    return Tensors(query, key, value, pos_key, pos_query, bias_of(mask), seed, reach, margin)
+def tables_of(
+    pos_key: tf.Tensor | None, pos_query: tf.Tensor | None, relative: Relative | None, backwards: bool = False
+) -> Tables:
+    """Tables of relative keys and relative queries, ``[N, R, D]`` each, keys ``backwards`` if the last row is first."""
+    if relative is None:
+        return Tables(None, None, 0, 0)
+    down, margin = relative.columns, margin_needed()
+    down = tf.concat([down[:1], down, down[-1:]], 0) if margin else down
+    if pos_key is not None:
+        pos_key = tf.gather(pos_key, shape_of(pos_key)[1] - 1 - down if backwards else down, axis=1)
+    pos_query = None if pos_query is None else tf.gather(pos_query, down[::-1], axis=1)
+    return Tables(pos_key, pos_query, relative.reach, margin)
 
 
 def without_blind(states: tf.Tensor, mask: Mask | None) -> tf.Tensor:
@@ -388,7 +400,8 @@ def blocked(
     pos_key, pos_query = (None if x is None else tf.transpose(x, [1, 0, 2]) for x in (heads.pos_key, heads.pos_query))
     rate = module.dropout.rate if training else 0.0
     seed = next_seed() if rate else None
-    tensors = tensors_of(heads.query, heads.key, heads.value, pos_key, pos_query, relative, mask, seed)
+    tables = tables_of(pos_key, pos_query, relative)
+    tensors = Tensors(heads.query, heads.key, heads.value, *tables, bias_of(mask), seed)
     return tf.transpose(without_blind(attend(tensors, rate, training), mask), [1, 2, 0, 3]), None
 
 

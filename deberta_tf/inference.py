@@ -9,13 +9,25 @@ rows of the relative table.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
+from numpy.typing import NDArray
 
+from deberta_core.relative_position import even_distance
 from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative
-from deberta_tf.blocked import attend, probabilities, tensors_of, without_blind
+from deberta_tf.blocked import (
+    Tables,
+    Tensors,
+    attend,
+    bias_of,
+    margin_needed,
+    probabilities,
+    tables_of,
+    without_blind,
+)
 from deberta_tf.layers import shape_of
 from deberta_tf.pretrained import TFPreTrainedModel
 
@@ -44,10 +56,14 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
     Args:
         attention: what it computes.
         rows: the whole relative table, as attention reads it, ``[R, H]``; ``None`` for a model without.
+        of_distance: row for each distance, as ``deberta_core.relative_position.distance_rows`` gives it.
     """
 
-    def __init__(self, attention: DisentangledSelfAttention, rows: tf.Tensor | None) -> None:
+    def __init__(
+        self, attention: DisentangledSelfAttention, rows: tf.Tensor | None, of_distance: NDArray[np.integer[Any]]
+    ) -> None:
         super().__init__(name="self", trainable=False)
+        self.even, self.zero = even_distance(of_distance), int(of_distance[len(of_distance) // 2])
         self.num_heads, self.width = attention.num_heads, attention.width
         kernel, bias = fused_projection(attention)
         self.kernel, self.bias = tf.Variable(kernel, trainable=False), tf.Variable(bias, trainable=False)
@@ -59,7 +75,8 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
             split = tf.reshape(positions * scale, [-1, attention.num_heads, attention.head_size])
             return tf.Variable(tf.transpose(split, [1, 0, 2]), trainable=False)  # [N, R, D]
 
-        self.pos_key, self.pos_query = by_head(pos_key, 1.0), by_head(pos_query, attention.scale)
+        self.pos_key = by_head(None if pos_key is None else pos_key[::-1], 1.0)  # the last row first: distances fall
+        self.pos_query = by_head(pos_query, attention.scale)
 
     def call(
         self,
@@ -75,8 +92,7 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
             query, key, value = self.project(hidden)
         else:
             (query,), (key, value) = self.project(query_states, 0, 1), self.project(hidden, 1, 3)
-        whole = None if relative is None else relative.of_whole()
-        tensors = tensors_of(query, key, value, self.pos_key, self.pos_query, whole, mask)
+        tensors = Tensors(query, key, value, *self.tables(relative, query, key), bias_of(mask))
         probs = None
         if output_attentions:
             probs = probabilities(tensors, 0.0, 0, shape_of(tensors.query)[2])
@@ -86,6 +102,20 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
             context = attend(tensors)
         context = tf.transpose(without_blind(context, mask), [1, 2, 0, 3])  # [B, Q, N, D]
         return tf.reshape(context, [*shape_of(context)[:2], self.width]), probs
+
+    def tables(self, relative: Relative | None, query: tf.Tensor, key: tf.Tensor) -> Tables:
+        """Those for queries ``[N, B, Q, D]`` and keys ``[N, B, K, D]``; slices for short texts of known length."""
+        (up, down), margin = (None if x.shape[2] is None else x.shape[2] - 1 for x in (query, key)), margin_needed()
+        if relative is None or up is None or down is None or max(up, down) + margin > self.even:
+            whole = None if relative is None else relative.of_whole()
+            return tables_of(self.pos_key, self.pos_query, whole, backwards=True)
+
+        def piece(table: tf.Tensor | None, first: int) -> tf.Tensor | None:
+            return None if table is None else table[:, first - margin : first + up + 1 + down + margin]
+
+        last = 0 if self.pos_key is None else self.pos_key.shape[1] - 1
+        pos_key, pos_query = piece(self.pos_key, last - self.zero - up), piece(self.pos_query, self.zero - down)
+        return Tables(pos_key, pos_query, relative.reach, margin)
 
     def project(self, hidden: tf.Tensor, first: int = 0, last: int = 3) -> list[tf.Tensor]:
         """Query, key and value, or some of these three, ``[N, B, L, D]`` each."""
@@ -127,7 +157,7 @@ def optimize_for_inference(model: AnyModel, dtype: str | None = None) -> AnyMode
             positions = model.config.c2p or model.config.p2c
             rows = encoder.normalise(tf.convert_to_tensor(encoder.rel_embeddings.embeddings)) if positions else None
             for layer in encoder.layer:
-                layer.attention.self = PreparedSelfAttention(layer.attention.self, rows)
+                layer.attention.self = PreparedSelfAttention(layer.attention.self, rows, encoder.distance_rows)
             prepared.prepared = True
     finally:
         tf_keras.mixed_precision.set_global_policy(before)

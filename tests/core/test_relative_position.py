@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deberta_core.config import DebertaConfig, DebertaV2Config
-from deberta_core.relative_position import distance_rows, log_buckets, needed_rows
+from deberta_core.relative_position import distance_rows, even_distance, log_buckets, needed_rows
 from tests.models.reference import row_index
 
 # First distance of buckets 129 to 255, with 256 buckets and distances up to 512.
@@ -75,6 +75,13 @@ def test_buckets_are_odd_monotone_and_end_in_the_last(buckets, distance):
     assert (table == -table[::-1]).all()
     assert (np.diff(table) >= 0).all()
     assert table[2 * distance - 1] == 2 * (buckets // 2) - 1, "the furthest distance falls into the last bucket"
+
+
+@pytest.mark.parametrize("rows", [[5], [1, 2, 3], [1, 1, 2, 3, 4], [1, 2, 3, 4, 4], [3, 3, 3], [0, 1, 3, 4, 5]])
+def test_even_distance(rows):
+    middle = len(rows) // 2
+    even = [d for d in range(middle + 1) if (np.diff(rows[middle - d : middle + d + 1]) == 1).all()]
+    assert even_distance(np.array(rows)) == max(even)
 
 
 def test_rows_cannot_be_changed():

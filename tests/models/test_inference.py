@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 
+from deberta_core.relative_position import distance_rows, even_distance
 from tests.models.helpers import (
     BASES,
     assert_all_close,
@@ -86,6 +87,37 @@ def test_every_switch(base, switch):
     """All states of all positions, hidden ones included."""
     config = small_config(base, **SWITCHES[switch][1])
     same(*both(config), random_batch(config), output_hidden_states=True)
+
+
+@pytest.mark.parametrize("terms", ["c2p|p2c", "c2p", "p2c"])
+@pytest.mark.parametrize("base", BASES)
+def test_lengths_about_the_even_part_of_the_table(base, terms):
+    """Short texts read the table where it lies, if rows follow distances one by one; longer ones copy rows."""
+    config = small_config(base, pos_att_type=terms)
+    even = even_distance(distance_rows(config))
+    assert 1 < even < 60
+    plain, prepared = both(config)
+    for length in (1, 2, even, even + 1, even + 2, even + 9):
+        same(plain, prepared, random_batch(config, length=length))
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_lengths_about_the_even_part_of_the_table_tensorflow(base):
+    tf = pytest.importorskip("tensorflow")
+    import deberta_tf
+
+    config = small_config(base)
+    even = even_distance(distance_rows(config))
+    plain = tf_model(config)
+    prepared = deberta_tf.optimize_for_inference(plain)
+    graph = tf.function(lambda ids: prepared(ids)["last_hidden_state"])
+    compiled = tf.function(lambda ids: prepared(ids)["last_hidden_state"], jit_compile=True)
+    for length in (1, 2, even, even + 1, even + 2, even + 9):
+        ids = tf_inputs(random_batch(config, length=length))["input_ids"]
+        expected = plain(ids)["last_hidden_state"].numpy()
+        assert_close(graph(ids).numpy(), expected, f"graph of length {length}")
+        if length in (even, even + 2):
+            assert_close(compiled(ids).numpy(), expected, f"compiled for length {length}")
 
 
 @pytest.mark.parametrize("kind", masks(21))
