@@ -124,7 +124,10 @@ def ended(side: Side) -> Side:
 
 
 def training(settings: Settings, record: Recorder) -> None:
-    """Forward and backward pass with dropout, as graphs, alone and with an AdamW step; the matrix products alone."""
+    """Forward and backward pass with dropout, alone and with an AdamW step; the matrix products alone.
+
+    XLA is measured with the step only: without it, it would not compute more of a gradient than the result depends on.
+    """
     import tf_keras
 
     layers = settings.layers or 4
@@ -134,11 +137,12 @@ def training(settings: Settings, record: Recorder) -> None:
         for name, model in models.items():
             optimizer = tf_keras.optimizers.AdamW(1e-6)
             optimizer.build(model.trainable_variables)
-            for mode, chosen in {" graph": None, " graph + AdamW": optimizer}.items():
-                run = tf.function(functools.partial(step, model, chosen), autograph=False)
+            modes = {" graph": (None, False), " graph + AdamW": (optimizer, False), " XLA + AdamW": (optimizer, True)}
+            for mode, (chosen, compiled) in modes.items():
+                run = tf.function(functools.partial(step, model, chosen), jit_compile=compiled, autograph=False)
                 sides[name + mode] = functools.partial(run, batch(shape))
         sides = {name: ended(side) for name, side in sides.items()}
-        sides[FLOOR + " graph"] = products(shape, layers, training=True)
+        sides |= {FLOOR + mode: products(shape, layers, compiled, training=True) for mode, compiled in MODES.items()}
         measure(record, label(shape), sides, settings.rounds)
 
 

@@ -13,10 +13,12 @@ from benchmarks.report import find_table, machine, pivot, ratios
 from benchmarks.settings import Settings, label
 from benchmarks.timing import Record
 
+MODES = (" graph + AdamW", " XLA + AdamW", " + AdamW", " XLA", " graph")
+
 
 def mode_of(side: str) -> str:
     """How a side is run, as its name ends: with XLA, with the optimizer, or plain."""
-    return next((mode for mode in (" graph + AdamW", " + AdamW", " XLA", " graph") if side.endswith(mode)), "")
+    return next((mode for mode in MODES if side.endswith(mode)), "")
 
 
 def same_mode(side: str) -> str:
@@ -55,7 +57,7 @@ TABLES = {
         "Training, TensorFlow",
         f"{FROM_TF}:training",
         4,
-        "forward and backward pass with dropout 0.1 as a graph, float32, with and without an AdamW step",
+        "forward and backward pass with dropout 0.1, float32, as a graph with and without an AdamW step, and compiled",
     ),
     "memory": Kind("Memory, PyTorch", "benchmarks.memory:memory", 4, "float32, each figure in its own process"),
     "growth": Kind("Growth with length and batch, PyTorch", "benchmarks.memory:growth", 4, "inference, float32"),
