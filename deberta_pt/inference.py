@@ -100,6 +100,11 @@ def fused_projection(attention: DisentangledSelfAttention) -> FrozenLinear:
     return FrozenLinear(weight, bias)
 
 
+def without_gaps(states: Tensor) -> Tensor:
+    """A copy without numbers between its own, where each product would make one: of bfloat16 on a CPU."""
+    return states.contiguous() if states.dtype == torch.bfloat16 and states.device.type == "cpu" else states
+
+
 def close(module: Output, states: Tensor, residual: Tensor) -> Tensor:
     """The end of a half of a layer, without dropout."""
     norm = module.LayerNorm
@@ -161,8 +166,8 @@ class PreparedLayer(nn.Module):
         for b in range(batch):
             kept = None if probs is None else probs[b]
             own = None if mask is None else mask.of(b)
-            query, key, value = (head for states in projected for head in self.heads(states[b]))
-            self.attend(query, key, value, tables, own, self.heads(context[b], copy=False)[0], kept)
+            query, key, value = (head for states in projected for head in without_gaps(self.heads(states[b])))
+            self.attend(query, key, value, tables, own, self.heads(context[b])[0], kept)
         return self.close(context, asking), probs
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
@@ -172,8 +177,8 @@ class PreparedLayer(nn.Module):
         tables = self.tables(relative, longest, longest)
         for length in lengths:
             text = slice(start, start + length)
-            query, key, value = self.heads(projected[text])
-            self.attend(query, key, value, tables, None, self.heads(context[text], copy=False)[0])
+            query, key, value = without_gaps(self.heads(projected[text]))
+            self.attend(query, key, value, tables, None, self.heads(context[text])[0])
             start += length
         return self.close(context, hidden)
 
@@ -184,20 +189,19 @@ class PreparedLayer(nn.Module):
         part = slice(first * self.width, last * self.width)
         return linear(hidden, self.projection.weight[part], self.projection.bias[part])
 
-    def heads(self, states: Tensor, copy: bool = True) -> Tensor:
-        """``[L, C*N*D]`` of one text -> ``[C, N, L, D]``: a view, or a copy for products that would make one each."""
-        split = states.unflatten(-1, (-1, self.num_heads, self.width // self.num_heads)).permute(1, 2, 0, 3)
-        return split.contiguous() if copy and states.element_size() < 4 else split
+    def heads(self, states: Tensor) -> Tensor:
+        """The view ``[C, N, L, D]`` of ``[L, C*N*D]`` of one text."""
+        return states.unflatten(-1, (-1, self.num_heads, self.width // self.num_heads)).permute(1, 2, 0, 3)
 
     def tables(self, relative: Relative | None, queries: int, keys: int) -> Tables:
-        """Those of this layer for so many queries and keys; of short texts views."""
+        """Those of this layer for so many queries and keys; views for short texts, or copies ``without_gaps``."""
         up, down = queries - 1, keys - 1
         if relative is None or max(up, down) > self.even:
             whole = None if relative is None else relative.of_whole()
             return tables_of((self.pos_key, self.pos_query), whole, queries, keys, backwards=True)
 
         def view(table: Tensor | None, first: int) -> Tensor | None:
-            return None if table is None else table[:, first : first + up + 1 + down]
+            return None if table is None else without_gaps(table[:, first : first + up + 1 + down])
 
         last = 0 if self.pos_key is None else self.pos_key.shape[1] - 1
         key, query = view(self.pos_key, last - self.zero - up), view(self.pos_query, self.zero - down)
