@@ -126,7 +126,7 @@ def ended(side: Side) -> Side:
 def training(settings: Settings, record: Recorder) -> None:
     """Forward and backward pass with dropout, alone and with an AdamW step; the matrix products alone.
 
-    XLA is measured with the step only: without it, it would not compute more of a gradient than the result depends on.
+    XLA is measured with the step only: of gradients that nothing applies, it would compute the rows summed alone.
     """
     import tf_keras
 

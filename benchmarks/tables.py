@@ -13,12 +13,13 @@ from benchmarks.report import find_table, machine, pivot, ratios
 from benchmarks.settings import Settings, label
 from benchmarks.timing import Record
 
-MODES = (" graph + AdamW", " XLA + AdamW", " + AdamW", " XLA", " graph")
+STEP = " + AdamW"
 
 
 def mode_of(side: str) -> str:
     """How a side is run, as its name ends: with XLA, with the optimizer, or plain."""
-    return next((mode for mode in MODES if side.endswith(mode)), "")
+    alone = side.removesuffix(STEP)
+    return next((mode for mode in (" XLA", " graph") if alone.endswith(mode)), "") + side[len(alone) :]
 
 
 def same_mode(side: str) -> str:
@@ -28,7 +29,7 @@ def same_mode(side: str) -> str:
 
 def floor_of(side: str) -> str:
     """The side of the matrix products in the mode of a side; no optimizer has any."""
-    return FLOOR + mode_of(side).removesuffix(" + AdamW")
+    return FLOOR + mode_of(side).removesuffix(STEP)
 
 
 @dataclass(frozen=True)

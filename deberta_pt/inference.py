@@ -16,9 +16,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -118,13 +116,12 @@ class PreparedLayer(nn.Module):
     Args:
         layer: what it computes.
         rows: the whole relative table, as attention reads it, ``[R, H]``; ``None`` for a model without.
-        of_distance: row for each distance, as ``deberta_core.relative_position.distance_rows`` gives it.
+        even: distance up to which, on either side of its middle, the rows of the table follow distances one by one.
     """
 
-    def __init__(self, layer: Layer, rows: Tensor | None, of_distance: NDArray[np.int64]) -> None:
+    def __init__(self, layer: Layer, rows: Tensor | None, even: int) -> None:
         super().__init__()
-        self.even, self.zero = even_distance(of_distance), int(of_distance[len(of_distance) // 2])
-        attention = layer.attention.self
+        self.even, attention = even, layer.attention.self
         self.num_heads, self.width = attention.num_heads, attention.width
         self.projection = fused_projection(attention)
         self.attention_output, self.output = layer.attention.output, layer.output
@@ -200,12 +197,13 @@ class PreparedLayer(nn.Module):
             whole = None if relative is None else relative.of_whole()
             return tables_of((self.pos_key, self.pos_query), whole, queries, keys, backwards=True)
 
-        def view(table: Tensor | None, first: int) -> Tensor | None:
-            return None if table is None else without_gaps(table[:, first : first + up + 1 + down])
+        def view(table: Tensor | None, before: int) -> Tensor | None:
+            if table is None:
+                return None
+            first = table.shape[1] // 2 - before
+            return without_gaps(table[:, first : first + up + 1 + down])
 
-        last = 0 if self.pos_key is None else self.pos_key.shape[1] - 1
-        key, query = view(self.pos_key, last - self.zero - up), view(self.pos_query, self.zero - down)
-        return Tables(key, query, up, down, relative.reach)
+        return Tables(view(self.pos_key, up + 1), view(self.pos_query, down), up, down, relative.reach)
 
     def attend(
         self,
@@ -247,7 +245,7 @@ class PreparedEncoder(Encoder):
     """An encoder of prepared layers that computes visible tokens only.
 
     Args:
-        encoder: what it computes, in eval mode.
+        encoder: what it computes.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -257,8 +255,8 @@ class PreparedEncoder(Encoder):
         for name, module in encoder.named_children():
             setattr(self, name, module)
         rows = self.normalise(self.rel_embeddings.weight) if self.config.c2p or self.config.p2c else None
-        layers: Any = encoder.layer
-        self.layer = nn.ModuleList([PreparedLayer(layer, rows, self.distance_rows) for layer in layers])
+        layers, even = list[Any](encoder.layer), even_distance(self.distance_rows)
+        self.layer = nn.ModuleList([PreparedLayer(layer, rows, even) for layer in layers])
 
     @torch.no_grad()
     @torch.compiler.disable

@@ -42,7 +42,7 @@ class Tables(NamedTuple):
         pos_key: from the largest distance down, ``[N, W, D]``, or ``None``.
         pos_query: from the smallest distance up, ``[N, W, D]``, or ``None``.
         reach: distance from which on all share the first row of a table, or the last.
-        margin: rows before that of the first distance, and after the last, for ``shift``; their values do not matter.
+        margin: rows more on either side, for ``shift``; where keys are far, they repeat the ends and are read as those.
     """
 
     pos_key: tf.Tensor | None

@@ -9,12 +9,10 @@ rows of the relative table.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
-from numpy.typing import NDArray
 
 from deberta_core.relative_position import even_distance
 from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative
@@ -56,15 +54,12 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
     Args:
         attention: what it computes.
         rows: the whole relative table, as attention reads it, ``[R, H]``; ``None`` for a model without.
-        of_distance: row for each distance, as ``deberta_core.relative_position.distance_rows`` gives it.
+        even: distance up to which, on either side of its middle, the rows of the table follow distances one by one.
     """
 
-    def __init__(
-        self, attention: DisentangledSelfAttention, rows: tf.Tensor | None, of_distance: NDArray[np.integer[Any]]
-    ) -> None:
+    def __init__(self, attention: DisentangledSelfAttention, rows: tf.Tensor | None, even: int) -> None:
         super().__init__(name="self", trainable=False)
-        self.even, self.zero = even_distance(of_distance), int(of_distance[len(of_distance) // 2])
-        self.num_heads, self.width = attention.num_heads, attention.width
+        self.even, self.num_heads, self.width = even, attention.num_heads, attention.width
         kernel, bias = fused_projection(attention)
         self.kernel, self.bias = tf.Variable(kernel, trainable=False), tf.Variable(bias, trainable=False)
         pos_key, pos_query = (None, None) if rows is None else attention.project_positions(rows)
@@ -110,12 +105,13 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
             whole = None if relative is None else relative.of_whole()
             return tables_of(self.pos_key, self.pos_query, whole, backwards=True)
 
-        def piece(table: tf.Tensor | None, first: int) -> tf.Tensor | None:
-            return None if table is None else table[:, first - margin : first + up + 1 + down + margin]
+        def piece(table: tf.Tensor | None, before: int) -> tf.Tensor | None:
+            if table is None:
+                return None
+            first = table.shape[1] // 2 - before - margin
+            return table[:, first : first + up + 1 + down + 2 * margin]
 
-        last = 0 if self.pos_key is None else self.pos_key.shape[1] - 1
-        pos_key, pos_query = piece(self.pos_key, last - self.zero - up), piece(self.pos_query, self.zero - down)
-        return Tables(pos_key, pos_query, relative.reach, margin)
+        return Tables(piece(self.pos_key, up + 1), piece(self.pos_query, down), relative.reach, margin)
 
     def project(self, hidden: tf.Tensor, first: int = 0, last: int = 3) -> list[tf.Tensor]:
         """Query, key and value, or some of these three, ``[N, B, L, D]`` each."""
@@ -156,8 +152,9 @@ def optimize_for_inference(model: AnyModel, dtype: str | None = None) -> AnyMode
         if not model.config.mixes_heads and model.config.masked_rows == "zero":
             positions = model.config.c2p or model.config.p2c
             rows = encoder.normalise(tf.convert_to_tensor(encoder.rel_embeddings.embeddings)) if positions else None
+            even = even_distance(encoder.distance_rows)
             for layer in encoder.layer:
-                layer.attention.self = PreparedSelfAttention(layer.attention.self, rows, encoder.distance_rows)
+                layer.attention.self = PreparedSelfAttention(layer.attention.self, rows, even)
             prepared.prepared = True
     finally:
         tf_keras.mixed_precision.set_global_policy(before)

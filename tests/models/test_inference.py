@@ -89,15 +89,19 @@ def test_every_switch(base, switch):
     same(*both(config), random_batch(config), output_hidden_states=True)
 
 
+def lengths_about_the_even_part_of_the_table(config):
+    even = even_distance(distance_rows(config))
+    assert 1 < even < 60
+    return even, (1, 2, even, even + 1, even + 2, even + 9)
+
+
 @pytest.mark.parametrize("terms", ["c2p|p2c", "c2p", "p2c"])
 @pytest.mark.parametrize("base", BASES)
 def test_lengths_about_the_even_part_of_the_table(base, terms):
     """Short texts read the table where it lies, if rows follow distances one by one; longer ones copy rows."""
     config = small_config(base, pos_att_type=terms)
-    even = even_distance(distance_rows(config))
-    assert 1 < even < 60
     plain, prepared = both(config)
-    for length in (1, 2, even, even + 1, even + 2, even + 9):
+    for length in lengths_about_the_even_part_of_the_table(config)[1]:
         same(plain, prepared, random_batch(config, length=length))
 
 
@@ -107,12 +111,12 @@ def test_lengths_about_the_even_part_of_the_table_tensorflow(base):
     import deberta_tf
 
     config = small_config(base)
-    even = even_distance(distance_rows(config))
+    even, lengths = lengths_about_the_even_part_of_the_table(config)
     plain = tf_model(config)
     prepared = deberta_tf.optimize_for_inference(plain)
     graph = tf.function(lambda ids: prepared(ids)["last_hidden_state"])
     compiled = tf.function(lambda ids: prepared(ids)["last_hidden_state"], jit_compile=True)
-    for length in (1, 2, even, even + 1, even + 2, even + 9):
+    for length in lengths:
         ids = tf_inputs(random_batch(config, length=length))["input_ids"]
         expected = plain(ids)["last_hidden_state"].numpy()
         assert_close(graph(ids).numpy(), expected, f"graph of length {length}")
