@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ FILE = "state.pt"
 KINDS = ("ddp", "fsdp")
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 CPU = torch.device("cpu")
+PAUSE = 0.5  # seconds between the last exchange and the end of the engine
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,14 @@ class Processes:
     def stop(self) -> None:
         """Part from the others, once all are here.
 
-        The wait also lets PyTorch drop what it gathered last: its engine would wait forever for the interpreter that
-        waits for the engine, were it taken down in the same moment.
+        PyTorch's engine lets go of what it exchanged last a moment after it has reported it as done, and wants the
+        interpreter for that: an engine taken down in that moment waits forever, a process that ends in it dies
+        (https://github.com/pytorch/pytorch/issues/190489). Nothing tells when the moment is over; a pause leaves it
+        hundreds of turns of a busy processor.
         """
         self.wait()
         if dist.is_initialized():
+            time.sleep(PAUSE)
             dist.destroy_process_group()
 
     def wait(self) -> None:

@@ -305,6 +305,8 @@ def _ddp_worker(rank: int, store: str, results: Any) -> None:
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
 
+    from deberta_tasks.training.pt_parallel import Processes
+
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     config = small_config("v3")
     head = "ForSequenceClassification"
@@ -324,8 +326,7 @@ def _ddp_worker(rank: int, store: str, results: Any) -> None:
     gradient = sharded.classifier.weight.grad.full_tensor()
     if rank == 0:
         results.put((type(output).__name__, parallel.module.classifier.weight.grad.numpy(), gradient.numpy()))
-    dist.barrier()
-    dist.destroy_process_group()
+    Processes(rank, 2).stop()
 
 
 @pytest.mark.slow
