@@ -218,6 +218,12 @@ def tiles(width: int, rows: int) -> Iterator[tuple[slice, slice]]:
         yield slice(start, stop), slice(width - stop, width - start + rows - 1)
 
 
+def turned(scores: Tensor) -> Tensor:
+    """``[N, W, M]`` -> ``[N, M, W]``, to be added: numbers of two bytes that lie apart are, but one by one."""
+    found = scores.transpose(1, 2)
+    return found.contiguous() if found.element_size() < 4 else found
+
+
 def scores_of(inputs: BlockTensors) -> Tensor:
     """Scores of one block, ``[N, M, W]``."""
     query, key, parts = inputs
@@ -231,9 +237,8 @@ def scores_of(inputs: BlockTensors) -> Tensor:
             some.add_(product(pos_query, near))
         elif pos_query is not None:
             for tile, window in tiles(some.shape[2], rows):
-                p2c = skew(product(near[:, tile], pos_query[:, window]), rows).transpose(1, 2)  # [N, M, tile]
-                # numbers of two bytes that lie apart are added one by one, but copied many at once
-                some[:, :, tile].add_(p2c.contiguous() if p2c.element_size() < 4 else p2c)
+                p2c = skew(product(near[:, tile], pos_query[:, window]), rows)  # [N, tile, M]
+                some[:, :, tile].add_(turned(p2c))
     return scores
 
 

@@ -1,9 +1,9 @@
 """Models prepared for inference: weights fused and frozen, position keys kept, padding left out.
 
 A prepared layer holds query, key and value as one matrix with the scale folded in, and what its projections make of the
-relative table. The encoder lays the visible tokens of all texts behind each other. Hidden tokens all have one and the
-same state (their embedding is zero and they see nothing), so one row stands for all of them, and the outputs are those
-of the plain model everywhere.
+relative table, in an order in which queries and keys of a short text meet their rows in one product. The encoder lays
+the visible tokens of all texts behind each other. Hidden tokens all have one and the same state (their embedding is
+zero and they see nothing), so one row stands for all of them, and the outputs are those of the plain model everywhere.
 
 Shapes: ``T`` tokens of all texts and the row of the hidden ones, ``L`` tokens of one text, ``H`` hidden size, ``N``
 heads, ``D`` head size, ``R`` rows of the relative table.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -21,8 +22,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deberta_core.relative_position import even_distance
-from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
+from deberta_pt.attention import (
+    DisentangledSelfAttention,
+    FusedSelfAttention,
+    Mask,
+    Relative,
+    SeparateSelfAttention,
+    skew,
+)
 from deberta_pt.blocked import (
+    ROWS,
     Tables,
     blocks,
     inputs_of,
@@ -32,6 +41,7 @@ from deberta_pt.blocked import (
     product,
     scores_of,
     tables_of,
+    turned,
 )
 from deberta_pt.encoder import Encoder, Layer, Output
 from deberta_pt.linear import FrozenLinear, computes_bfloat16, linear
@@ -130,17 +140,18 @@ class PreparedLayer(nn.Module):
             part.dense = frozen(part.dense)
         self.intermediate = frozen(layer.intermediate.dense, layer.intermediate.activation)
         pos_key, pos_query = (None, None) if rows is None else attention.project_positions(rows)
-        split = (attention.num_heads, attention.head_size)
+        self.c2p, self.p2c = pos_key is not None, pos_query is not None
 
-        def by_head(positions: Tensor | None, scale: float) -> Tensor | None:
-            if positions is None:
-                return None
-            return (positions * scale).unflatten(-1, split).transpose(0, 1).contiguous()  # [N, R, D]
+        def by_head(positions: Tensor, scale: float, *ends: int) -> Tensor:
+            split = (positions * scale).unflatten(-1, (attention.num_heads, attention.head_size)).transpose(0, 1)
+            return F.pad(split, (0, 0, *ends))  # [N, R+1, D]
 
-        self.pos_key: Tensor | None  # from the last row to the first, as distances fall
-        self.pos_query: Tensor | None
-        self.register_buffer("pos_key", by_head(None if pos_key is None else pos_key.flip(0), 1.0))
-        self.register_buffer("pos_query", by_head(pos_query, attention.scale))
+        # Keys from the last row to the first, as distances fall; both have distance zero in the same row.
+        found = [] if pos_key is None else [by_head(pos_key.flip(0), 1.0, 1, 0)]
+        found += [] if pos_query is None else [by_head(pos_query, attention.scale, 0, 1)]
+        self.middle = 0 if rows is None else len(rows) // 2
+        self.positions: Tensor | None
+        self.register_buffer("positions", torch.stack(found) if found else None)  # [1 or 2, N, R+1, D]
 
     def forward(
         self,
@@ -159,23 +170,22 @@ class PreparedLayer(nn.Module):
         batch, queries, keys = asking.shape[0], asking.shape[1], hidden.shape[1]
         context = asking.new_zeros(batch, queries, self.width)
         probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
-        tables = self.tables(relative, queries, keys)
+        attend = self.attending(relative, queries, keys, query_states is None)
         for b in range(batch):
             kept = None if probs is None else probs[b]
             own = None if mask is None else mask.of(b)
-            query, key, value = (head for states in projected for head in without_gaps(self.heads(states[b])))
-            self.attend(query, key, value, tables, own, self.heads(context[b])[0], kept)
+            states = [without_gaps(self.heads(part[b])) for part in projected]
+            attend(states, self.heads(context[b])[0], own, kept)
         return self.close(context, asking), probs
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
         """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
         projected, context = self.project(hidden), hidden.new_zeros(len(hidden), self.width)
         longest, start = max(lengths, default=1), 0
-        tables = self.tables(relative, longest, longest)
+        attend = self.attending(relative, longest, longest)
         for length in lengths:
             text = slice(start, start + length)
-            query, key, value = without_gaps(self.heads(projected[text]))
-            self.attend(query, key, value, tables, None, self.heads(context[text])[0])
+            attend([without_gaps(self.heads(projected[text]))], self.heads(context[text])[0])
             start += length
         return self.close(context, hidden)
 
@@ -190,42 +200,79 @@ class PreparedLayer(nn.Module):
         """The view ``[C, N, L, D]`` of ``[L, C*N*D]`` of one text."""
         return states.unflatten(-1, (-1, self.num_heads, self.width // self.num_heads)).permute(1, 2, 0, 3)
 
+    def attending(self, relative: Relative | None, queries: int, keys: int, same: bool = True) -> Callable[..., None]:
+        """What attends for so many queries and keys, or fewer, of the ``same`` tokens or not."""
+        if relative is None or self.positions is None or not same or keys > min(ROWS, self.even + 1):
+            return partial(self.attend, self.tables(relative, queries, keys))
+        windows = self.positions[:, :, self.middle + 1 - keys : self.middle + keys]
+        return partial(self.attend_at_once, without_gaps(windows).flatten(0, 1))
+
     def tables(self, relative: Relative | None, queries: int, keys: int) -> Tables:
-        """Those of this layer for so many queries and keys; views for short texts, or copies ``without_gaps``."""
-        up, down = queries - 1, keys - 1
+        """Those of this layer for so many queries and keys; views of even rows, or copies ``without_gaps``."""
+        up, down, middle = queries - 1, keys - 1, self.middle
+        key = self.positions[0] if self.positions is not None and self.c2p else None
+        query = self.positions[-1] if self.positions is not None and self.p2c else None
         if relative is None or max(up, down) > self.even:
             whole = None if relative is None else relative.of_whole()
-            return tables_of((self.pos_key, self.pos_query), whole, queries, keys, backwards=True)
+            tables = (None if key is None else key[:, 1:], None if query is None else query[:, :-1])
+            return tables_of(tables, whole, queries, keys, backwards=True)
+        key = None if key is None else without_gaps(key[:, middle - up : middle + down + 1])
+        query = None if query is None else without_gaps(query[:, middle - down : middle + up + 1])
+        return Tables(key, query, up, down, relative.reach)
 
-        def view(table: Tensor | None, before: int) -> Tensor | None:
-            if table is None:
-                return None
-            first = table.shape[1] // 2 - before
-            return without_gaps(table[:, first : first + up + 1 + down])
+    def attend_at_once(
+        self,
+        windows: Tensor,
+        states: list[Tensor],
+        context: Tensor,
+        mask: Mask | None = None,
+        kept: Tensor | None = None,
+    ) -> None:
+        """As ``attend``, for a short text: one product of queries and keys with the tables of both.
 
-        return Tables(view(self.pos_key, up + 1), view(self.pos_query, down), up, down, relative.reach)
+        Args:
+            windows: rows of the tables for this length, or a longer one, ``[C*N, W, D]``.
+            states: queries, keys and values in one, ``[3, N, L, D]``.
+            context: as of ``attend``.
+            mask: as of ``attend``.
+            kept: as of ``attend``.
+        """
+        ((query, key, value),) = states
+        length, spare = query.shape[1], (windows.shape[1] + 1) // 2 - query.shape[1]
+        scores = product(query, key)
+        meeting = states[0][0 if self.c2p else 1 : 2 if self.p2c else 1].flatten(0, 1)
+        wide = product(meeting, windows[:, spare : windows.shape[1] - spare])
+        by_distance = skew(wide, length).unflatten(0, (-1, self.num_heads))
+        if self.c2p:
+            scores.add_(by_distance[0])
+        if self.p2c:
+            scores.add_(turned(by_distance[-1]))
+        seen, asking = of_blocks(mask)
+        if seen is not None:
+            seen = seen[0] if asking is None else seen[0] & asking[0, :, None]
+        probs = probabilities(scores, seen)
+        context.copy_(product(probs, value.transpose(1, 2)))
+        if kept is not None:
+            kept.copy_(probs)
 
     def attend(
         self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
         tables: Tables,
-        mask: Mask | None,
+        states: list[Tensor],
         context: Tensor,
+        mask: Mask | None = None,
         kept: Tensor | None = None,
     ) -> None:
         """Attention of one text, written to ``context``.
 
         Args:
-            query: ``[N, Q, D]``, scaled.
-            key: ``[N, K, D]``.
-            value: ``[N, K, D]``.
             tables: for these lengths, or longer ones.
-            mask: what queries see.
+            states: queries ``[N, Q, D]``, scaled, keys and values ``[N, K, D]``, along the first axes of one or more.
             context: where the result goes, ``[N, Q, D]``, zero.
+            mask: what queries see.
             kept: where the probabilities go, ``[N, Q, K]``, zero.
         """
+        query, key, value = (head for part in states for head in part)
         seen, asking = of_blocks(mask)
         alone = is_alone(query[None], key.shape[1], seen)
         for block in blocks(query[None], key.shape[1], seen, asking, alone):

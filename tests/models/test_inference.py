@@ -124,10 +124,14 @@ def test_lengths_about_the_even_part_of_the_table_tensorflow(base):
             assert_close(compiled(ids).numpy(), expected, f"compiled for length {length}")
 
 
+@pytest.mark.parametrize("length", ["long", "short"])
 @pytest.mark.parametrize("kind", masks(21))
 @pytest.mark.parametrize("base", BASES)
-def test_every_mask(base, kind):
-    config = small_config(base)
+def test_every_mask(base, kind, length):
+    """Of texts that are long or short beside the even part of the table."""
+    table = {"max_relative_positions": 32} | ({} if base == "v1" else {"position_buckets": -1})
+    config = small_config(base, **(table if length == "short" else {}))
+    assert (even_distance(distance_rows(config)) > 21) == (length == "short")
     plain, prepared = both(config)
     ids = random_batch(config)["input_ids"]
     for options in ({"output_hidden_states": True}, {"output_attentions": True}):
