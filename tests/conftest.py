@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from typing import Any
 
@@ -19,6 +20,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests are about CPU n
 
 import numpy as np
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that tests interrupt would inherit it
 
 REQUIRE = "DEBERTA_REQUIRE_FRAMEWORKS"
 
