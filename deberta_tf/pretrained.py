@@ -53,6 +53,11 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
     prepared: bool = False  # for inference
     unused_tensors: dict[str, np.ndarray[Any, Any]]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Tell Keras the class, so that its ``load_model`` finds it."""
+        super().__init_subclass__(**options)
+        tf_keras.saving.register_keras_serializable(package=cls.__module__.partition(".")[0])(cls)
+
     def __init__(self, config: BaseConfig, **options: Any) -> None:
         if not isinstance(config, self.config_class):
             raise TypeError(

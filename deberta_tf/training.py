@@ -51,6 +51,11 @@ class KerasTraining:
                 self.__dict__["_own_loss_mean"] = tf_keras.metrics.Mean(name="loss")  # Keras would list it twice
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **options)  # type: ignore[misc]
 
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as ``load_model`` asks, so that training goes on where a saved model left it."""
+        self.compile(**tf_keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+
     @property
     def metrics(self) -> list[Any]:
         """Running means that Keras resets with each epoch."""

@@ -211,6 +211,24 @@ def test_keras_weight_files(tmp_path, base, kind):
     assert np.array_equal(other(tf_inputs(inputs)).logits, model(tf_inputs(inputs)).logits)
 
 
+@pytest.mark.parametrize("loss", [None, pytest.param("keras", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["whole.keras", pytest.param("folder", marks=pytest.mark.slow)])
+def test_whole_models_of_keras(tmp_path, kind, loss):
+    """What ``ModelCheckpoint`` writes is read without being told the class, and trains on as the first one does."""
+    config = small_config("v2", num_hidden_layers=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    judge = None if loss is None else tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = tf_model(config, SEQUENCE)
+    model.compile(optimizer=tf_keras.optimizers.Adam(1e-2), loss=judge, metrics=["accuracy"])
+    inputs, labels = data(config, SEQUENCE)
+    given = {"x": inputs, "y": np.maximum(labels["labels"], 0)}  # Keras takes no -100
+    model.fit(**given, verbose=0, callbacks=[tf_keras.callbacks.ModelCheckpoint(str(tmp_path / kind))])
+    other = tf_keras.models.load_model(str(tmp_path / kind))
+    assert type(other) is type(model)
+    assert np.array_equal(other(inputs).logits, model(inputs).logits)
+    for _ in range(3 if kind == "whole.keras" else 1):  # Keras' folders do not give the optimiser's state back
+        np.testing.assert_allclose(other.train_on_batch(**given), model.train_on_batch(**given), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("base", "head"),
     [("v1", ANSWER), ("v2", SEQUENCE), pytest.param("v2", "Model", marks=pytest.mark.slow)],
@@ -234,19 +252,24 @@ def test_saved_model(tmp_path, base, head):
             assert_close(got[name], want[name], name)
 
 
-def test_functional_use():
-    """The models are layers of a Keras model."""
+def test_functional_use(tmp_path):
+    """The models are layers of a Keras model, also in what it saves."""
     config = small_config("v2", num_hidden_layers=1)
     body = tf_model(config)
     ids = tf_keras.Input([None], dtype=tf.int64, name="input_ids")
     mask = tf_keras.Input([None], dtype=tf.int64, name="attention_mask")
     states = body({"input_ids": ids, "attention_mask": mask}).last_hidden_state
     model = tf_keras.Model([ids, mask], tf_keras.layers.Dense(1)(states[:, 0]))
-    inputs = random_batch(config)
+    batch = random_batch(config)
+    inputs = [batch["input_ids"], batch["attention_mask"]]
     model.compile(tf_keras.optimizers.Adam(1e-2), loss="mse")
     before = body.get_input_embeddings().embeddings.numpy()
-    model.fit([inputs["input_ids"], inputs["attention_mask"]], np.ones(4), verbose=0)
+    model.fit(inputs, np.ones(4), verbose=0)
     assert not np.array_equal(body.get_input_embeddings().embeddings.numpy(), before)
+    for name in ("model.keras", "model.h5"):
+        model.save(tmp_path / name)
+        loaded = tf_keras.models.load_model(tmp_path / name, compile=False)
+        assert np.array_equal(loaded(inputs), model(inputs)), name
 
 
 @pytest.mark.parametrize("base", ["v1", "v2"])
