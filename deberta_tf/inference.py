@@ -1,7 +1,7 @@
 """Models prepared for inference: weights fused and frozen, position keys kept.
 
 A prepared attention holds query, key and value as one matrix with the scale folded in, and what its projections make of
-the relative table. Everything else of the model stays as it is.
+the relative table, with the parts of it that a few short lengths read. Everything else of the model stays as it is.
 
 Shapes: ``B`` batch, ``L`` tokens (``Q`` queries, ``K`` keys), ``H`` hidden size, ``N`` heads, ``D`` head size, ``R``
 rows of the relative table.
@@ -9,6 +9,7 @@ rows of the relative table.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TypeVar
 
 import tensorflow as tf
@@ -72,6 +73,8 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
 
         self.pos_key = by_head(None if pos_key is None else pos_key[::-1], 1.0)  # the last row first: distances fall
         self.pos_query = by_head(pos_query, attention.scale)
+        self.spare = 0 if rows is None else rows.shape[0]  # rows that slices may still hold
+        self.__dict__["slices"] = {}  # Tables by size; Keras would save them
 
     def call(
         self,
@@ -99,19 +102,30 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
         return tf.reshape(context, [*shape_of(context)[:2], self.width]), probs
 
     def tables(self, relative: Relative | None, query: tf.Tensor, key: tf.Tensor) -> Tables:
-        """Those for queries ``[N, B, Q, D]`` and keys ``[N, B, K, D]``; slices for short texts of known length."""
+        """Those for queries ``[N, B, Q, D]`` and keys ``[N, B, K, D]``; slices for short texts of known length.
+
+        Slices of the first lengths are kept, together no more than the tables: no graph copies them in every call.
+        """
         (up, down), margin = (None if x.shape[2] is None else x.shape[2] - 1 for x in (query, key)), margin_needed()
         if relative is None or up is None or down is None or max(up, down) + margin > self.even:
             whole = None if relative is None else relative.of_whole()
             return tables_of(self.pos_key, self.pos_query, whole, backwards=True)
+        sizes, rows = (up, down, margin), up + 1 + down + 2 * margin
+        if sizes in self.slices:
+            return self.slices[sizes]
 
         def piece(table: tf.Tensor | None, before: int) -> tf.Tensor | None:
             if table is None:
                 return None
             first = table.shape[1] // 2 - before - margin
-            return table[:, first : first + up + 1 + down + 2 * margin]
+            return table[:, first : first + rows]
 
-        return Tables(piece(self.pos_key, up + 1), piece(self.pos_query, down), relative.reach, margin)
+        kept = rows <= self.spare
+        with tf.init_scope() if kept else contextlib.nullcontext():  # outside of the graph that is being traced
+            found = Tables(piece(self.pos_key, up + 1), piece(self.pos_query, down), relative.reach, margin)
+        if kept:
+            self.slices[sizes], self.spare = found, self.spare - rows
+        return found
 
     def project(self, hidden: tf.Tensor, first: int = 0, last: int = 3) -> list[tf.Tensor]:
         """Query, key and value, or some of these three, ``[N, B, L, D]`` each."""

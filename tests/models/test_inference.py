@@ -122,6 +122,26 @@ def test_lengths_about_the_even_part_of_the_table_tensorflow(base):
         assert_close(graph(ids).numpy(), expected, f"graph of length {length}")
         if length in (even, even + 2):
             assert_close(compiled(ids).numpy(), expected, f"compiled for length {length}")
+    attention = prepared.encoder.layer[0].attention.self
+    kept = sum(table.pos_key.shape[1] for table in attention.slices.values())
+    assert 0 < kept <= attention.pos_key.shape[1], "slices that are kept hold no more than the tables"
+
+
+def test_a_prepared_model_is_exported(tmp_path):
+    """With the slices of its length, which are no variables."""
+    tf = pytest.importorskip("tensorflow")
+    import deberta_tf
+
+    config = small_config("v3", num_hidden_layers=1)
+    plain = tf_model(config)
+    prepared = deberta_tf.optimize_for_inference(plain)
+    given = tf_inputs(random_batch(config, length=2))["input_ids"]
+    spec = tf.TensorSpec([None, 2], given.dtype)
+    serve = tf.function(lambda ids: {"states": prepared(ids).last_hidden_state}, input_signature=[spec])
+    tf.saved_model.save(prepared, str(tmp_path), signatures=serve)
+    assert prepared.encoder.layer[0].attention.self.slices
+    found = tf.saved_model.load(str(tmp_path)).signatures["serving_default"](given)["states"]
+    assert_close(found, plain(given).last_hidden_state, "exported")
 
 
 @pytest.mark.parametrize("length", ["long", "short"])
