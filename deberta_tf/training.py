@@ -54,7 +54,9 @@ class KerasTraining:
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as ``load_model`` asks, so that training goes on where a saved model left it."""
         self.compile(**tf_keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+        optimizer = self.optimizer  # type: ignore[attr-defined]
+        if isinstance(optimizer, tf_keras.optimizers.Optimizer):  # not a legacy one, which makes its state by itself
+            optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
 
     @property
     def metrics(self) -> list[Any]:
