@@ -32,6 +32,7 @@ from deberta_pt.attention import (
 )
 from deberta_pt.blocked import (
     ROWS,
+    Block,
     Tables,
     blocks,
     inputs_of,
@@ -48,6 +49,7 @@ from deberta_pt.linear import FrozenLinear, computes_bfloat16, linear
 from deberta_pt.pretrained import PreTrainedModel
 
 AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
+Scoring = Callable[[Block, list[Tensor]], Tensor]
 
 
 class Places(NamedTuple):
@@ -149,7 +151,6 @@ class PreparedLayer(nn.Module):
         # Keys from the last row to the first, as distances fall; both have distance zero in the same row.
         found = [] if pos_key is None else [by_head(pos_key.flip(0), 1.0, 1, 0)]
         found += [] if pos_query is None else [by_head(pos_query, attention.scale, 0, 1)]
-        self.middle = 0 if rows is None else len(rows) // 2
         self.positions: Tensor | None
         self.register_buffer("positions", torch.stack(found) if found else None)  # [1 or 2, N, R+1, D]
 
@@ -170,22 +171,22 @@ class PreparedLayer(nn.Module):
         batch, queries, keys = asking.shape[0], asking.shape[1], hidden.shape[1]
         context = asking.new_zeros(batch, queries, self.width)
         probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
-        attend = self.attending(relative, queries, keys, query_states is None)
+        scores = self.scoring(relative, queries, keys, query_states is None)
         for b in range(batch):
             kept = None if probs is None else probs[b]
             own = None if mask is None else mask.of(b)
             states = [without_gaps(self.heads(part[b])) for part in projected]
-            attend(states, self.heads(context[b])[0], own, kept)
+            self.attend(scores, states, self.heads(context[b])[0], own, kept)
         return self.close(context, asking), probs
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
         """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
         projected, context = self.project(hidden), hidden.new_zeros(len(hidden), self.width)
         longest, start = max(lengths, default=1), 0
-        attend = self.attending(relative, longest, longest)
+        scores = self.scoring(relative, longest, longest)
         for length in lengths:
             text = slice(start, start + length)
-            attend([without_gaps(self.heads(projected[text]))], self.heads(context[text])[0])
+            self.attend(scores, [without_gaps(self.heads(projected[text]))], self.heads(context[text])[0])
             start += length
         return self.close(context, hidden)
 
@@ -200,44 +201,49 @@ class PreparedLayer(nn.Module):
         """The view ``[C, N, L, D]`` of ``[L, C*N*D]`` of one text."""
         return states.unflatten(-1, (-1, self.num_heads, self.width // self.num_heads)).permute(1, 2, 0, 3)
 
-    def attending(self, relative: Relative | None, queries: int, keys: int, same: bool = True) -> Callable[..., None]:
-        """What attends for so many queries and keys, or fewer, of the ``same`` tokens or not."""
-        if relative is None or self.positions is None or not same or keys > min(ROWS, self.even + 1):
-            return partial(self.attend, self.tables(relative, queries, keys))
-        windows = self.positions[:, :, self.middle + 1 - keys : self.middle + keys]
-        return partial(self.attend_at_once, without_gaps(windows).flatten(0, 1))
+    def scoring(self, relative: Relative | None, queries: int, keys: int, same: bool = True) -> Scoring:
+        """What scores blocks of so many queries and keys, or fewer, of the ``same`` tokens or not."""
+        if self.positions is None or not same or keys > min(ROWS, self.even + 1):
+            return partial(self.scores, self.tables(relative, queries, keys))
+        middle = self.positions.shape[2] // 2
+        windows = self.positions[:, :, middle + 1 - keys : middle + keys]
+        return partial(self.scores_at_once, without_gaps(windows).flatten(0, 1))
 
     def tables(self, relative: Relative | None, queries: int, keys: int) -> Tables:
         """Those of this layer for so many queries and keys; views of even rows, or copies ``without_gaps``."""
-        up, down, middle = queries - 1, keys - 1, self.middle
-        key = self.positions[0] if self.positions is not None and self.c2p else None
-        query = self.positions[-1] if self.positions is not None and self.p2c else None
-        if relative is None or max(up, down) > self.even:
-            whole = None if relative is None else relative.of_whole()
-            tables = (None if key is None else key[:, 1:], None if query is None else query[:, :-1])
-            return tables_of(tables, whole, queries, keys, backwards=True)
-        key = None if key is None else without_gaps(key[:, middle - up : middle + down + 1])
-        query = None if query is None else without_gaps(query[:, middle - down : middle + up + 1])
+        if relative is None or self.positions is None:
+            return tables_of((None, None), None, queries, keys)
+        up, down, middle = queries - 1, keys - 1, self.positions.shape[2] // 2
+        even = max(up, down) <= self.even
+        of_key = slice(middle - up, middle + down + 1) if even else slice(1, None)
+        of_query = slice(middle - down, middle + up + 1) if even else slice(-1)
+        key = self.positions[0, :, of_key] if self.c2p else None
+        query = self.positions[-1, :, of_query] if self.p2c else None
+        if not even:
+            return tables_of((key, query), relative.of_whole(), queries, keys, backwards=True)
+        key, query = (None if table is None else without_gaps(table) for table in (key, query))
         return Tables(key, query, up, down, relative.reach)
 
-    def attend_at_once(
-        self,
-        windows: Tensor,
-        states: list[Tensor],
-        context: Tensor,
-        mask: Mask | None = None,
-        kept: Tensor | None = None,
-    ) -> None:
-        """As ``attend``, for a short text: one product of queries and keys with the tables of both.
+    def scores(self, tables: Tables, block: Block, states: list[Tensor]) -> Tensor:
+        """Scores of a block, ``[N, M, W]``.
+
+        Args:
+            tables: for these lengths, or longer ones.
+            block: which of the queries and keys meet.
+            states: as of ``attend``.
+        """
+        query, key, _ = (head for part in states for head in part)
+        return scores_of(inputs_of(block, query[None], key[None], tables))
+
+    def scores_at_once(self, windows: Tensor, block: Block, states: list[Tensor]) -> Tensor:
+        """As ``scores``, of a short text: one product of queries and keys with the tables of both.
 
         Args:
             windows: rows of the tables for this length, or a longer one, ``[C*N, W, D]``.
+            block: part of the text; there is one alone.
             states: queries, keys and values in one, ``[3, N, L, D]``.
-            context: as of ``attend``.
-            mask: as of ``attend``.
-            kept: as of ``attend``.
         """
-        ((query, key, value),) = states
+        ((query, key, _),) = states
         length, spare = query.shape[1], (windows.shape[1] + 1) // 2 - query.shape[1]
         scores = product(query, key)
         meeting = states[0][0 if self.c2p else 1 : 2 if self.p2c else 1].flatten(0, 1)
@@ -247,17 +253,11 @@ class PreparedLayer(nn.Module):
             scores.add_(by_distance[0])
         if self.p2c:
             scores.add_(turned(by_distance[-1]))
-        seen, asking = of_blocks(mask)
-        if seen is not None:
-            seen = seen[0] if asking is None else seen[0] & asking[0, :, None]
-        probs = probabilities(scores, seen)
-        context.copy_(product(probs, value.transpose(1, 2)))
-        if kept is not None:
-            kept.copy_(probs)
+        return scores[block.heads, block.rows, block.keys]
 
     def attend(
         self,
-        tables: Tables,
+        scores: Scoring,
         states: list[Tensor],
         context: Tensor,
         mask: Mask | None = None,
@@ -266,7 +266,7 @@ class PreparedLayer(nn.Module):
         """Attention of one text, written to ``context``.
 
         Args:
-            tables: for these lengths, or longer ones.
+            scores: what ``scoring`` gave for these lengths, or longer ones.
             states: queries ``[N, Q, D]``, scaled, keys and values ``[N, K, D]``, along the first axes of one or more.
             context: where the result goes, ``[N, Q, D]``, zero.
             mask: what queries see.
@@ -276,8 +276,7 @@ class PreparedLayer(nn.Module):
         seen, asking = of_blocks(mask)
         alone = is_alone(query[None], key.shape[1], seen)
         for block in blocks(query[None], key.shape[1], seen, asking, alone):
-            scores = scores_of(inputs_of(block, query[None], key[None], tables))
-            probs = probabilities(scores, block.mask).to(value.dtype)
+            probs = probabilities(scores(block, states), block.mask).to(value.dtype)
             context[block.heads, block.rows] = product(probs, value[block.heads, block.keys].transpose(1, 2))
             if kept is not None:
                 kept[block.heads, block.rows, block.keys] = probs
