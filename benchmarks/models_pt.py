@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 import time
 import warnings
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 import deberta_pt
 from benchmarks.floor import FLOOR, Product, by_layer
-from benchmarks.settings import SHAPES, TRAINING_SHAPES, Settings, Shape, label, model_values
+from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, label, model_values, uneven
 from benchmarks.timing import Recorder, Side, measure
 from deberta_pt.linear import by_onednn, computes_bfloat16, has_onednn, reordered
 
@@ -49,10 +50,21 @@ def both_models(record: Recorder, layers: int) -> dict[str, Any]:
     return models
 
 
-def batch(shape: Shape) -> dict[str, Tensor]:
-    """Random tokens without padding."""
+def batch(shape: Shape, lengths: list[int] | None = None) -> dict[str, Tensor]:
+    """Random tokens; without ``lengths`` of the texts, none is padding."""
     ids = torch.randint(5, 1999, shape, generator=torch.Generator().manual_seed(0))
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    visible = torch.arange(shape[1]) < torch.tensor(lengths or [shape[1]])[:, None]
+    return {"input_ids": ids, "attention_mask": visible.expand(shape).long()}
+
+
+def caller(model: Any) -> Callable[[dict[str, Tensor]], Any]:
+    """The last states of a model of either library, under ``torch.inference_mode()``."""
+
+    @torch.inference_mode()
+    def call(inputs: dict[str, Tensor]) -> Any:
+        return model(**inputs).last_hidden_state
+
+    return call
 
 
 def exported(model: nn.Module, threads: int) -> Callable[[dict[str, Tensor]], Any]:
@@ -144,13 +156,6 @@ def inference(settings: Settings, record: Recorder) -> None:
     else:
         record.note("bf16: not measured, this processor has no instructions for it")
 
-    def caller(model: Any) -> Callable[[dict[str, Tensor]], Any]:
-        @torch.inference_mode()
-        def call(inputs: dict[str, Tensor]) -> Any:
-            return model(**inputs).last_hidden_state
-
-        return call
-
     calls = {name: caller(model) for name, model in models.items()}
     if PEER in models:
         with record.peer("ONNX Runtime"):
@@ -186,6 +191,24 @@ def training(settings: Settings, record: Recorder) -> None:
             sides[name + WITH_STEP] = functools.partial(step, model, batch(shape), optimizer)
         sides[FLOOR] = products(shape, layers, training=True)
         measure(record, label(shape), sides, settings.rounds)
+
+
+def padding(settings: Settings, record: Recorder) -> None:
+    """Uneven texts padded to one length, by all sides, and the same shape without padding by ours."""
+    layers = settings.layers or 4
+    models = {name: model.eval() for name, model in both_models(record, layers).items()}
+    prepared = {"ours optimized": deberta_pt.optimize_for_inference(models["ours"])}
+    calls = {name: caller(model) for name, model in {**models, **prepared}.items()}
+    steps = {name: functools.partial(step, model) for name, model in models.items()}
+    for shape in settings.shapes or TRAINING_SHAPES:
+        padded, whole = batch(shape, uneven(shape)), batch(shape)
+        for part, given, training in (("inference", calls, False), ("training", steps, True)):
+            for model in models.values():
+                model.train(training)
+            sides: dict[str, Side] = {name: functools.partial(call, padded) for name, call in given.items()}
+            sides |= {name + WHOLE: functools.partial(call, whole) for name, call in given.items() if name != PEER}
+            measure(record, f"{part}, {label(shape)}", sides, settings.rounds)
+        record.note(f"{label(shape)}: {sum(uneven(shape)) / math.prod(shape):.0%} of the places are tokens")
 
 
 def step(model: Any, inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 import deberta_tf
 from benchmarks.floor import FLOOR, Product, by_layer
-from benchmarks.settings import SHAPES, TRAINING_SHAPES, Settings, Shape, label, model_values
+from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, label, model_values, uneven
 from benchmarks.timing import Recorder, Side, measure
 
 PEER = "transformers"
@@ -20,10 +21,11 @@ MODES = {" graph": False, " XLA": True}
 Inputs = dict[str, tf.Tensor]
 
 
-def batch(shape: Shape) -> Inputs:
-    """Random tokens without padding."""
+def batch(shape: Shape, lengths: list[int] | None = None) -> Inputs:
+    """Random tokens; without ``lengths`` of the texts, none is padding."""
     ids = np.random.default_rng(0).integers(5, 1999, shape, dtype=np.int32)
-    return {"input_ids": tf.constant(ids), "attention_mask": tf.ones(shape, tf.int32)}
+    visible = np.arange(shape[1]) < np.array(lengths or [shape[1]])[:, None]
+    return {"input_ids": tf.constant(ids), "attention_mask": tf.constant(np.broadcast_to(visible, shape), tf.int32)}
 
 
 def both_models(record: Recorder, layers: int) -> dict[str, Any]:
@@ -144,6 +146,23 @@ def training(settings: Settings, record: Recorder) -> None:
         sides = {name: ended(side) for name, side in sides.items()}
         sides |= {FLOOR + mode: products(shape, layers, compiled, training=True) for mode, compiled in MODES.items()}
         measure(record, label(shape), sides, settings.rounds)
+
+
+def padding(settings: Settings, record: Recorder) -> None:
+    """Uneven texts padded to one length, by all sides, and the same shape without padding by ours; all as graphs."""
+    layers = settings.layers or 4
+    models = both_models(record, layers)
+    prepared = {"ours optimized": deberta_tf.optimize_for_inference(models["ours"])}
+    calls = {name: functools.partial(states, model) for name, model in {**models, **prepared}.items()}
+    steps = {name: functools.partial(step, model, None) for name, model in models.items()}
+    for shape in settings.shapes or TRAINING_SHAPES:
+        padded, whole = batch(shape, uneven(shape)), batch(shape)
+        for part, given in (("inference", calls), ("training", steps)):
+            graphs = {name: tf.function(call, autograph=False) for name, call in given.items()}
+            sides: dict[str, Side] = {name: functools.partial(graph, padded) for name, graph in graphs.items()}
+            sides |= {name + WHOLE: functools.partial(graph, whole) for name, graph in graphs.items() if name != PEER}
+            measure(record, f"{part}, {label(shape)}", {k: ended(side) for k, side in sides.items()}, settings.rounds)
+        record.note(f"{label(shape)}: {sum(uneven(shape)) / math.prod(shape):.0%} of the places are tokens")
 
 
 def step(model: Any, optimizer: Any, inputs: Inputs) -> tf.Tensor:

@@ -10,6 +10,7 @@ from typing import Any, Self
 Shape = tuple[int, int]  # texts and tokens of each
 SHAPES: tuple[Shape, ...] = ((1, 32), (1, 128), (8, 128), (1, 512), (4, 512))
 TRAINING_SHAPES: tuple[Shape, ...] = ((8, 128), (4, 512))
+WHOLE = ", no padding"  # of a side that is given as many tokens as there are places
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ def model_values(layers: int) -> dict[str, Any]:
         "layer_norm_eps": 1e-7,
         "pad_token_id": 0,
     }
+
+
+def uneven(shape: Shape) -> list[int]:
+    """Tokens of each text of a padded batch: from an eighth of the longest on, in even steps."""
+    texts, longest = shape
+    first = max(longest // 8, 1)
+    return [first + (longest - first) * i // max(texts - 1, 1) for i in range(texts)]
 
 
 def label(shape: Shape) -> str:

@@ -44,6 +44,7 @@ class Kind:
 
 
 FASTER, ABOVE = "times as fast as transformers", "MB above the model"
+UNEVEN = "texts from an eighth of a length on, padded to it; forward, or forward and backward pass with dropout 0.1"
 FROM_PT, FROM_TF = "benchmarks.models_pt", "benchmarks.models_tf"
 TABLES = {
     "inference-pt": Kind("Inference, PyTorch", f"{FROM_PT}:inference", 12, "float32 unless said otherwise"),
@@ -59,6 +60,10 @@ TABLES = {
         f"{FROM_TF}:training",
         4,
         "forward and backward pass with dropout 0.1, float32, as a graph with and without an AdamW step, and compiled",
+    ),
+    "padding-pt": Kind("Padding, PyTorch", f"{FROM_PT}:padding", 4, f"{UNEVEN}, float32", lambda side: "transformers"),
+    "padding-tf": Kind(
+        "Padding, TensorFlow", f"{FROM_TF}:padding", 4, f"{UNEVEN}, float32, as graphs", lambda side: "transformers"
     ),
     "memory": Kind("Memory, PyTorch", "benchmarks.memory:memory", 4, "float32, each figure in its own process"),
     "growth": Kind("Growth with length and batch, PyTorch", "benchmarks.memory:growth", 4, "inference, float32"),
@@ -118,7 +123,7 @@ def megabytes(record: Record) -> str:
 
 
 SHORT = {  # what the README shows of a section: the table with this first cell
-    **dict.fromkeys(("inference-pt", "inference-tf", "training-pt", "training-tf"), FASTER),
+    **dict.fromkeys(("inference-pt", "inference-tf", "training-pt", "training-tf", "padding-pt", "padding-tf"), FASTER),
     "memory": ABOVE,
     "gpu": FASTER,
 }

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from deberta_core.config import BaseConfig
 from deberta_pt.dropout import Dropout
 from deberta_pt.linear import apply
+from deberta_pt.padding import Places, pack, unpack
 from deberta_pt.tracing import is_traced
 
 
@@ -49,10 +50,12 @@ class Mask(NamedTuple):
     Attributes:
         keys: bool ``[B, 1, 1 or Q, K]``.
         queries: bool ``[B, 1, Q, 1]``, or ``None``: all. By itself, so that padding needs nothing of size ``Q x K``.
+        places: of the tokens, if padding is left out of the states.
     """
 
     keys: Tensor
     queries: Tensor | None = None
+    places: Places | None = None
 
     def pairs(self) -> Tensor:
         """Which query sees which key, bool ``[B, 1, 1 or Q, K]``."""
@@ -87,8 +90,7 @@ class Heads(NamedTuple):
     pos_query: Tensor | None
 
 
-LONGEST_WHOLE = {"cpu": 192, "cuda": 2048}  # keys up to which scores are held whole
-LONGEST_TRAINED = {"cpu": 64, "cuda": 2048}  # the same in training
+LONGEST_WHOLE = {"cpu": 64, "cuda": 2048}  # keys up to which scores are held whole
 CHEAP = 4  # products per row of the table up to which a product costs less than copying one that is there
 
 
@@ -174,9 +176,11 @@ class DisentangledSelfAttention(nn.Module):
         """``[B, L, N*D]`` -> ``[B, N, L, D]``."""
         return states.unflatten(-1, (self.num_heads, self.head_size)).transpose(1, 2)
 
-    def heads(self, hidden: Tensor, query_states: Tensor, relative: Relative | None) -> Heads:
+    def heads(
+        self, hidden: Tensor, query_states: Tensor, relative: Relative | None, places: Places | None = None
+    ) -> Heads:
         """Project and split; the scale is in the queries, so that no product leaves the range of half precision."""
-        query, key, value = map(self.split_heads, self.project(hidden, query_states))
+        query, key, value = (self.split_heads(unpack(x, places)) for x in self.project(hidden, query_states))
         if relative is None:
             return Heads(query * self.scale, key, value, None, None)
         pos_key, pos_query = self.project_positions(self.pos_dropout(relative.rows))
@@ -200,7 +204,7 @@ class DisentangledSelfAttention(nn.Module):
         """Mix values by attention.
 
         Args:
-            hidden: states that keys and values are made of, ``[B, K, H]``.
+            hidden: states that keys and values are made of, ``[B, K, H]``, or ``[1, T, H]`` if the mask has places.
             mask: what queries see; ``None``: everything.
             relative: relative positions, or ``None`` for a model without.
             query_states: states that queries are made of, ``[B, Q, H]``; default ``hidden``.
@@ -208,19 +212,20 @@ class DisentangledSelfAttention(nn.Module):
 
         Returns:
             Context ``[B, Q, N*D]``, zero for a query that sees nothing (unless ``config.masked_rows`` is ``uniform``),
-            and probabilities ``[B, N, Q, K]`` or ``None``.
+            or ``[1, T, N*D]``, and probabilities ``[B, N, Q, K]`` or ``None``.
         """
-        heads = self.heads(hidden, hidden if query_states is None else query_states, relative)
-        attend = ATTENTIONS[self.choose(output_attentions, hidden.shape[1], hidden.device)]
+        places = None if mask is None else mask.places
+        heads = self.heads(hidden, hidden if query_states is None else query_states, relative, places)
+        attend = ATTENTIONS[self.choose(output_attentions, heads.key.shape[2], hidden.device)]
         context, probs = attend(self, heads, relative, mask)
         context = context.transpose(1, 2).flatten(-2)  # [B, Q, N*D]
-        return context, probs if output_attentions else None
+        return pack(context, places), probs if output_attentions else None
 
     def choose(self, output_attentions: bool, keys: int, device: torch.device) -> str:
         """The implementation for this call: the one asked for, or the one that can give what was asked.
 
-        Blocks of queries win on a CPU, in training and from some length on, and save memory anywhere; compilers and
-        transforms want an implementation without a backward pass of its own.
+        Blocks of queries win on a CPU from some length on, and save memory anywhere; compilers and transforms want an
+        implementation without a backward pass of its own.
         """
         wanted = self.config.attn_implementation
         if output_attentions or self.config.mixes_heads:
@@ -233,8 +238,7 @@ class DisentangledSelfAttention(nn.Module):
             return "sdpa"
         if wanted != "auto":
             return wanted
-        longest = LONGEST_TRAINED if self.training else LONGEST_WHOLE
-        return "blocked" if keys > longest.get(device.type, longest["cuda"]) else "sdpa"
+        return "blocked" if keys > LONGEST_WHOLE.get(device.type, LONGEST_WHOLE["cuda"]) else "sdpa"
 
     def mix_logits(self, scores: Tensor) -> Tensor:
         """Mix scores ``[B, N, Q, K]`` over heads; here not at all."""

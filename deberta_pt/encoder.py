@@ -22,6 +22,7 @@ from deberta_pt.activations import activation
 from deberta_pt.attention import FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_pt.dropout import Dropout
 from deberta_pt.linear import apply
+from deberta_pt.padding import Places, pack, pays, places_of, unpack
 from deberta_pt.tracing import is_traced
 
 
@@ -185,6 +186,12 @@ class Encoder(nn.Module):
         """Rows ``[R, H]`` of the relative table as attention reads them."""
         return self.LayerNorm(rows) if hasattr(self, "LayerNorm") else rows
 
+    def places(self, mask: Mask | None, token_mask: Tensor | None) -> Places | None:
+        """Those of the tokens if padding is left out: not by the reference, nor where hidden tokens attend."""
+        if mask is None or mask.queries is None or token_mask is None or self.config.masked_rows == "uniform":
+            return None
+        return places_of(token_mask) if self.config.attn_implementation != "eager" and pays(token_mask) else None
+
     def forward(
         self,
         hidden: Tensor,
@@ -211,15 +218,21 @@ class Encoder(nn.Module):
         relative = self.relative(hidden.shape[1], hidden.shape[1], hidden.device)
         states: list[Tensor] = [hidden]
         attentions: list[Any] = []
+        places = self.places(mask, token_mask)
+        mask = None if mask is None else mask._replace(places=places)
+        packed = pack(hidden, places)
         for i, layer in enumerate(self.layer):
-            output, probs = self.run_layer(layer, hidden, mask, relative, None, output_attentions)
+            packed, probs = self.run_layer(layer, packed, mask, relative, None, output_attentions)
             if i == 0 and hasattr(self, "conv"):
-                output = self.conv(hidden, output, token_mask, pair_mask)
-            hidden = output
+                packed = pack(self.conv(hidden, unpack(packed, places), token_mask, pair_mask), places)
             if output_hidden_states:
-                states.append(hidden)
+                states.append(unpack(packed, places))
             attentions.append(probs)
-        return hidden, tuple(states) if output_hidden_states else None, tuple(attentions) if output_attentions else None
+        return (
+            unpack(packed, places),
+            tuple(states) if output_hidden_states else None,
+            tuple(attentions) if output_attentions else None,
+        )
 
     def run_layer(
         self,

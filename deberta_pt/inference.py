@@ -15,7 +15,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,36 +46,18 @@ from deberta_pt.blocked import (
 )
 from deberta_pt.encoder import Encoder, Layer, Output
 from deberta_pt.linear import FrozenLinear, computes_bfloat16, linear
+from deberta_pt.padding import Places, pack, places_of, unpack
 from deberta_pt.pretrained import PreTrainedModel
 
 AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
 Scoring = Callable[[Block, list[Tensor]], Tensor]
 
 
-class Places(NamedTuple):
-    """Where the tokens of packed texts are.
-
-    Attributes:
-        of_tokens: place ``b * L + i`` of each visible token, int64 ``[T-1]``.
-        in_pack: row of the pack for each place, int64 ``[B*L]``; the last row for hidden ones.
-        lengths: visible tokens of each text that has any.
-    """
-
-    of_tokens: Tensor
-    in_pack: Tensor
-    lengths: list[int]
-
-
-def places(token_mask: Tensor) -> Places | None:
-    """Places of the visible tokens of a bool mask ``[B, L]``; ``None`` if those of a text are not all in one run."""
+def lengths_of(token_mask: Tensor) -> list[int] | None:
+    """Visible tokens of each text of a bool mask ``[B, L]`` that has any; ``None`` if those of a text are apart."""
     seen = token_mask.to(torch.int8)
     runs = (seen[:, :1].sum(-1) + (seen.diff(dim=1) > 0).sum(-1)).tolist()
-    if max(runs, default=0) > 1:
-        return None
-    visible = token_mask.flatten()
-    lengths = [n for n in token_mask.sum(-1).tolist() if n]
-    in_pack = torch.where(visible, visible.cumsum(0) - 1, sum(lengths))
-    return Places(visible.nonzero()[:, 0], in_pack, lengths)
+    return None if max(runs, default=0) > 1 else [n for n in token_mask.sum(-1).tolist() if n]
 
 
 def plain_linear(source: nn.Module) -> nn.Linear:
@@ -163,12 +145,12 @@ class PreparedLayer(nn.Module):
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As ``Layer``: states ``[B, Q, H]`` and probabilities ``[B, N, Q, K]`` or ``None``."""
-        asking = hidden if query_states is None else query_states
+        asking, places = hidden if query_states is None else query_states, None if mask is None else mask.places
         if query_states is None:
-            projected = [self.project(hidden)]
+            projected = [unpack(self.project(hidden), places)]
         else:
             projected = [self.project(query_states, 0, 1), self.project(hidden, 1, 3)]
-        batch, queries, keys = asking.shape[0], asking.shape[1], hidden.shape[1]
+        batch, queries, keys = *projected[0].shape[:2], projected[-1].shape[1]
         context = asking.new_zeros(batch, queries, self.width)
         probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
         scores = self.scoring(relative, queries, keys, query_states is None)
@@ -177,7 +159,7 @@ class PreparedLayer(nn.Module):
             own = None if mask is None else mask.of(b)
             states = [without_gaps(self.heads(part[b])) for part in projected]
             self.attend(scores, states, self.heads(context[b])[0], own, kept)
-        return self.close(context, asking), probs
+        return self.close(pack(context, places), asking), probs
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
         """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
@@ -304,6 +286,10 @@ class PreparedEncoder(Encoder):
         layers, even = list[Any](encoder.layer), even_distance(self.distance_rows)
         self.layer = nn.ModuleList([PreparedLayer(layer, rows, even) for layer in layers])
 
+    def places(self, mask: Mask | None, token_mask: Tensor | None) -> Places | None:
+        """Those of the tokens wherever any are hidden: texts behind each other need not be put to their places."""
+        return None if mask is None or mask.queries is None or token_mask is None else places_of(token_mask)
+
     @torch.no_grad()
     @torch.compiler.disable
     def forward(
@@ -316,28 +302,21 @@ class PreparedEncoder(Encoder):
         output_attentions: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         """As ``Encoder``."""
-        by_tokens = mask is not None and mask.queries is not None
-        where = places(token_mask) if by_tokens and token_mask is not None and not output_attentions else None
-        if where is None:
+        places = None if output_attentions else self.places(mask, token_mask)
+        lengths = None if places is None or token_mask is None else lengths_of(token_mask)
+        if lengths is None:
             return super().forward(hidden, mask, token_mask, pair_mask, output_hidden_states, output_attentions)
-
-        def pack(states: Tensor) -> Tensor:
-            return torch.cat([states.flatten(0, 1)[where.of_tokens], states.new_zeros(1, states.shape[-1])])
-
-        def unpack(packed: Tensor) -> Tensor:
-            return packed[where.in_pack].unflatten(0, hidden.shape[:2])
-
-        longest = max(where.lengths, default=1)
+        longest = max(lengths, default=1)
         relative = self.relative(longest, longest, hidden.device)
-        states, packed = [hidden], pack(hidden)
+        states, packed = [hidden], pack(hidden, places)
         layers: Any = self.layer
         for i, layer in enumerate(layers):
-            packed = layer.packed(packed, where.lengths, relative)
+            packed = layer.packed(packed[0], lengths, relative)[None]
             if i == 0 and hasattr(self, "conv"):
-                packed = pack(self.conv(hidden, unpack(packed), token_mask, None))
+                packed = pack(self.conv(hidden, unpack(packed, places), token_mask, None), places)
             if output_hidden_states:
-                states.append(unpack(packed))
-        return unpack(packed), tuple(states) if output_hidden_states else None, None
+                states.append(unpack(packed, places))
+        return unpack(packed, places), tuple(states) if output_hidden_states else None, None
 
 
 def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) -> AnyModel:

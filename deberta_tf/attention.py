@@ -17,6 +17,7 @@ import tf_keras
 
 from deberta_core.config import BaseConfig
 from deberta_tf.layers import Dropout, linear, shape_of
+from deberta_tf.padding import Places, pack, unpack
 
 
 class Relative(NamedTuple):
@@ -45,10 +46,12 @@ class Mask(NamedTuple):
     Attributes:
         keys: bool ``[B, 1, 1 or Q, K]``.
         queries: bool ``[B, 1, Q, 1]``, or ``None``: all. By itself, so that padding needs nothing of size ``Q x K``.
+        places: of the tokens, if padding is left out of the states.
     """
 
     keys: tf.Tensor
     queries: tf.Tensor | None = None
+    places: Places | None = None
 
     def pairs(self) -> tf.Tensor:
         """Which query sees which key, bool ``[B, 1, 1 or Q, K]``."""
@@ -165,10 +168,15 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
         return tf.transpose(split, [2, 0, 1, 3])
 
     def heads(
-        self, hidden: tf.Tensor, query_states: tf.Tensor, relative: Relative | None, training: bool | None = None
+        self,
+        hidden: tf.Tensor,
+        query_states: tf.Tensor,
+        relative: Relative | None,
+        places: Places | None = None,
+        training: bool | None = None,
     ) -> Heads:
         """Project and split; the scale is in the queries, so that no product leaves the range of half precision."""
-        query, key, value = map(self.split_heads, self.project(hidden, query_states))
+        query, key, value = (self.split_heads(unpack(x, places)) for x in self.project(hidden, query_states))
         if relative is None:
             return Heads(query * self.scale, key, value, None, None)
         pos_key, pos_query = self.project_positions(self.pos_dropout(relative.rows, training=training))
@@ -193,7 +201,7 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
         """Mix values by attention.
 
         Args:
-            hidden: states that keys and values are made of, ``[B, K, H]``.
+            hidden: states that keys and values are made of, ``[B, K, H]``, or ``[1, T, H]`` if the mask has places.
             mask: what queries see; ``None``: everything.
             relative: relative positions, or ``None`` for a model without.
             query_states: states that queries are made of, ``[B, Q, H]``; default ``hidden``.
@@ -202,13 +210,15 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
 
         Returns:
             Context ``[B, Q, N*D]``, zero for a query that sees nothing (unless ``config.masked_rows`` is ``uniform``),
-            and probabilities ``[B, N, Q, K]`` or ``None``.
+            or ``[1, T, N*D]``, and probabilities ``[B, N, Q, K]`` or ``None``.
         """
-        heads = self.heads(hidden, hidden if query_states is None else query_states, relative, training=training)
+        places = None if mask is None else mask.places
+        queries = hidden if query_states is None else query_states
+        heads = self.heads(hidden, queries, relative, places, training=training)
         attend = ATTENTIONS[self.choose(output_attentions)]
         context, probs = attend(self, heads, relative, mask, training)  # [B, Q, N, D]
         context = tf.reshape(context, [*shape_of(context)[:2], self.width])  # [B, Q, N*D]
-        return context, probs if output_attentions else None
+        return pack(context, places), probs if output_attentions else None
 
     def choose(self, output_attentions: bool) -> str:
         """The implementation for this call: the one asked for, or the one that can give what was asked.

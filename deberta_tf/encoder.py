@@ -23,10 +23,12 @@ from deberta_tf.layers import (
     LayerNorm,
     Seeds,
     dropout_seeds,
+    is_compiled,
     linear,
     running_seeds,
     shape_of,
 )
+from deberta_tf.padding import Places, pack, places_of, unpack
 
 
 class Output(tf_keras.layers.Layer):
@@ -214,6 +216,12 @@ class Encoder(tf_keras.layers.Layer):
         """Rows ``[R, H]`` of the relative table as attention reads them."""
         return self.LayerNorm(rows) if hasattr(self, "LayerNorm") else rows
 
+    def places(self, mask: Mask | None, token_mask: tf.Tensor | None) -> Places | None:
+        """Those of the tokens if padding is left out: not by the reference, nor where hidden tokens attend."""
+        if mask is None or mask.queries is None or token_mask is None or self.config.masked_rows == "uniform":
+            return None
+        return None if self.config.attn_implementation == "eager" or is_compiled() else places_of(token_mask)
+
     def call(
         self,
         hidden: tf.Tensor,
@@ -242,15 +250,22 @@ class Encoder(tf_keras.layers.Layer):
         length = shape_of(hidden)[1]
         relative = self.relative(length, length)
         states, attentions = [hidden], []
+        places = self.places(mask, token_mask)
+        mask = None if mask is None else mask._replace(places=places)
+        packed = pack(hidden, places)
         for i, layer in enumerate(self.layer):
-            output, probs = self.run_layer(layer, hidden, mask, relative, None, output_attentions, training=training)
+            packed, probs = self.run_layer(layer, packed, mask, relative, None, output_attentions, training=training)
             if i == 0 and hasattr(self, "conv"):
-                output = self.conv(hidden, output, token_mask, pair_mask, training=training)
-            hidden = output
+                output = self.conv(hidden, unpack(packed, places), token_mask, pair_mask, training=training)
+                packed = pack(output, places)
             if output_hidden_states:
-                states.append(hidden)
+                states.append(unpack(packed, places))
             attentions.append(probs)
-        return hidden, tuple(states) if output_hidden_states else None, tuple(attentions) if output_attentions else None
+        return (
+            unpack(packed, places),
+            tuple(states) if output_hidden_states else None,
+            tuple(attentions) if output_attentions else None,
+        )
 
     def run_layer(
         self,

@@ -28,6 +28,7 @@ from deberta_tf.blocked import (
     without_blind,
 )
 from deberta_tf.layers import shape_of
+from deberta_tf.padding import Places, pack, unpack
 from deberta_tf.pretrained import TFPreTrainedModel
 
 AnyModel = TypeVar("AnyModel", bound=TFPreTrainedModel)
@@ -85,11 +86,12 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
         output_attentions: bool = False,
         training: bool | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Context ``[B, Q, N*D]`` and probabilities ``[B, N, Q, K]`` or ``None``; never any dropout."""
+        """Context and probabilities, or ``None`` for these; never any dropout."""
+        places = None if mask is None else mask.places
         if query_states is None:
-            query, key, value = self.project(hidden)
+            query, key, value = self.project(hidden, places)
         else:
-            (query,), (key, value) = self.project(query_states, 0, 1), self.project(hidden, 1, 3)
+            (query,), (key, value) = self.project(query_states, None, 0, 1), self.project(hidden, None, 1, 3)
         tensors = Tensors(query, key, value, *self.tables(relative, query, key), bias_of(mask))
         probs = None
         if output_attentions:
@@ -99,7 +101,7 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
         else:
             context = attend(tensors)
         context = tf.transpose(without_blind(context, mask), [1, 2, 0, 3])  # [B, Q, N, D]
-        return tf.reshape(context, [*shape_of(context)[:2], self.width]), probs
+        return pack(tf.reshape(context, [*shape_of(context)[:2], self.width]), places), probs
 
     def tables(self, relative: Relative | None, query: tf.Tensor, key: tf.Tensor) -> Tables:
         """Those for queries ``[N, B, Q, D]`` and keys ``[N, B, K, D]``; slices for short texts of known length.
@@ -127,14 +129,16 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
             self.slices[sizes], self.spare = found, self.spare - rows
         return found
 
-    def project(self, hidden: tf.Tensor, first: int = 0, last: int = 3) -> list[tf.Tensor]:
+    def project(self, hidden: tf.Tensor, places: Places | None, first: int = 0, last: int = 3) -> list[tf.Tensor]:
         """Query, key and value, or some of these three, ``[N, B, L, D]`` each."""
         batch, length, size = shape_of(hidden)
         part = slice(first * self.width, last * self.width)
         whole = last - first == 3  # slicing would copy it in every call
         kernel, bias = (self.kernel, self.bias) if whole else (self.kernel[:, part], self.bias[part])
         fused = tf.nn.bias_add(tf.matmul(tf.reshape(hidden, [batch * length, size]), kernel), bias)
-        split = tf.reshape(fused, [batch, length, last - first, self.num_heads, self.width // self.num_heads])
+        fused = unpack(tf.reshape(fused, [batch, length, kernel.shape[1]]), places)
+        parts = [last - first, self.num_heads, self.width // self.num_heads]
+        split = tf.reshape(fused, [*shape_of(fused)[:2], *parts])  # [B, L, 1 to 3, N, D]
         return tf.unstack(tf.transpose(split, [2, 3, 0, 1, 4]))
 
 

@@ -127,7 +127,8 @@ def test_a_short_run_writes_its_tables(tmp_path: Path) -> None:
     pytest.importorskip("tf_keras")
     results, readme = tmp_path / "RESULTS.md", tmp_path / "README.md"
     readme.write_text("<!-- speed -->\n<!-- /speed -->\n", encoding="utf-8")
-    tables = "inference-pt,training-pt,training-tf"
+    tables = "inference-pt,training-pt,training-tf,padding-pt,padding-tf"
+    paddings = ("Padding, PyTorch", "Padding, TensorFlow")
     words = ["--quick", "--layers", "1", "--rounds", "1", "--threads", "1", "--only", tables]
     files = ["--write", str(results), "--readme", str(readme)]
     done = subprocess.run(
@@ -135,8 +136,8 @@ def test_a_short_run_writes_its_tables(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     text = results.read_text(encoding="utf-8")
-    for heading in ("## Inference, PyTorch", "## Training, PyTorch", "## Training, TensorFlow"):
-        assert text.count(heading) == 1
+    for heading in ("Inference, PyTorch", "Training, PyTorch", "Training, TensorFlow", *paddings):
+        assert text.count(f"## {heading}\n") == 1
     assert text.count("| times the matrix products |") == 3
     rows = [line for line in text.splitlines() if line.startswith("| 1 x 32 |")]
     assert len(rows) == 9

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ("embeddings.py", "attention.py", "encoder.py", "mask_decoder.py", "heads.py", "losses.py")
+FILES = ("embeddings.py", "padding.py", "attention.py", "encoder.py", "mask_decoder.py", "heads.py", "losses.py")
 TF_ONLY_ARGUMENTS = {"training", "name"}
 PT_ONLY_ARGUMENTS = {"device"}  # TensorFlow places its own tensors
 # name -> why only one tree has it
@@ -21,11 +21,13 @@ ONLY_TF = {
     "FusedSelfAttention.split_fused": "tf has no unflatten, so v1's split is two reshapes",
     "by_table": "torch has F.linear; tf's matmul wants the axes flattened and the dtype cast",
     "Encoder.set_checkpointing": "tf.recompute_grad has no options",
+    "Places.pays": "a graph asks each batch when it runs",
     "Convolution.taps": "tf's convolution has no groups on the CPU; both of its forms read the same taps",
 }
 ONLY_PT = {
     "DisentangledSelfAttention.choose": "see above",
     "Encoder.set_checkpointing": "takes the options of torch.utils.checkpoint",
+    "pays": "torch asks before it makes any places",
     "Mask.of": "torch's prepared layers take one text at a time",
     "_warn": "of what flex_attention cannot do",
     "can_flex": "tf has no flex_attention",
