@@ -27,6 +27,7 @@ TILE = 128  # rows that meet one window of a table
 FEWEST, MOST = 128, 512  # queries of a block in the loop
 SCORES = 3 << 20  # of a block at most, where so few queries allow it: they stay in the cache
 ROWS = 256  # queries of a block where the shape is unknown while the graph is traced
+WHOLE = 1 << 24  # scores that are held whole there, however many queries a text has
 UNROLLED = 1024  # queries up to which texts are attended to whole
 BESIDE = 4  # blocks of such texts that share the cache, because a graph runs them beside each other; XLA does not
 PARTS = 16  # blocks of such texts, or little more: graphs stay small
@@ -352,7 +353,7 @@ def attend_in_parts(tensors: Tensors, rate: float) -> tf.Tensor:
 
 def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) -> tf.Tensor:
     """Context of all queries, ``[N, B, Q, D]``."""
-    queries, keys, rows = shape_of(tensors.query)[2], shape_of(tensors.key)[2], block_rows(tensors)
+    (heads, batch, queries, _), keys, rows = shape_of(tensors.query), shape_of(tensors.key)[2], block_rows(tensors)
 
     def at_once() -> tf.Tensor:
         return tf.matmul(probabilities(tensors, rate), tensors.value)
@@ -361,7 +362,8 @@ def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) ->
         return attend_in_loop(tensors, rows, rate, training)
 
     if not (isinstance(queries, int) and isinstance(keys, int)):
-        return tf.cond(tf.maximum(queries, keys) <= rows, at_once, in_loop)
+        scores = tf.reduce_prod(tf.cast(tf.stack([heads, batch, queries, keys]), tf.int64))
+        return tf.cond((tf.maximum(queries, keys) <= rows) | (scores <= WHOLE), at_once, in_loop)
     return attend_in_parts(tensors, rate) if max(queries, keys) <= UNROLLED else in_loop()
 
 

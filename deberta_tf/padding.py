@@ -53,8 +53,8 @@ def unpack(packed: tf.Tensor, places: Places | None) -> tf.Tensor:
 def places_of(token_mask: tf.Tensor) -> Places:
     """Those of a bool mask ``[B, L]``, true where a token is visible."""
     visible = tf.reshape(token_mask, [-1])
-    until = tf.cumsum(tf.cast(visible, tf.int32))
-    count, size = tf.reduce_max(until), shape_of(until)[0]
+    seen = tf.cast(visible, tf.int32)
+    count, size = tf.reduce_sum(seen), shape_of(seen)[0]
     of_rows = tf.concat([tf.where(visible), tf.where(~visible)[:1]], 0)[:, 0]
-    rows = tf.where(visible, until - 1, count)
+    rows = tf.where(visible, tf.cumsum(seen) - 1, count)
     return Places(of_rows, tf.reshape(rows, shape_of(token_mask)), (size - count) * SAVED >= size)
