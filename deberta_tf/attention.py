@@ -1,8 +1,9 @@
 """Disentangled self-attention: content scores plus the two terms that know the distance of query and key.
 
 Shapes: ``B`` batch, ``Q`` queries, ``K`` keys, ``H`` hidden size, ``N`` heads, ``D`` head size, ``R`` rows of the
-relative table that these lengths need. Scores depend on position through ``i - j`` alone, so states meet rows, not
-pairs of tokens: a product ``[B, N, Q, R]`` is widened to one column per distance and skewed into ``[B, N, Q, K]``.
+relative table that these lengths need, ``T`` rows of states from which padding is left out. Scores depend on position
+through ``i - j`` alone, so states meet rows, not pairs of tokens: a product ``[B, N, Q, R]`` is widened to one column
+per distance and skewed into ``[B, N, Q, K]``.
 
 Source: He et al. 2021 (arXiv 2006.03654), section 3.1.
 """
