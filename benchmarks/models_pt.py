@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import tempfile
 import time
 import warnings
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 
 import deberta_pt
 from benchmarks.floor import FLOOR, Product, by_layer
-from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, label, model_values, uneven
+from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, filled, label, model_values, uneven
 from benchmarks.timing import Recorder, Side, measure
 from deberta_pt.linear import by_onednn, computes_bfloat16, has_onednn, reordered
 
@@ -196,7 +195,7 @@ def training(settings: Settings, record: Recorder) -> None:
 def padding(settings: Settings, record: Recorder) -> None:
     """Uneven texts padded to one length, by all sides, and the same shape without padding by ours."""
     layers = settings.layers or 4
-    models = {name: model.eval() for name, model in both_models(record, layers).items()}
+    models = both_models(record, layers)
     prepared = {"ours optimized": deberta_pt.optimize_for_inference(models["ours"])}
     calls = {name: caller(model) for name, model in {**models, **prepared}.items()}
     steps = {name: functools.partial(step, model) for name, model in models.items()}
@@ -208,7 +207,7 @@ def padding(settings: Settings, record: Recorder) -> None:
             sides: dict[str, Side] = {name: functools.partial(call, padded) for name, call in given.items()}
             sides |= {name + WHOLE: functools.partial(call, whole) for name, call in given.items() if name != PEER}
             measure(record, f"{part}, {label(shape)}", sides, settings.rounds)
-        record.note(f"{label(shape)}: {sum(uneven(shape)) / math.prod(shape):.0%} of the places are tokens")
+        record.note(filled(shape))
 
 
 def step(model: Any, inputs: dict[str, Tensor], optimizer: torch.optim.Optimizer | None = None) -> None:

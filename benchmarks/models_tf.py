@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 import deberta_tf
 from benchmarks.floor import FLOOR, Product, by_layer
-from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, label, model_values, uneven
+from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, filled, label, model_values, uneven
 from benchmarks.timing import Recorder, Side, measure
 
 PEER = "transformers"
@@ -162,7 +161,7 @@ def padding(settings: Settings, record: Recorder) -> None:
             sides: dict[str, Side] = {name: functools.partial(graph, padded) for name, graph in graphs.items()}
             sides |= {name + WHOLE: functools.partial(graph, whole) for name, graph in graphs.items() if name != PEER}
             measure(record, f"{part}, {label(shape)}", {k: ended(side) for k, side in sides.items()}, settings.rounds)
-        record.note(f"{label(shape)}: {sum(uneven(shape)) / math.prod(shape):.0%} of the places are tokens")
+        record.note(filled(shape))
 
 
 def step(model: Any, optimizer: Any, inputs: Inputs) -> tf.Tensor:

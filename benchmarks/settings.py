@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -77,6 +78,11 @@ def uneven(shape: Shape) -> list[int]:
     texts, longest = shape
     first = max(longest // 8, 1)
     return [first + (longest - first) * i // max(texts - 1, 1) for i in range(texts)]
+
+
+def filled(shape: Shape) -> str:
+    """A remark on how much of such a batch is no padding."""
+    return f"{label(shape)}: {sum(uneven(shape)) / math.prod(shape):.0%} of the places are tokens"
 
 
 def label(shape: Shape) -> str:

@@ -61,10 +61,8 @@ TABLES = {
         4,
         "forward and backward pass with dropout 0.1, float32, as a graph with and without an AdamW step, and compiled",
     ),
-    "padding-pt": Kind("Padding, PyTorch", f"{FROM_PT}:padding", 4, f"{UNEVEN}, float32", lambda side: "transformers"),
-    "padding-tf": Kind(
-        "Padding, TensorFlow", f"{FROM_TF}:padding", 4, f"{UNEVEN}, float32, as graphs", lambda side: "transformers"
-    ),
+    "padding-pt": Kind("Padding, PyTorch", f"{FROM_PT}:padding", 4, f"{UNEVEN}, float32"),
+    "padding-tf": Kind("Padding, TensorFlow", f"{FROM_TF}:padding", 4, f"{UNEVEN}, float32, as graphs"),
     "memory": Kind("Memory, PyTorch", "benchmarks.memory:memory", 4, "float32, each figure in its own process"),
     "growth": Kind("Growth with length and batch, PyTorch", "benchmarks.memory:growth", 4, "inference, float32"),
     "gpu": Kind("GPU, PyTorch", "benchmarks.models_gpu:gpu", 12, "bfloat16, batches of 8192 tokens, without dropout"),

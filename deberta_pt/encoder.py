@@ -186,11 +186,12 @@ class Encoder(nn.Module):
         """Rows ``[R, H]`` of the relative table as attention reads them."""
         return self.LayerNorm(rows) if hasattr(self, "LayerNorm") else rows
 
-    def places(self, mask: Mask | None, token_mask: Tensor | None) -> Places | None:
+    def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens if padding is left out: not by the reference, nor where hidden tokens attend."""
-        if mask is None or mask.queries is None or token_mask is None or self.config.masked_rows == "uniform":
+        if mask is None or mask.queries is None or self.config.masked_rows == "uniform":
             return None
-        return places_of(token_mask) if self.config.attn_implementation != "eager" and pays(token_mask) else None
+        visible = mask.queries[:, 0, :, 0]  # [B, L]
+        return places_of(visible) if self.config.attn_implementation != "eager" and pays(visible) else None
 
     def forward(
         self,
@@ -218,7 +219,7 @@ class Encoder(nn.Module):
         relative = self.relative(hidden.shape[1], hidden.shape[1], hidden.device)
         states: list[Tensor] = [hidden]
         attentions: list[Any] = []
-        places = self.places(mask, token_mask)
+        places = self.places(mask)
         mask = None if mask is None else mask._replace(places=places)
         packed = pack(hidden, places)
         for i, layer in enumerate(self.layer):
@@ -229,7 +230,7 @@ class Encoder(nn.Module):
                 states.append(unpack(packed, places))
             attentions.append(probs)
         return (
-            unpack(packed, places),
+            states[-1] if output_hidden_states else unpack(packed, places),
             tuple(states) if output_hidden_states else None,
             tuple(attentions) if output_attentions else None,
         )

@@ -145,7 +145,8 @@ class PreparedLayer(nn.Module):
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As ``Layer``: states ``[B, Q, H]`` and probabilities ``[B, N, Q, K]`` or ``None``."""
-        asking, places = hidden if query_states is None else query_states, None if mask is None else mask.places
+        asking = hidden if query_states is None else query_states
+        places = None if mask is None else mask.places
         if query_states is None:
             projected = [unpack(self.project(hidden), places)]
         else:
@@ -286,9 +287,9 @@ class PreparedEncoder(Encoder):
         layers, even = list[Any](encoder.layer), even_distance(self.distance_rows)
         self.layer = nn.ModuleList([PreparedLayer(layer, rows, even) for layer in layers])
 
-    def places(self, mask: Mask | None, token_mask: Tensor | None) -> Places | None:
+    def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens wherever any are hidden: texts behind each other need not be put to their places."""
-        return None if mask is None or mask.queries is None or token_mask is None else places_of(token_mask)
+        return None if mask is None or mask.queries is None else places_of(mask.queries[:, 0, :, 0])
 
     @torch.no_grad()
     @torch.compiler.disable
@@ -302,10 +303,11 @@ class PreparedEncoder(Encoder):
         output_attentions: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         """As ``Encoder``."""
-        places = None if output_attentions else self.places(mask, token_mask)
-        lengths = None if places is None or token_mask is None else lengths_of(token_mask)
+        by_tokens = mask is not None and mask.queries is not None and not output_attentions
+        lengths = lengths_of(token_mask) if by_tokens and token_mask is not None else None
         if lengths is None:
             return super().forward(hidden, mask, token_mask, pair_mask, output_hidden_states, output_attentions)
+        places = self.places(mask)
         longest = max(lengths, default=1)
         relative = self.relative(longest, longest, hidden.device)
         states, packed = [hidden], pack(hidden, places)
@@ -316,7 +318,8 @@ class PreparedEncoder(Encoder):
                 packed = pack(self.conv(hidden, unpack(packed, places), token_mask, None), places)
             if output_hidden_states:
                 states.append(unpack(packed, places))
-        return unpack(packed, places), tuple(states) if output_hidden_states else None, None
+        last = states[-1] if output_hidden_states else unpack(packed, places)
+        return last, tuple(states) if output_hidden_states else None, None
 
 
 def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) -> AnyModel:

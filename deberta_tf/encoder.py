@@ -216,11 +216,12 @@ class Encoder(tf_keras.layers.Layer):
         """Rows ``[R, H]`` of the relative table as attention reads them."""
         return self.LayerNorm(rows) if hasattr(self, "LayerNorm") else rows
 
-    def places(self, mask: Mask | None, token_mask: tf.Tensor | None) -> Places | None:
+    def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens if padding is left out: not by the reference, nor where hidden tokens attend."""
-        if mask is None or mask.queries is None or token_mask is None or self.config.masked_rows == "uniform":
+        if mask is None or mask.queries is None or self.config.masked_rows == "uniform":
             return None
-        return None if self.config.attn_implementation == "eager" or is_compiled() else places_of(token_mask)
+        visible = mask.queries[:, 0, :, 0]  # [B, L]
+        return None if self.config.attn_implementation == "eager" or is_compiled() else places_of(visible)
 
     def call(
         self,
@@ -250,7 +251,7 @@ class Encoder(tf_keras.layers.Layer):
         length = shape_of(hidden)[1]
         relative = self.relative(length, length)
         states, attentions = [hidden], []
-        places = self.places(mask, token_mask)
+        places = self.places(mask)
         mask = None if mask is None else mask._replace(places=places)
         packed = pack(hidden, places)
         for i, layer in enumerate(self.layer):
@@ -262,7 +263,7 @@ class Encoder(tf_keras.layers.Layer):
                 states.append(unpack(packed, places))
             attentions.append(probs)
         return (
-            unpack(packed, places),
+            states[-1] if output_hidden_states else unpack(packed, places),
             tuple(states) if output_hidden_states else None,
             tuple(attentions) if output_attentions else None,
         )

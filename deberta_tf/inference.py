@@ -86,7 +86,7 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
         output_attentions: bool = False,
         training: bool | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Context and probabilities, or ``None`` for these; never any dropout."""
+        """Context ``[B, Q, N*D]``, or ``[1, T, N*D]`` if the mask has places, and probabilities; never any dropout."""
         places = None if mask is None else mask.places
         if query_states is None:
             query, key, value = self.project(hidden, places)

@@ -166,15 +166,8 @@ def small_tf_blocks(monkeypatch):
     pytest.importorskip("tensorflow")
     import deberta_tf.blocked
 
-    for name, value in (
-        ("FEWEST", 6),
-        ("MOST", 6),
-        ("ROWS", 6),
-        ("TILE", 4),
-        ("SCORES", 1000),
-        ("PIECE", 3),
-        ("WHOLE", 0),
-    ):
+    sizes = {"FEWEST": 6, "MOST": 6, "ROWS": 6, "TILE": 4, "SCORES": 1000, "PIECE": 3, "WHOLE": 0}
+    for name, value in sizes.items():
         monkeypatch.setattr(deberta_tf.blocked, name, value)
     return lambda unrolled: monkeypatch.setattr(deberta_tf.blocked, "UNROLLED", unrolled)
 
