@@ -1,8 +1,13 @@
 """DeBERTa v1, v2, v3 and mDeBERTa in PyTorch."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from torch.utils._pytree import register_pytree_node
 
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
+from deberta_core.lazy import lazy
 from deberta_core.outputs import OUTPUTS, ModelOutput
 from deberta_core.pretraining import ReplacedTokenPretrainingOutput
 from deberta_pt.auto import (
@@ -35,6 +40,15 @@ from deberta_pt.families import (
 from deberta_pt.inference import optimize_for_inference
 from deberta_pt.pretraining import ReplacedTokenPretraining
 
+if TYPE_CHECKING:
+    from tokenization import (
+        AutoTokenizer,
+        DebertaTokenizer,
+        DebertaTokenizerFast,
+        DebertaV2Tokenizer,
+        DebertaV2TokenizerFast,
+    )
+
 for _output in (ModelOutput, *OUTPUTS, ReplacedTokenPretrainingOutput):  # torch rebuilds only the types it knows
     register_pytree_node(
         _output,
@@ -52,6 +66,7 @@ __all__ = [
     "AutoModelForReplacedTokenDetection",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
+    "AutoTokenizer",
     "DebertaConfig",
     "DebertaForMaskedLM",
     "DebertaForMultipleChoice",
@@ -61,6 +76,8 @@ __all__ = [
     "DebertaForTokenClassification",
     "DebertaModel",
     "DebertaPreTrainedModel",
+    "DebertaTokenizer",
+    "DebertaTokenizerFast",
     "DebertaV2Config",
     "DebertaV2ForMaskedLM",
     "DebertaV2ForMultipleChoice",
@@ -70,6 +87,10 @@ __all__ = [
     "DebertaV2ForTokenClassification",
     "DebertaV2Model",
     "DebertaV2PreTrainedModel",
+    "DebertaV2Tokenizer",
+    "DebertaV2TokenizerFast",
     "ReplacedTokenPretraining",
     "optimize_for_inference",
 ]
+
+__getattr__, __dir__ = lazy(__name__, {"tokenization": [name for name in __all__ if "Tokenizer" in name]})

@@ -1,6 +1,11 @@
 """DeBERTa v1, v2, v3 and mDeBERTa in TensorFlow (tf-keras)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
+from deberta_core.lazy import lazy
 from deberta_tf.auto import (
     TFAutoModel,
     TFAutoModelForMaskedLM,
@@ -31,10 +36,24 @@ from deberta_tf.families import (
 from deberta_tf.inference import optimize_for_inference
 from deberta_tf.pretraining import TFReplacedTokenPretraining
 
+if TYPE_CHECKING:
+    from tokenization import (
+        AutoTokenizer,
+        DebertaTokenizer,
+        DebertaTokenizerFast,
+        DebertaV2Tokenizer,
+        DebertaV2TokenizerFast,
+    )
+
 __all__ = [
     "AutoConfig",
+    "AutoTokenizer",
     "DebertaConfig",
+    "DebertaTokenizer",
+    "DebertaTokenizerFast",
     "DebertaV2Config",
+    "DebertaV2Tokenizer",
+    "DebertaV2TokenizerFast",
     "TFAutoModel",
     "TFAutoModelForMaskedLM",
     "TFAutoModelForMultipleChoice",
@@ -61,3 +80,5 @@ __all__ = [
     "TFReplacedTokenPretraining",
     "optimize_for_inference",
 ]
+
+__getattr__, __dir__ = lazy(__name__, {"tokenization": [name for name in __all__ if "Tokenizer" in name]})

@@ -6,8 +6,9 @@ models were trained with.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from deberta_core.lazy import lazy
 
 if TYPE_CHECKING:
     from .added_tokens import AddedToken
@@ -30,26 +31,15 @@ __all__ = [
     "train_from_iterator",
 ]
 
-_HOMES = {
-    "AddedToken": "added_tokens",
-    "AutoTokenizer": "auto",
-    "BatchEncoding": "batch",
-    "DebertaTokenizer": "deberta",
-    "DebertaTokenizerFast": "fast",
-    "DebertaV2Tokenizer": "deberta",
-    "DebertaV2TokenizerFast": "fast",
-    "compare_tokenizers": "compare",
-    "train_from_iterator": "training",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Imports a name when it is first used, so that importing the package costs next to nothing."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "tokenization.added_tokens": ("AddedToken",),
+        "tokenization.auto": ("AutoTokenizer",),
+        "tokenization.batch": ("BatchEncoding",),
+        "tokenization.compare": ("compare_tokenizers",),
+        "tokenization.deberta": ("DebertaTokenizer", "DebertaV2Tokenizer"),
+        "tokenization.fast": ("DebertaTokenizerFast", "DebertaV2TokenizerFast"),
+        "tokenization.training": ("train_from_iterator",),
+    },
+)
