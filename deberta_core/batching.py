@@ -127,20 +127,53 @@ def with_bar(
     yield from tqdm(items, total=total, unit=unit, dynamic_ncols=True, delay=0 if progress else SECONDS_BEFORE_BAR)
 
 
-def pad_rows(rows: Sequence[Mapping[str, Sequence[int]]], *, fill: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
-    """Rows of one batch as int64 arrays ``[B, L]``, padded on the right, with their ``attention_mask``.
+def pad_lists(lists: Sequence[Sequence[Any]], length: int, fill: Any, side: str = "right") -> list[list[Any]]:
+    """Lists filled up to one length; longer ones stay as they are.
 
     Args:
-        rows: ``input_ids`` and what else the tokenizer gives, all of one length in a row.
-        fill: what pads each input; 0 where it is not named.
+        lists: one for each text.
+        length: to fill up to, tokens.
+        fill: what stands in the place of tokens.
+        side: ``right`` or ``left``.
     """
-    longest = max(len(row["input_ids"]) for row in rows)
-    inputs: dict[str, NDArray[np.int64]] = {}
-    for name in rows[0]:
-        inputs[name] = np.full((len(rows), longest), fill.get(name, 0), np.int64)
-        for array, row in zip(inputs[name], rows, strict=True):
-            array[: len(row[name])] = row[name]
-    if "attention_mask" not in inputs:
-        lengths: Any = np.array([len(row["input_ids"]) for row in rows])
-        inputs["attention_mask"] = (np.arange(longest) < lengths[:, None]).astype(np.int64)
-    return inputs
+    fillings = ([fill] * (length - len(values)) for values in lists)
+    if side == "left":
+        return [[*filling, *values] for filling, values in zip(fillings, lists, strict=True)]
+    return [[*values, *filling] for filling, values in zip(fillings, lists, strict=True)]
+
+
+def pad_batch(
+    features: Sequence[Mapping[str, Any]], *, fill: Mapping[str, int], length: int | None = None, multiple: int = 1,
+    side: str = "right",
+) -> dict[str, NDArray[Any]]:  # fmt: skip
+    """The features of one batch as arrays, with their ``attention_mask``.
+
+    Args:
+        features: of each example ``input_ids`` and what else the model is given: a list ``[L]``, for multiple choice
+            lists ``[C][L]``, or a number.
+        fill: what each list is filled up with; 0 where it is not named.
+        length: of the batch, tokens; default that of the longest list.
+        multiple: the length is rounded up to a multiple of this, tokens.
+        side: ``right`` or ``left``.
+
+    Returns:
+        Lists as int64 ``[B, L]`` or ``[B, C, L]``, numbers as int64 or float32 ``[B]``.
+    """
+    ids = [feature["input_ids"] for feature in features]
+    by_choice = len(ids[0]) > 0 and not np.isscalar(ids[0][0])
+    columns: dict[str, list[Any]] = {name: [feature[name] for feature in features] for name in features[0]}
+    if "attention_mask" not in columns:
+        columns["attention_mask"] = [[[1] * len(c) for c in i] if by_choice else [1] * len(i) for i in ids]
+    if length is None:
+        length = max(len(choice) for choices in ids for choice in choices) if by_choice else max(map(len, ids))
+    length = -(-length // multiple) * multiple
+    batch: dict[str, NDArray[Any]] = {}
+    for name, values in columns.items():
+        value = fill.get(name, 0)
+        if np.isscalar(values[0]):
+            batch[name] = np.array(values, np.float32 if isinstance(values[0], float) else np.int64)
+        elif by_choice:
+            batch[name] = np.array([pad_lists(choices, length, value, side) for choices in values], np.int64)
+        else:
+            batch[name] = np.array(pad_lists(values, length, value, side), np.int64)
+    return batch

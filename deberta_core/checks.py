@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from deberta_core.config import BaseConfig
 
+IGNORED = -100  # a label that no loss counts, as PyTorch's cross entropy has it
+
 Shape = Sequence[int | None]
 
 

@@ -21,6 +21,7 @@ import deberta_pt.blocked
 import deberta_pt.flex
 import deberta_pt.sdpa  # noqa: F401 - these add themselves to the implementations of attention
 from deberta_core.checks import (
+    IGNORED,
     NEGATIVE_MASK,
     check_answer,
     check_choices,
@@ -37,7 +38,6 @@ from deberta_pt.dropout import Dropout
 from deberta_pt.embeddings import Embeddings
 from deberta_pt.encoder import Encoder, read_mask
 from deberta_pt.losses import (
-    IGNORED,
     binary_cross_entropy,
     check_class_labels,
     cross_entropy,

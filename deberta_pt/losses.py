@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deberta_core.checks import check_labels, label_out_of_range
-
-IGNORED = -100
+from deberta_core.checks import IGNORED, check_labels, label_out_of_range
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deberta_core.checks import IGNORED
 from deberta_core.pretraining import (
     TABLES,
     ReplacedTokenPretrainingOutput,
@@ -32,7 +33,6 @@ from deberta_core.pretraining import (
 )
 from deberta_pt.auto import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection
 from deberta_pt.heads import MaskedLM, ReplacedTokenDetection
-from deberta_pt.losses import IGNORED
 
 
 class DisentangledEmbedding(nn.Module):

@@ -27,7 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORED = -100
+from deberta_core.batching import pad_batch
+from deberta_core.checks import IGNORED
+
 Ints = NDArray[np.int64]
 
 
@@ -222,7 +224,12 @@ class MaskingCollator:
         rng = np.random.default_rng([self.seed, self.batches, *_worker_seed()])
         self.batches += 1
         found = [self._read(row) for row in self._encoded(rows)]
-        ids, mask = self._pad([row for row, _ in found])
+        batch = pad_batch(
+            [{"input_ids": row} for row, _ in found], fill={"input_ids": self.tokenizer.pad_token_id},
+            length=self.max_length if self.pad_to_max_length else None, multiple=self.multiple,
+            side=getattr(self.tokenizer, "padding_side", "right"),
+        )  # fmt: skip
+        ids, mask = batch["input_ids"], batch["attention_mask"]
         labels = np.full_like(ids, IGNORED)
         most = most_targets(self.max_length, self.masking.probability)
         for number, (row, words) in enumerate(found):
@@ -230,7 +237,7 @@ class MaskingCollator:
             places += int(mask[number].argmax())  # past the padding on the left
             labels[number, places] = ids[number, places]
             ids[number, places] = self._seen(ids[number, places], rng)
-        return self._tensors({"input_ids": ids, "attention_mask": mask, "labels": labels})
+        return self._tensors({**batch, "labels": labels})
 
     def state_dict(self) -> dict[str, int]:
         """What the next batch depends on; fits into JSON."""
@@ -269,17 +276,6 @@ class MaskingCollator:
         if words is not None and len(words) != len(ids):
             raise ValueError(f"a row has {len(words)} word_ids for {len(ids)} input_ids, expected one for each")
         return ids, words if self.masking.whole_words else None
-
-    def _pad(self, rows: Sequence[Ints]) -> tuple[Ints, Ints]:
-        longest = self.max_length if self.pad_to_max_length else max(map(len, rows))
-        length = -(-longest // self.multiple) * self.multiple
-        ids = np.full((len(rows), length), self.tokenizer.pad_token_id, np.int64)
-        mask = np.zeros_like(ids)
-        left = getattr(self.tokenizer, "padding_side", "right") == "left"
-        for number, row in enumerate(rows):
-            place = slice(length - len(row), None) if left else slice(len(row))
-            ids[number, place], mask[number, place] = row, 1
-        return ids, mask
 
     def _seen(self, ids: Ints, rng: np.random.Generator) -> Ints:
         """What the model sees instead of the ids of targets."""

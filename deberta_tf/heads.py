@@ -19,6 +19,7 @@ import tf_keras
 
 import deberta_tf.blocked  # noqa: F401 - adds itself to the implementations of attention
 from deberta_core.checks import (
+    IGNORED,
     NEGATIVE_MASK,
     check_answer,
     check_choices,
@@ -36,7 +37,6 @@ from deberta_tf.embeddings import Embeddings
 from deberta_tf.encoder import Encoder, read_mask
 from deberta_tf.layers import Dropout, linear, new_dropout_state, shape_of
 from deberta_tf.losses import (
-    IGNORED,
     binary_cross_entropy,
     check_class_labels,
     cross_entropy,

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from deberta_core.checks import check_labels, label_out_of_range
+from deberta_core.checks import IGNORED, check_labels, label_out_of_range
 from deberta_tf.checks import refuse_if
-
-IGNORED = -100
 
 
 def _wide(logits: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from deberta_core.checks import IGNORED
 from deberta_core.pretraining import (
     TABLES,
     ReplacedTokenPretrainingOutput,
@@ -32,7 +33,6 @@ from deberta_tf.auto import TFAutoModelForMaskedLM, TFAutoModelForReplacedTokenD
 from deberta_tf.heads import TFMaskedLM, TFReplacedTokenDetection
 from deberta_tf.inputs import as_tensor
 from deberta_tf.layers import Embedding
-from deberta_tf.losses import IGNORED
 
 LOSSES = ("loss", "mlm_loss", "rtd_loss")
 

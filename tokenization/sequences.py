@@ -9,7 +9,7 @@ from .arguments import PADDING, RowOptions, check_side, choice, row_options
 from .batch import BatchEncoding, RowAlignment
 from .engine import Span
 from .rows import Ids, blank_rows, cut_rows, frame, frame_rows, plan, special_count, type_ids, type_rows
-from .tensors import as_lists, check_tensor_type, pad_rows, target_length, tensor_kind, to_tensor
+from .tensors import as_lists, check_tensor_type, pad_columns, target_length, tensor_kind, to_tensor
 from .texts import TextTokenizer
 
 Wanted = Mapping[str, bool | None]
@@ -41,7 +41,7 @@ class SequenceBuilder(TextTokenizer):
         lengths = [len(row) for row in rows["input_ids"]]
         length = target_length(lengths, shape.padding, shape.pad_to, shape.multiple)
         if length is not None and min(lengths) < length:
-            rows = pad_rows(rows, length, shape.side, self._filling())
+            rows = pad_columns(rows, length, shape.side, self._filling())
         if wanted.get("length"):
             rows["length"] = lengths
         single = single and not shape.limits.overflow and tensor_type is None
@@ -156,7 +156,7 @@ class SequenceBuilder(TextTokenizer):
             rows["attention_mask"] = [[1] * len(row) for row in rows["input_ids"]]
         length = target_length([len(row) for row in rows["input_ids"]], shape.padding, shape.pad_to, shape.multiple)
         if length is not None:
-            rows = pad_rows(rows, length, shape.side, self._filling())
+            rows = pad_columns(rows, length, shape.side, self._filling())
         if single:
             rows = {name: value[0] for name, value in rows.items()}
         if kind is not None:

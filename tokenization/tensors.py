@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deberta_core.batching import pad_lists
+
 TENSOR_TYPES = {"pt": "torch", "tf": "tensorflow", "np": "numpy"}
 
 
@@ -123,7 +125,7 @@ def target_length(lengths: list[int], padding: str, max_length: int | None, mult
     return -(-length // multiple) * multiple if multiple else length
 
 
-def pad_rows(
+def pad_columns(
     rows: Mapping[str, list[list[Any]]], length: int, side: str, fill: Mapping[str, Any]
 ) -> dict[str, list[list[Any]]]:
     """Rows of each key, padded to a length; keys without a filling stay as they are.
@@ -138,8 +140,6 @@ def pad_rows(
     for name, values in rows.items():
         if name not in fill:
             padded[name] = values
-        elif side == "left":
-            padded[name] = [[fill[name]] * (length - len(row)) + row for row in values]
         else:
-            padded[name] = [row + [fill[name]] * (length - len(row)) for row in values]
+            padded[name] = pad_lists(values, length, fill[name], side)
     return padded

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deberta_tasks.finetuning.task import IGNORED, Feature, Task
+from deberta_core.batching import pad_batch
+from deberta_core.checks import IGNORED
+from deberta_tasks.finetuning.task import Feature, Task
 
 Batch = dict[str, NDArray[Any]]
 CHUNK = 32  # batches whose rows are sorted by length together
@@ -34,33 +36,8 @@ class Padder:
 
     def __call__(self, features: Sequence[Feature]) -> Batch:
         """Arrays ``[B, L]`` (``[B, C, L]``) with ``attention_mask``, and the labels."""
-        length = -(-max(map(len, features)) // self.multiple) * self.multiple
-        batch: Batch = {}
-        for name in features[0].inputs:
-            rows = [feature.inputs[name] for feature in features]
-            batch[name] = _filled(rows, length, self.pad_id if name == "input_ids" else 0)
-        masks = [_ones(feature.inputs["input_ids"]) for feature in features]
-        batch["attention_mask"] = _filled(masks, length, 0)
-        for name, first in features[0].labels.items():
-            values = [feature.labels[name] for feature in features]
-            if isinstance(first, list):
-                batch[name] = _filled(values, length, IGNORED)
-            else:
-                batch[name] = np.array(values, np.float32 if isinstance(first, float) else np.int64)
-        return batch
-
-
-def _ones(ids: list[Any]) -> list[Any]:
-    return [_ones(row) for row in ids] if isinstance(ids[0], list) else [1] * len(ids)
-
-
-def _filled(rows: Sequence[Any], length: int, value: int) -> NDArray[np.int64]:
-    if isinstance(rows[0][0], list):
-        return np.stack([_filled(row, length, value) for row in rows])
-    array = np.full((len(rows), length), value, np.int64)
-    for number, row in enumerate(rows):
-        array[number, : len(row)] = row
-    return array
+        examples = [{**feature.inputs, **feature.labels} for feature in features]
+        return pad_batch(examples, fill={"input_ids": self.pad_id, "labels": IGNORED}, multiple=self.multiple)
 
 
 class Stream:

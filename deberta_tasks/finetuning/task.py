@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from deberta_tasks.records import Record, read_records
 
 DATA = Path(__file__).parents[1] / "data"
-IGNORED = -100
 Outputs = Sequence[Mapping[str, NDArray[np.float32]]]
 
 

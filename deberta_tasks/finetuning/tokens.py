@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from deberta_core.checks import IGNORED
 from deberta_tasks.finetuning import metrics
-from deberta_tasks.finetuning.task import IGNORED, Feature, Limits, Outputs, Task, rows_of, warn_of_cuts
+from deberta_tasks.finetuning.task import Feature, Limits, Outputs, Task, rows_of, warn_of_cuts
 from deberta_tasks.records import Record
 
 

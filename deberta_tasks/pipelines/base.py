@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from deberta_core.batching import pad_rows, run_by_length, with_bar
+from deberta_core.batching import pad_batch, run_by_length, with_bar
 from deberta_core.checks import too_long
 from deberta_core.config import near
 from deberta_core.heads import mlm_head
@@ -173,7 +173,7 @@ class Pipeline(ABC, Generic[O]):
                 yield _Work(row, record, count == len(rows))
 
     def _run(self, works: list[_Work], options: O) -> list[tuple[_Work, Any]]:
-        inputs = pad_rows([work.row.inputs for work in works], fill={"input_ids": self.tokenizer.pad_token_id or 0})
+        inputs = pad_batch([work.row.inputs for work in works], fill={"input_ids": self.tokenizer.pad_token_id or 0})
         outputs = self.run(inputs)
         return [(work, self.digest(work.row, output, options)) for work, output in zip(works, outputs, strict=True)]
 

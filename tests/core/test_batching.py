@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from deberta_core.batching import pad_rows, run_by_length, token_batches, with_bar
+from deberta_core.batching import pad_batch, pad_lists, run_by_length, token_batches, with_bar
 
 
 def uneven(count: int, longest: int = 60) -> list[list[int]]:
@@ -99,8 +99,27 @@ def test_the_bar_counts_what_was_done(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_padding() -> None:
     rows = [{"input_ids": [5, 6, 7], "token_type_ids": [0, 1, 1]}, {"input_ids": [8], "token_type_ids": [0]}]
-    batch = pad_rows(rows, fill={"input_ids": 9})
+    batch = pad_batch(rows, fill={"input_ids": 9})
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
     assert batch["token_type_ids"].tolist() == [[0, 1, 1], [0, 0, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert all(array.dtype == np.int64 for array in batch.values())
+
+
+def test_padding_of_choices_numbers_and_either_side() -> None:
+    rows = [{"input_ids": [[5, 6], [7]], "labels": 1}, {"input_ids": [[8], [9]], "labels": 0}]
+    batch = pad_batch(rows, fill={"input_ids": 4}, multiple=4)
+    assert batch["input_ids"].tolist() == [[[5, 6, 4, 4], [7, 4, 4, 4]], [[8, 4, 4, 4], [9, 4, 4, 4]]]
+    assert batch["attention_mask"].sum(-1).tolist() == [[2, 1], [1, 1]]
+    assert batch["labels"].tolist() == [1, 0]
+    rows = [{"input_ids": np.array([5, 6]), "labels": [3, -100]}, {"input_ids": np.array([7]), "labels": [2]}]
+    batch = pad_batch(rows, fill={"input_ids": 4, "labels": -100}, length=3, side="left")
+    assert batch["input_ids"].tolist() == [[4, 5, 6], [4, 4, 7]]
+    assert batch["labels"].tolist() == [[-100, 3, -100], [-100, -100, 2]]
+    assert batch["attention_mask"].tolist() == [[0, 1, 1], [0, 0, 1]]
+    assert pad_batch([{"input_ids": [1], "labels": 0.5}], fill={})["labels"].dtype == np.float32
+
+
+def test_lists_that_are_long_enough_stay() -> None:
+    assert pad_lists([[(0, 2), (2, 3)], [(0, 1)]], 2, (0, 0)) == [[(0, 2), (2, 3)], [(0, 1), (0, 0)]]
+    assert pad_lists([[1, 2, 3], [4]], 2, 0, "left") == [[1, 2, 3], [0, 4]]

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deberta_core.checks import IGNORED
 from deberta_tasks.finetuning.start import new_tokenizer
 from deberta_tasks.finetuning.table import TASKS, task_named
-from deberta_tasks.finetuning.task import DATA, IGNORED, Limits, split
+from deberta_tasks.finetuning.task import DATA, Limits, split
 from tests.finetuning.helpers import few
 
 WIDE = Limits(128, 16)
