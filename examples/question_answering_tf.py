@@ -19,11 +19,11 @@ from pathlib import Path
 import tensorflow as tf
 import tf_keras
 
-from deberta_tasks.finetuning.answers import QuestionAnswering
 from deberta_tasks.finetuning.loop import written
 from deberta_tasks.finetuning.start import new_tokenizer, small_config
 from deberta_tasks.finetuning.stream import Padder, Stream, padded_batches
-from deberta_tasks.finetuning.task import DATA, Limits, split
+from deberta_tasks.tasks import DATA, Limits, split
+from deberta_tasks.tasks.question_answering import QuestionAnswering
 from deberta_tasks.training.tf_parallel import is_first, start_strategy, training_data
 from deberta_tf import TFAutoModelForQuestionAnswering
 from tokenization import AutoTokenizer

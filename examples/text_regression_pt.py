@@ -23,8 +23,8 @@ from deberta_pt import AutoModelForSequenceClassification
 from deberta_tasks.finetuning.loop import written
 from deberta_tasks.finetuning.start import new_tokenizer, small_config
 from deberta_tasks.finetuning.stream import Padder, Stream, padded_batches
-from deberta_tasks.finetuning.task import DATA, Limits, split
-from deberta_tasks.finetuning.texts import Regression
+from deberta_tasks.tasks import DATA, Limits, split
+from deberta_tasks.tasks.text_classification import Regression
 from deberta_tasks.training import Run, linear_rate
 from deberta_tasks.training.pt import set_rate
 from deberta_tasks.training.pt_parallel import Processes, load_state, own, save_state, whole_weights

@@ -12,7 +12,7 @@ from conversion.command_line import FINE, terminate_cleanly
 from deberta_tasks.finetuning.options import PRECISIONS, SCHEDULES, Options
 from deberta_tasks.finetuning.recipe import Request, finetune
 from deberta_tasks.finetuning.start import Size
-from deberta_tasks.finetuning.table import TASKS, task_named
+from deberta_tasks.tasks import TRAINABLE, task_named
 
 # Of an option: what it is. Options from scratch learn faster than published ones may.
 HELP = {
@@ -41,7 +41,7 @@ FROM_SCRATCH = {"rate": 2e-3, "epochs": 12.0}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--task", required=True, metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("--task", required=True, metavar="TASK", help=", ".join(TRAINABLE))
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder; the same resumes the run")
     parser.add_argument("--model", metavar="DIR", help="checkpoint to start from; default: a small model from scratch")
     parser.add_argument("--framework", choices=("pt", "tf"), default="pt", help="default %(default)s")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from deberta_tasks.finetuning.options import Options
 from deberta_tasks.finetuning.stream import Batch, Padder, Stream, padded_batches
-from deberta_tasks.finetuning.task import Feature, Task
 from deberta_tasks.records import Record
+from deberta_tasks.tasks import Feature, Task
 from deberta_tasks.training import Run
 
 MODEL = "model"

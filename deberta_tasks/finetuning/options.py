@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from deberta_tasks.finetuning.task import Limits
+from deberta_tasks.tasks import Limits
 from deberta_tasks.training.run import linear_rate
 
 SCHEDULES = ("linear", "cosine", "constant")

@@ -14,8 +14,8 @@ from deberta_tasks.finetuning.loop import MODEL, Judged, Learner, check_room, ju
 from deberta_tasks.finetuning.options import Options
 from deberta_tasks.finetuning.start import Size, start
 from deberta_tasks.finetuning.stream import Padder, Stream
-from deberta_tasks.finetuning.task import DATA, Feature, Task, split
 from deberta_tasks.records import Record
+from deberta_tasks.tasks import DATA, Feature, Task, split
 from deberta_tasks.training import Run
 
 TEST_EVERY, VALIDATION_EVERY = 5, 8

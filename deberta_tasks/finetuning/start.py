@@ -12,8 +12,8 @@ from typing import Any
 from deberta_core.config import AutoConfig
 from deberta_core.presets import preset
 from deberta_tasks.finetuning.options import Options
-from deberta_tasks.finetuning.task import Task
 from deberta_tasks.records import Record
+from deberta_tasks.tasks import Task
 
 PIECES, OFTEN = 2000, 10
 

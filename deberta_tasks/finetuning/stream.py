@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from deberta_core.batching import pad_batch
 from deberta_core.checks import IGNORED
-from deberta_tasks.finetuning.task import Feature, Task
+from deberta_tasks.tasks import Feature, Task
 
 Batch = dict[str, NDArray[Any]]
 CHUNK = 32  # batches whose rows are sorted by length together

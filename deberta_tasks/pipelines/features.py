@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from deberta_tasks.pipelines.base import Pipeline, Row
-from deberta_tasks.pipelines.numbers import Array
 from deberta_tasks.pipelines.options import Options, check_choice, option
 from deberta_tasks.pipelines.runner import Arrays
 from deberta_tasks.records import Record
+from deberta_tasks.tasks.numbers import Array
 
 POOLING = ("mean", "cls", "none")
 

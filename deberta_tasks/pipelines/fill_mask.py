@@ -10,10 +10,10 @@ import numpy as np
 
 from deberta_core.checks import IGNORED
 from deberta_tasks.pipelines.base import Pipeline, Row
-from deberta_tasks.pipelines.numbers import best, softmax
 from deberta_tasks.pipelines.options import Options, check_count, option
 from deberta_tasks.pipelines.runner import Arrays
 from deberta_tasks.records import Record
+from deberta_tasks.tasks.numbers import best, softmax
 
 
 @dataclass(frozen=True, kw_only=True)

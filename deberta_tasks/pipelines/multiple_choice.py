@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from deberta_tasks.pipelines.base import Pipeline, Row
-from deberta_tasks.pipelines.numbers import best, softmax
 from deberta_tasks.pipelines.options import Options
 from deberta_tasks.pipelines.runner import Arrays
 from deberta_tasks.records import Record
+from deberta_tasks.tasks.numbers import best, softmax
 
 
 class MultipleChoice(Pipeline[Options]):

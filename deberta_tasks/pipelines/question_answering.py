@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deberta_tasks.pipelines.base import Pipeline, Row
-from deberta_tasks.pipelines.numbers import Array, best, softmax
 from deberta_tasks.pipelines.options import Options, check_count, option
 from deberta_tasks.pipelines.runner import Arrays
 from deberta_tasks.records import Record
+from deberta_tasks.tasks.numbers import Array, best, softmax
 
 USUAL_LENGTH, USUAL_STRIDE = 384, 128  # tokens; what models of question answering are trained with
 SPECIALS = 3

@@ -9,10 +9,10 @@ import numpy as np
 
 from deberta_core.config import BaseConfig
 from deberta_tasks.pipelines.base import Pipeline, Row
-from deberta_tasks.pipelines.numbers import Array, best, sigmoid, softmax
 from deberta_tasks.pipelines.options import Options, check_choice, check_count, option
 from deberta_tasks.pipelines.runner import Arrays
 from deberta_tasks.records import Record
+from deberta_tasks.tasks.numbers import Array, best, sigmoid, softmax
 
 FUNCTIONS = ("softmax", "sigmoid", "none")
 ONE = 0  # top_k: the best label, not in a list

@@ -10,10 +10,10 @@ import numpy as np
 
 from deberta_core.config import near
 from deberta_tasks.pipelines.base import Pipeline, Row, check_tokens
-from deberta_tasks.pipelines.numbers import Array, softmax
 from deberta_tasks.pipelines.options import Options, check_choice, check_count, option
 from deberta_tasks.pipelines.runner import Arrays
 from deberta_tasks.records import Record
+from deberta_tasks.tasks.numbers import Array, softmax
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
 SPECIALS = 2  # [CLS] before and [SEP] after

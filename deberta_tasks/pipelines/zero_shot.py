@@ -10,10 +10,10 @@ import numpy as np
 
 from deberta_core.config import near
 from deberta_tasks.pipelines.base import Pipeline, Row
-from deberta_tasks.pipelines.numbers import Array, best, softmax
 from deberta_tasks.pipelines.options import Options, option
 from deberta_tasks.pipelines.runner import Arrays
 from deberta_tasks.records import Record
+from deberta_tasks.tasks.numbers import Array, best, softmax
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deberta_tasks.finetuning.table import TASKS
-from deberta_tasks.finetuning.task import DATA
+from deberta_tasks.tasks import DATA
+from deberta_tasks.tasks import TRAINABLE as TASKS
 
 ROOT = Path(__file__).parents[2]
 MODULES = {"pt": "torch", "tf": "tensorflow"}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deberta_tasks.finetuning.start import Size, new_tokenizer, small_config
-from deberta_tasks.finetuning.table import TASKS
+from deberta_tasks.tasks import TRAINABLE as TASKS
 from tests.finetuning.helpers import MODULES, ROOT, WEIGHTS, arguments, deberta, few, finish, log, together
 
 TASK = TASKS["token-classification"]  # whose rows have different numbers of labels

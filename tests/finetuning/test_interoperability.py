@@ -11,8 +11,8 @@ import pytest
 
 from deberta_tasks.finetuning.start import Size, new_tokenizer, small_config
 from deberta_tasks.finetuning.stream import Padder, Stream
-from deberta_tasks.finetuning.table import TASKS
-from deberta_tasks.finetuning.task import DATA, Limits
+from deberta_tasks.tasks import DATA, Limits
+from deberta_tasks.tasks import TRAINABLE as TASKS
 
 TASK = TASKS["nli"]
 

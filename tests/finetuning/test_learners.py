@@ -13,8 +13,8 @@ from deberta_tasks.finetuning.loop import Judged, judge
 from deberta_tasks.finetuning.options import Options
 from deberta_tasks.finetuning.start import Size, new_tokenizer, small_config
 from deberta_tasks.finetuning.stream import Padder, Stream
-from deberta_tasks.finetuning.table import TASKS
-from deberta_tasks.finetuning.task import DATA, Limits
+from deberta_tasks.tasks import DATA, Limits
+from deberta_tasks.tasks import TRAINABLE as TASKS
 from tests.finetuning.helpers import MODULES
 
 TASK = TASKS["token-classification"]  # whose rows have different numbers of labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deberta_tasks.finetuning import metrics
+from deberta_tasks.tasks import metrics
 
 RNG = np.random.default_rng(0)
 SERIES = [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deberta_tasks.cli import main
-from deberta_tasks.finetuning.table import TASKS
+from deberta_tasks.tasks import TRAINABLE as TASKS
 from tests.finetuning.helpers import (
     MODULES,
     WEIGHTS,

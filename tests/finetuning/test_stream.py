@@ -11,8 +11,8 @@ import pytest
 from deberta_tasks.finetuning.loop import History, check_room
 from deberta_tasks.finetuning.options import Options, depth
 from deberta_tasks.finetuning.stream import Padder, Stream, padded_batches
-from deberta_tasks.finetuning.task import Feature
-from deberta_tasks.finetuning.tokens import TokenClassification
+from deberta_tasks.tasks import Feature
+from deberta_tasks.tasks.token_classification import TokenClassification
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(3, 60, 70).tolist()

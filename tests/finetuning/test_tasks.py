@@ -13,8 +13,8 @@ import pytest
 
 from deberta_core.checks import IGNORED
 from deberta_tasks.finetuning.start import new_tokenizer
-from deberta_tasks.finetuning.table import TASKS, task_named
-from deberta_tasks.finetuning.task import DATA, Limits, split
+from deberta_tasks.tasks import DATA, Limits, split, task_named
+from deberta_tasks.tasks import TRAINABLE as TASKS
 from tests.finetuning.helpers import few
 
 WIDE = Limits(128, 16)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deberta_tasks.pipelines.numbers import best, sigmoid, softmax
 from deberta_tasks.pipelines.question_answering import spans
 from deberta_tasks.pipelines.token_classification import Tokens, Unit, entities, merge_windows, words_of
+from deberta_tasks.tasks.numbers import best, sigmoid, softmax
 
 pytest.importorskip("torch")
 

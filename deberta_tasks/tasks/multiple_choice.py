@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deberta_tasks.finetuning import metrics
-from deberta_tasks.finetuning.task import Feature, Limits, Outputs, Task, encode, text_of, warn_of_cuts
 from deberta_tasks.records import Record
+from deberta_tasks.tasks import metrics
+from deberta_tasks.tasks.base import Feature, Limits, Outputs, Task, encode, text_of, warn_of_cuts
 
 
 class MultipleChoice(Task):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deberta_tasks.finetuning import metrics
-from deberta_tasks.finetuning.task import Feature, Limits, Outputs, Task, rows_of, text_of
-from deberta_tasks.pipelines.numbers import softmax
 from deberta_tasks.pipelines.question_answering import spans
 from deberta_tasks.records import Record
+from deberta_tasks.tasks import metrics
+from deberta_tasks.tasks.base import Feature, Limits, Outputs, Task, rows_of, text_of
+from deberta_tasks.tasks.numbers import softmax
 
 LONGEST = 30  # tokens of an answer
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from deberta_tasks.finetuning import metrics
-from deberta_tasks.finetuning.task import Feature, Limits, Outputs, Task, encode, text_of, warn_of_cuts
 from deberta_tasks.records import Record
+from deberta_tasks.tasks import metrics
+from deberta_tasks.tasks.base import Feature, Limits, Outputs, Task, encode, text_of, warn_of_cuts
 
 
 class TextClassification(Task):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from deberta_core.checks import IGNORED
-from deberta_tasks.finetuning import metrics
-from deberta_tasks.finetuning.task import Feature, Limits, Outputs, Task, rows_of, warn_of_cuts
 from deberta_tasks.records import Record
+from deberta_tasks.tasks import metrics
+from deberta_tasks.tasks.base import Feature, Limits, Outputs, Task, rows_of, warn_of_cuts
 
 
 class TokenClassification(Task):
