@@ -40,12 +40,14 @@ class TextOptions:
         specials: recognise special tokens in the text.
         trim: leave out the white space at the start of spans.
         num_threads: cores for a batch.
+        separator: what stands between the words of a text that comes split: a space, or nothing.
     """
 
     prefix: bool
     specials: bool
     trim: bool
     num_threads: int
+    separator: str = " "
 
     @property
     def which(self) -> str:
@@ -110,6 +112,19 @@ def row_options(
         )
     limits = Limits(limit, strategy, truncation_side, stride, overflow)
     return RowOptions(special, limits, kind, limit, multiple, side)
+
+
+def check_separator(value: Any, split: bool) -> str:
+    """Checks what stands between words.
+
+    Raises:
+        ValueError: it is neither a space nor nothing, or texts do not come as words.
+    """
+    if value not in (" ", ""):
+        raise ValueError(f"word_separator={value!r} is unknown; use ' ', or '' for words that bring their own spaces")
+    if not split and not value:
+        raise ValueError("word_separator='' is about words; it needs is_split_into_words=True and lists of words")
+    return str(value)
 
 
 def choice(name: str, value: Any, known: dict[Any, str]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .byte_bpe import ByteBpe
-from .engine import Pieces, surrogate_error, trim_spans
+from .engine import Pieces, Span, original_span, surrogate_error
 from .spm_proto import SpmModel
 from .unigram import SPACE
 
@@ -176,18 +177,73 @@ class BackendEngine:
 
     def __init__(self, backend: Any) -> None:
         self.backend = backend
+        self._space_id = backend.token_to_id(SPACE)
+        self._spacing: dict[str, str | None] = {}
 
     def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
         """Ids of each text."""
         return [one.ids for one in self._run(texts)]
 
     def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Pieces]:
-        """Ids, spans and words of each text, as the library sees them."""
-        found = []
-        for text, one in zip(texts, self._run(texts), strict=True):
-            spans = trim_spans(text, one.offsets) if trim else one.offsets
-            found.append(Pieces(one.ids, spans, [number or 0 for number in one.word_ids]))
-        return found
+        """Ids, spans and words of each text; without ``trim`` the spans are the library's own.
+
+        Where the pipeline drops characters, the spans are those of the text without them: what a character map drops
+        at the start of a text moves all of the library's spans. Where that would give other ids they stay.
+        """
+        encoded = self._run(texts)
+        if not trim:
+            return [Pieces(one.ids, one.offsets, [number or 0 for number in one.word_ids]) for one in encoded]
+        kept = [[i for i, char in enumerate(text) if self.spacing(char) != ""] for text in texts]
+        fewer = [number for number, text in enumerate(texts) if len(kept[number]) < len(text)]
+        again = self._run(["".join([texts[number][i] for i in kept[number]]) for number in fewer]) if fewer else []
+        offsets = [one.offsets for one in encoded]
+        for number, one in zip(fewer, again, strict=True):
+            if one.ids == encoded[number].ids:
+                origin = [(i, i + 1) for i in kept[number]]
+                offsets[number] = [original_span(span, origin) for span in one.offsets]
+        return [
+            Pieces(one.ids, self._own(text, spans, one.ids), [number or 0 for number in one.word_ids])
+            for text, one, spans in zip(texts, encoded, offsets, strict=True)
+        ]
+
+    def _own(self, text: str, spans: Sequence[Span], ids: Sequence[int]) -> list[Span]:
+        """The library's spans, from the first to the last character that the piece came from."""
+        own: list[Span] = []
+        limit = after = len(text)
+        for (start, end), token_id in zip(reversed(spans), reversed(ids), strict=True):
+            while start < end and self._is_blank(text[start]):
+                start += 1
+            while end > start and self._is_blank(text[end - 1]):
+                end -= 1
+            if token_id == self._space_id and text[start:end] != SPACE:  # the library gives it the next character
+                own.append((start, start))
+                continue
+            limit = after if after >= end else limit  # pieces of one character end at the same place
+            while start < end < limit and unicodedata.combining(text[end]):  # what a character was composed with
+                end += 1
+            after = start
+            own.append((start, end))
+        return own[::-1]
+
+    def spacing(self, char: str) -> str | None:
+        """What the pipeline leaves of a character between letters: "" or a space, or ``None`` for anything else."""
+        if char.isascii() and char.isprintable():
+            return None
+        if char not in self._spacing:
+            between = self._stretches(f"a{char}a")
+            self._spacing[char] = next((left for left in ("", " ") if between == self._stretches(f"a{left}a")), None)
+        return self._spacing[char]
+
+    def _is_blank(self, char: str) -> bool:
+        return char.isspace() or self.spacing(char) is not None
+
+    def _stretches(self, text: str) -> list[str]:
+        """What the model gets of a text."""
+        if self.backend.normalizer is not None:
+            text = self.backend.normalizer.normalize_str(text)
+        if self.backend.pre_tokenizer is None:
+            return [text]
+        return [stretch for stretch, _ in self.backend.pre_tokenizer.pre_tokenize_str(text)]
 
     def tokenize(self, text: str) -> list[str]:
         """The tokens as strings."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .arguments import RowOptions, TextOptions, check_count, check_side, row_options, unknown_keyword
+from .arguments import RowOptions, TextOptions, check_count, check_separator, check_side, row_options, unknown_keyword
 from .batch import BatchEncoding, RowAlignment
 from .engine import Pieces
 from .inputs import Samples, read_samples
@@ -117,6 +118,7 @@ class Tokenizer(SequenceBuilder):
         split_special_tokens: bool | None = None,
         trim_offsets: bool | None = None,
         num_threads: int | None = None,
+        word_separator: str = " ",
     ) -> BatchEncoding:
         """Ids and masks of texts.
 
@@ -148,11 +150,14 @@ class Tokenizer(SequenceBuilder):
             split_special_tokens: read special tokens in the text as ordinary characters; default: the setting.
             trim_offsets: spans leave out the white space at their start; default: the setting.
             num_threads: cores for this batch; default: the setting.
+            word_separator: with ``is_split_into_words`` what stands between two words, as in ``separator.join(words)``:
+                a space, or with ``""`` nothing but the spaces that words bring along: ``["New", " York", "'s"]``. Of
+                white space between two words the later one gets the token, and the text begins as any text does.
 
         Raises:
             TypeError: a text is no string, a batch meets a single second text.
-            ValueError: a limit cannot be kept, rows of tensors differ in length, a text holds a lone surrogate, an
-                argument is unknown.
+            ValueError: a limit cannot be kept, rows of tensors differ in length, ``pad_to_multiple_of`` makes rows
+                longer than the limit, a text holds a lone surrogate, an argument is unknown.
         """
         shape = row_options(
             special=add_special_tokens,
@@ -166,7 +171,10 @@ class Tokenizer(SequenceBuilder):
             overflow=return_overflowing_tokens,
             model_max_length=self.model_max_length,
         )
-        reading = self._reading(add_prefix_space, split_special_tokens, trim_offsets, num_threads)
+        reading = replace(
+            self._reading(add_prefix_space, split_special_tokens, trim_offsets, num_threads),
+            separator=check_separator(word_separator, is_split_into_words),
+        )
         wanted = {
             "token_type_ids": return_token_type_ids,
             "attention_mask": return_attention_mask,
@@ -196,7 +204,7 @@ class Tokenizer(SequenceBuilder):
         wanted: Mapping[str, bool | None],
         tensor_type: str | None,
     ) -> BatchEncoding:
-        reading = self._reading_words(reading) if samples.split else reading
+        reading = self._reading_words(reading) if samples.split and reading.separator else reading
         kept = None
         spans = None
         if wanted["offset_mapping"] or self._engine_for(reading).random:

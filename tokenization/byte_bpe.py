@@ -144,6 +144,10 @@ class ByteBpe:
         numbers = [number for number, word in enumerate(aligned) for _ in word[0]] if words else []
         return Pieces(ids, spans, numbers)
 
+    def spacing(self, char: str) -> str | None:
+        """A space, or ``None`` for anything else: no character is lost, and no other one becomes a space."""
+        return " " if char == " " else None
+
     def tokenize(self, text: str) -> list[str]:
         """Tokens as strings of byte characters."""
         return [token for word in words_of(text) for token in self.split(word)]

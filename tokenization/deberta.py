@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -115,7 +116,7 @@ class DebertaTokenizer(PretrainedTokenizer):
         return options.prefix
 
     def _reading_words(self, reading: TextOptions) -> TextOptions:
-        return TextOptions(True, reading.specials, reading.trim, reading.num_threads)
+        return replace(reading, prefix=True)
 
     def _prepare(self, text: str, options: TextOptions) -> tuple[str, list[Span] | None]:
         if not options.prefix or not text or text[0].isspace():

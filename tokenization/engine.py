@@ -47,6 +47,9 @@ class Engine(Protocol):
         ``trim`` leaves out the white space at the start of a span.
         """
 
+    def spacing(self, char: str) -> str | None:
+        """What is left of a character between letters: "" or a space, or ``None`` for anything else."""
+
     def tokenize(self, text: str) -> list[str]:
         """The tokens as strings; a piece outside the vocabulary shows as the text it stands for."""
 
@@ -110,3 +113,36 @@ def trim_spans(text: str, spans: Sequence[Span]) -> list[Span]:
             start += 1
         trimmed.append((start, end))
     return trimmed
+
+
+def spaced_span(text: str, begin: int, start: int, end: int, trim: bool) -> Span:
+    """A span with the white space directly before it, or without any at its start.
+
+    Args:
+        text: the text.
+        begin: how far to the left the white space may reach.
+        start: first character of the span.
+        end: past-the-last character.
+        trim: leave white space out.
+    """
+    if trim:
+        while start < end and text[start].isspace():
+            start += 1
+    else:
+        while start > begin and text[start - 1].isspace():
+            start -= 1
+    return start, end
+
+
+def original_span(span: Span, origin: Sequence[Span]) -> Span:
+    """A span of a text that was changed, in the text as it was.
+
+    Args:
+        span: characters of the changed text.
+        origin: where each character of it comes from.
+    """
+    start, end = span
+    if start < end:
+        return origin[start][0], origin[end - 1][1]
+    place = origin[start][0] if start < len(origin) else origin[-1][1] if origin else 0
+    return place, place

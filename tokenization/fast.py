@@ -64,6 +64,8 @@ class FastTokenizer(PretrainedTokenizer):
     def _engine_for(self, options: TextOptions) -> Engine:
         if not self.legacy_ids:
             return super()._engine_for(options)  # type: ignore[safe-super]
+        if not options.separator:
+            raise ValueError("word_separator='' cannot be had with legacy_ids=True, whose words all begin with a space")
         if self._legacy_engines is None:
             plain, split = self.backend_tokenizer, self.backend_tokenizer
             split.encode_special_tokens = True

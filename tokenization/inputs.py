@@ -29,12 +29,13 @@ class Samples:
 
     def flat(self) -> list[str]:
         """Every text, or every word, in the order of ``unflatten``."""
-        if self.seconds is None and not self.split:
+        return [word for side in self.sides() for word in side] if self.split else self.sides()
+
+    def sides(self) -> list[Any]:
+        """Every text, those of a pair one after the other."""
+        if self.seconds is None:
             return self.firsts
-        sides = [side for sample in zip(self.firsts, self.seconds or repeat(None), strict=False) for side in sample]
-        if self.split:
-            return [word for side in sides if side is not None for word in side]
-        return [side for side in sides if side is not None]
+        return [side for sample in zip(self.firsts, self.seconds, strict=True) for side in sample if side is not None]
 
     def unflatten(self, values: list[T], join: Callable[[list[T]], T]) -> tuple[list[T], list[T | None] | None]:
         """What was made of each entry of ``flat()``, as firsts and seconds.
@@ -56,6 +57,31 @@ class Samples:
             firsts.append(take(first))
             seconds.append(None if second is None else take(second))
         return firsts, None if self.seconds is None else seconds
+
+
+def words_with_spaces(
+    words: Sequence[str], first: bool, spacing: Callable[[str], str | None]
+) -> list[tuple[str, bool]]:
+    """The words of a text that bring their own spaces, and whether a space stands before each.
+
+    A space at the end of a word stands before the next one, as tokens have it: ``"New "``, ``"York"`` are the tokens of
+    ``"New"``, ``" York"``.
+
+    Args:
+        words: the words.
+        first: whether a space stands before the text.
+        spacing: what the engine leaves of a character.
+    """
+    found: list[tuple[str, bool]] = []
+    space, before = first, -1  # before: the last word that is not empty
+    for word in words:
+        if space and before >= 0 and word and not word[0].isspace() and found[before][0].endswith(" "):
+            found[before] = found[before][0][:-1], found[before][1]
+        kinds = [kind for char in word if (kind := spacing(char)) != ""]
+        before = len(found) if word else before
+        found.append((word, space or kinds[:1] == [" "]))
+        space = kinds[-1] == " " if kinds else space
+    return found
 
 
 def read_samples(text: Any, pair: Any, split: bool) -> Samples:

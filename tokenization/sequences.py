@@ -9,7 +9,7 @@ from .arguments import PADDING, RowOptions, check_side, choice, row_options
 from .batch import BatchEncoding, RowAlignment
 from .engine import Span
 from .rows import Ids, blank_rows, cut_rows, frame, frame_rows, plan, special_count, type_ids, type_rows
-from .tensors import as_lists, check_tensor_type, pad_columns, target_length, tensor_kind, to_tensor
+from .tensors import as_lists, check_multiple, check_tensor_type, pad_columns, target_length, tensor_kind, to_tensor
 from .texts import TextTokenizer
 
 Wanted = Mapping[str, bool | None]
@@ -40,6 +40,8 @@ class SequenceBuilder(TextTokenizer):
             rows["offset_mapping"] = spans
         lengths = [len(row) for row in rows["input_ids"]]
         length = target_length(lengths, shape.padding, shape.pad_to, shape.multiple)
+        if length is not None and shape.multiple is not None and shape.limits.acts:
+            check_multiple(length, shape.multiple, shape.limits.max_length)
         if length is not None and min(lengths) < length:
             rows = pad_columns(rows, length, shape.side, self._filling())
         if wanted.get("length"):

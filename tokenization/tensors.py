@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deberta_core.batching import pad_lists
-
 TENSOR_TYPES = {"pt": "torch", "tf": "tensorflow", "np": "numpy"}
 
 
@@ -39,8 +37,8 @@ def is_ragged(value: Any) -> bool:
 
 def tensor_kind(value: Any) -> str | None:
     """``pt``, ``tf`` or ``np`` for a tensor or array, or a list that begins with one; ``None`` for plain lists."""
-    while isinstance(value, (list, tuple)) and value:
-        value = value[0]
+    while isinstance(value, (list, tuple)):
+        value = next((item for item in value if not isinstance(item, (list, tuple)) or item), None)
     root = type(value).__module__.partition(".")[0]
     return {"torch": "pt", "tensorflow": "tf", "numpy": "np"}.get(root) if hasattr(value, "shape") else None
 
@@ -61,6 +59,10 @@ def to_tensor(name: str, value: Any, tensor_type: str) -> Any:
         ValueError: rows differ in length or hold what is no number.
     """
     kind = check_tensor_type(tensor_type)
+    if name == "offset_mapping" and _empty(value):
+        import numpy as np
+
+        value = np.zeros((len(value), 0, 2), np.int64)
     if is_ragged(value):
         raise ValueError(
             f"cannot make a tensor of {name!r}: its rows differ in length, from {min(map(len, value))} to "
@@ -125,6 +127,26 @@ def target_length(lengths: list[int], padding: str, max_length: int | None, mult
     return -(-length // multiple) * multiple if multiple else length
 
 
+def check_multiple(length: int, multiple: int, limit: int | None) -> None:
+    """Refuses padding beyond what truncation leaves.
+
+    Args:
+        length: what rows are padded to, a multiple of ``multiple``, in tokens.
+        multiple: the argument ``pad_to_multiple_of``.
+        limit: most tokens that truncation leaves, ``None`` for no limit.
+
+    Raises:
+        ValueError: with the limits that fit.
+    """
+    if limit is None or length <= limit:
+        return
+    fitting = " or ".join(str(n) for n in (limit // multiple * multiple, -(-limit // multiple) * multiple) if n)
+    raise ValueError(
+        f"pad_to_multiple_of={multiple} makes rows of {length} tokens, but truncation keeps them within {limit} "
+        f"(max_length, by default model_max_length); change max_length to {fitting}, or leave out pad_to_multiple_of"
+    )
+
+
 def pad_columns(
     rows: Mapping[str, list[list[Any]]], length: int, side: str, fill: Mapping[str, Any]
 ) -> dict[str, list[list[Any]]]:
@@ -136,6 +158,8 @@ def pad_columns(
         side: ``left`` or ``right``.
         fill: what each key is padded with.
     """
+    from deberta_core.batching import pad_lists  # brings NumPy, which not every call needs
+
     padded = {}
     for name, values in rows.items():
         if name not in fill:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from .arguments import TextOptions
-from .engine import Engine, Pieces, Span
-from .inputs import Samples
+from .engine import Engine, Pieces, Span, original_span
+from .inputs import Samples, words_with_spaces
 from .vocabulary import Vocabulary
 
 T = TypeVar("T")
@@ -81,7 +83,7 @@ class TextTokenizer(Vocabulary):
         for part in parts:
             _append(whole, next(encoded) if part.text else self._added_piece(part, trim), part.begin)
         if origin is not None:
-            whole.spans = [_original(span, origin) for span in whole.spans]
+            whole.spans = [original_span(span, origin) for span in whole.spans]
         return whole
 
     def _added_piece(self, part: Part, trim: bool) -> Pieces:
@@ -105,12 +107,29 @@ class TextTokenizer(Vocabulary):
     def _encode_ids(
         self, samples: Samples, options: TextOptions
     ) -> tuple[list[list[int]], list[list[int] | None] | None]:
-        return samples.unflatten(self._ids(samples.flat(), options), lambda words: [i for word in words for i in word])
+        encoded = self._encoded(samples, options, self._ids)
+        return samples.unflatten(encoded, lambda words: [i for word in words for i in word])
 
     def _encode_pieces(
         self, samples: Samples, options: TextOptions, *, words: bool
     ) -> tuple[list[Pieces], list[Pieces | None] | None]:
-        return samples.unflatten(self._pieces(samples.flat(), options, words=words), _joined_words)
+        encoded = self._encoded(samples, options, partial(self._pieces, words=words))
+        return samples.unflatten(encoded, _joined_words)
+
+    def _encoded(
+        self, samples: Samples, options: TextOptions, encode: Callable[[list[str], TextOptions], list[T]]
+    ) -> list[T]:
+        """What ``encode`` makes of each text or word, in the order of ``samples.flat()``."""
+        if not samples.split or options.separator:
+            return encode(samples.flat(), options)
+        spacing = self._engine_for(options).spacing
+        spaced = [word for words in samples.sides() for word in words_with_spaces(words, options.prefix, spacing)]
+        return _sorted_out(
+            [word for word, _ in spaced],
+            {number for number, (_, space) in enumerate(spaced) if space},
+            lambda words: encode(words, replace(options, prefix=False)),
+            lambda words: encode(words, replace(options, prefix=True)),
+        )
 
 
 def _sorted_out(
@@ -139,11 +158,3 @@ def _append(whole: Pieces, part: Pieces, begin: int) -> None:
     whole.ids += part.ids
     whole.spans += [(begin + start, begin + end) for start, end in part.spans] if begin else part.spans
     whole.words += [first_word + word for word in part.words] if first_word else part.words
-
-
-def _original(span: Span, origin: list[Span]) -> Span:
-    start, end = span
-    if start < end:
-        return origin[start][0], origin[end - 1][1]
-    place = origin[start][0] if start < len(origin) else origin[-1][1]
-    return place, place

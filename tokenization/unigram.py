@@ -8,8 +8,8 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-from .engine import Pieces, Span, make_spans, surrogate_error, trim_spans
-from .spm_proto import SpmModel, read_model, without_dummy_prefix
+from .engine import Pieces, Span, make_spans, spaced_span, surrogate_error
+from .spm_proto import BYTE, SpmModel, read_model, without_dummy_prefix
 
 SPACE = "▁"  # SentencePiece writes a space as this character
 SAMPLING = {"enable_sampling": bool, "nbest_size": int, "alpha": float, "num_threads": int}
@@ -50,6 +50,7 @@ class Unigram:
         except (RuntimeError, ValueError, TypeError) as error:
             raise ValueError(f"SentencePiece cannot load {name}: {error}") from None
         self.threads = self.settings.get("num_threads")
+        self._spacing: dict[str, str | None] = {}
         self.random = bool(self.settings.get("enable_sampling"))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -83,11 +84,12 @@ class Unigram:
     def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Pieces]:
         """Ids, spans and words of each text. A word begins at each piece that begins with a space."""
         if self.random:
-            return self._aligned(texts, trim, words, num_threads)
+            return self._aligned(texts, None, trim, words, num_threads)
         ids = self.encode(texts, num_threads=num_threads)
         found = [self._verbatim(text, row, trim, words) for text, row in zip(texts, ids, strict=True)]
-        changed = [text for text, pieces in zip(texts, found, strict=True) if pieces is None]
-        rest = iter(self._aligned(changed, trim, words, num_threads) if changed else ())
+        changed = [number for number, pieces in enumerate(found) if pieces is None]
+        chosen = [texts[number] for number in changed], [ids[number] for number in changed]
+        rest = iter(self._aligned(*chosen, trim, words, num_threads) if changed else ())
         return [next(rest) if pieces is None else pieces for pieces in found]
 
     def _verbatim(self, text: str, ids: list[int], trim: bool, words: bool) -> Pieces | None:
@@ -113,19 +115,88 @@ class Unigram:
 
     @cached_property
     def _shown(self) -> list[int]:
-        """Lengths without a space at the start."""
-        return [len(token) - (token[0] == SPACE) for token in self.tokens]
+        """Lengths without white space at the start."""
+        return [len(token.removeprefix(SPACE).lstrip()) for token in self.tokens]
 
-    def _aligned(self, texts: Sequence[str], trim: bool, words: bool, num_threads: int) -> list[Pieces]:
-        encoded = self._run(texts, num_threads, "offset_mapping")
+    @cached_property
+    def _bytes(self) -> frozenset[int]:
+        """Ids of the pieces that stand for one byte."""
+        return frozenset(number for number, piece in enumerate(self.model.pieces) if piece[2] == BYTE)
+
+    def spacing(self, char: str) -> str | None:
+        """What normalisation leaves of a character between letters: "" or a space, or ``None`` for anything else."""
+        if char not in self._spacing:
+            between = self.processor.normalize(f"a{char}a").removeprefix(SPACE)
+            self._spacing[char] = {"aa": "", f"a{SPACE}a": " "}.get(between)
+        return self._spacing[char]
+
+    def _is_blank(self, char: str) -> bool:
+        return char.isspace() or self.spacing(char) is not None
+
+    def _aligned(
+        self, texts: Sequence[str], ids: list[list[int]] | None, trim: bool, words: bool, num_threads: int
+    ) -> list[Pieces]:
+        """The pieces of texts that normalisation changes; ``ids`` are theirs where they are known."""
+        unknown = self.processor.unk_id()
+        if ids is None or any(unknown in row for row in ids):  # the vocabulary does not say what those stand for
+            encoded = self._run(texts, num_threads, "offset_mapping")
+            ids, pieces = [one["ids"] for one in encoded], [one["pieces"] for one in encoded]
+        else:
+            pieces = [[self.tokens[token_id] for token_id in row] for row in ids]
+        normalized = self.processor.normalize(list(texts), with_offsets=True)
         found = []
-        for text, one in zip(texts, encoded, strict=True):
-            spans = one["offsets"] if text.isascii() else _share_owners(one["offsets"], one["pieces"])
-            if trim:
-                spans = trim_spans(text, spans)
-            leads = [int(piece[0] == SPACE) for piece in one["pieces"]] if words else []
-            found.append(Pieces(one["ids"], spans, _words(leads)))
+        for text, (form, origins), row, strings in zip(texts, normalized, ids, pieces, strict=True):
+            spans = self._spans(text, form, origins, row, strings, trim)
+            found.append(Pieces(row, spans, _words([int(one[0] == SPACE) for one in strings]) if words else []))
         return found
+
+    def _spans(
+        self, text: str, form: str, origins: Sequence[int], ids: Sequence[int], pieces: Sequence[str], trim: bool
+    ) -> list[Span]:
+        """The characters that each piece came from.
+
+        SentencePiece's own spans reach from piece to piece: what normalisation drops or turns into spaces is in them,
+        and of the pieces of one character only the last has it. So they are made of the places where the characters of
+        the normalised form come from, of which the pieces are stretches.
+
+        Args:
+            text: the text.
+            form: its normalised form, spaces as ``SPACE``.
+            origins: where in the text each character of the form comes from, and the end of the last.
+            ids: of the pieces.
+            pieces: as strings; unknown ones as the characters they stand for.
+            trim: leave out white space at the start.
+        """
+        ends = [origins[-1]] * (len(form) + 1)  # a character reaches to where the next one begins that is not its own
+        for i in range(len(form) - 1, -1, -1):
+            ends[i] = origins[i + 1] if origins[i + 1] > origins[i] else ends[i + 1]
+        spans, at, known_bytes = [], 0, 0
+        for token_id, piece in zip(ids, pieces, strict=True):
+            first, behind = at, at + len(piece)
+            if token_id in self._bytes:  # all bytes of a character have the whole of it
+                behind, known_bytes = at + 1, known_bytes + 1
+                if known_bytes == len(form[at].encode()):
+                    at, known_bytes = behind, 0
+            else:
+                at = behind
+            start, last = first, behind - 1
+            while start < behind and form[start] == SPACE:
+                start += 1
+            while last > start and form[last] == SPACE:
+                last -= 1
+            dummy = first == 0 and self.add_prefix_space
+            if start == behind and (dummy or self._is_blank(text[origins[first]])):  # a space and nothing else
+                spans.append(spaced_span(text, origins[first], origins[behind], origins[behind], trim))
+                continue
+            start = min(start, last)
+            if origins[start] < origins[last] == origins[behind]:  # of its last character the next piece has the rest
+                while origins[last] == origins[behind]:
+                    last -= 1
+            end = ends[last]
+            while end > origins[last] + 1 and self._is_blank(text[end - 1]):
+                end -= 1
+            spans.append(spaced_span(text, origins[first], origins[start], end, trim))
+        return spans
 
     def tokenize(self, text: str) -> list[str]:
         """The pieces; unknown ones as the characters they stand for."""
@@ -160,20 +231,6 @@ def _check_settings(settings: dict[str, Any]) -> None:
             f"sp_model_kwargs['nbest_size'] is {settings['nbest_size']}, which leaves nothing to sample from; "
             "use -1 for all segmentations or a number above 1"
         )
-
-
-def _share_owners(spans: list[Span], pieces: list[str]) -> list[Span]:
-    """Gives pieces that SentencePiece leaves empty the span of the character they come from.
-
-    Of the bytes of one character, and of the pieces that one character expands to, only the last has a span. A lone
-    space piece before them stands for no character and stays empty.
-    """
-    shared = list(spans)
-    for i in range(len(spans) - 2, -1, -1):
-        start, end = shared[i]
-        if start == end and pieces[i] != SPACE and shared[i + 1][0] == start:
-            shared[i] = shared[i + 1]
-    return shared
 
 
 def split_punctuation(text: str) -> Iterator[tuple[int, str]]:

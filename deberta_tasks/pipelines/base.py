@@ -6,6 +6,7 @@ become its result (``decode``). All of it is NumPy; the runner alone knows a fra
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ from deberta_tasks.pipelines.options import Options
 from deberta_tasks.pipelines.runner import Arrays, Runner
 from deberta_tasks.records import Record
 
+# White space, controls, soft hyphen, zero-width spaces and joiners, marks of direction, byte order mark. Vocabularies
+# that keep them make tokens of them, and a model that was trained without them says anything there.
+INVISIBLE = re.compile(
+    "[\\s\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb]+"
+)
 O = TypeVar("O", bound=Options)  # noqa: E741 - one letter as type variables go
 
 
@@ -267,6 +273,21 @@ class Pipeline(ABC, Generic[O]):
         """What the model takes of an encoding."""
         names = ("input_ids", "token_type_ids") if self.runner.config.type_vocab_size else ("input_ids",)
         return {name: encoded[name] for name in names if name in encoded}
+
+
+def visible_span(text: str, start: int, end: int) -> tuple[int, int]:
+    """A stretch of a text without the white space, controls and marks of no width at its ends.
+
+    Args:
+        text: the text.
+        start: first character.
+        end: past-the-last character.
+    """
+    begun = INVISIBLE.match(text, start, end)
+    start = begun.end() if begun else start
+    while end > start and INVISIBLE.match(text[end - 1]):
+        end -= 1
+    return start, end
 
 
 def check_tokens(count: int, limit: int, advice: str = "split it") -> None:

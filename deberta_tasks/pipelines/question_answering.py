@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deberta_tasks.pipelines.base import Pipeline, Row
+from deberta_tasks.pipelines.base import Pipeline, Row, visible_span
 from deberta_tasks.pipelines.options import Options, check_count, option
 from deberta_tasks.pipelines.runner import Arrays
 from deberta_tasks.records import Record
@@ -114,8 +114,11 @@ class QuestionAnswering(Pipeline[QuestionAnsweringOptions]):
     def decode(self, record: Record, rows: list[tuple[Row, Any]], options: QuestionAnsweringOptions) -> Any:
         """The best answers of all windows."""
         answers: dict[str, dict[str, Any]] = {}
-        for score, start, end in (answer for _, found in rows for answer in found.answers):
+        for score, first, behind in (answer for _, found in rows for answer in found.answers):
+            start, end = visible_span(record["context"], first, behind)
             text = record["context"][start:end]
+            if not text:
+                continue
             known = answers.setdefault(text.lower(), {"score": 0.0, "start": start, "end": end, "answer": text})
             known["score"] += score
         ranked = list(answers.values())

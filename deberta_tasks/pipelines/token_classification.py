@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deberta_core.config import near
-from deberta_tasks.pipelines.base import Pipeline, Row, check_tokens
+from deberta_tasks.pipelines.base import Pipeline, Row, check_tokens, visible_span
 from deberta_tasks.pipelines.options import Options, check_choice, check_count, option
 from deberta_tasks.pipelines.runner import Arrays
 from deberta_tasks.records import Record
@@ -64,7 +64,8 @@ class Unit(NamedTuple):
 class TokenClassification(Pipeline[TokenClassificationOptions]):
     """A list of entities for a text: ``entity`` (or ``entity_group``), ``score``, ``word``, ``start``, ``end``.
 
-    ``start`` and ``end`` are characters of the text as it was given, and white space belongs to no entity.
+    ``start`` and ``end`` are characters of the text as it was given, and no entity begins or ends with what cannot be
+    seen.
     """
 
     task = "token-classification"
@@ -201,7 +202,7 @@ def entities(units: Sequence[Unit]) -> Iterator[list[Unit]]:
 
 def _entity(units: list[Unit], text: str) -> dict[str, Any]:
     real = [unit for unit in units if unit.start < unit.end] or units
-    start, end = real[0].start, real[-1].end
+    start, end = visible_span(text, real[0].start, real[-1].end)
     return {
         "entity_group": split_label(units[0].label)[1], "score": float(np.mean([unit.score for unit in units])),
         "word": text[start:end], "start": start, "end": end,

@@ -117,6 +117,51 @@ def test_words_end_at_white_space(family: str, checkpoint: Make) -> None:
     assert [HARD[span[0][0] : span[-1][1]] for span in spans if span] == HARD.split()
 
 
+UNSEEN = ["\u200b", "\ufeff", "\u200e", "\u00ad", "\x7f", "\x10"]
+
+
+@pytest.mark.parametrize("family", ["v1", "v3"])
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "max"])
+def test_no_entity_begins_or_ends_with_what_cannot_be_seen(family: str, strategy: str, checkpoint: Make) -> None:
+    pipe = pipe_of("token-classification", checkpoint, family, aggregation_strategy=strategy, ignore_labels=[])
+    for char in UNSEEN:
+        text = f"{char}Wolfgang lives in {char}Paris{char} and{char} France{char}"
+        found = pipe(text)
+        assert found
+        for entity in found:
+            word = text[entity["start"] : entity["end"]]
+            if strategy != "none":
+                assert word == entity["word"] == word.strip(char).strip() != ""
+            elif family == "v3" and char != "\u00ad":  # which v3 writes out in bytes, as v1 does with all
+                assert word == word.strip(char).strip()
+    assert pipe("\u200b") == [] or family == "v1"
+
+
+def test_words_are_not_merged_over_characters_that_the_engine_takes_for_spaces(checkpoint: Make) -> None:
+    pipe = pipe_of("token-classification", checkpoint)
+    for char in ("\u200b", "\ufeff", "\u200e", "\ufffd"):
+        text = f"my dog{char}Wolfgang {char}lives{char}{char}in{char} Paris"
+        encoded = pipe.tokenizer(text, add_special_tokens=False)
+        spans, words = encoded.alignment(0).spans, encoded.alignment(0).words
+        groups = words_of(Tokens(encoded["input_ids"], spans, words), len(spans))
+        shown = [[spans[at] for at in group if spans[at][0] < spans[at][1]] for group in groups]
+        assert [text[span[0][0] : span[-1][1]] for span in shown if span] == text.replace(char, " ").split()
+
+
+@pytest.mark.parametrize("family", ["v1", "v3"])
+def test_no_answer_begins_or_ends_with_what_cannot_be_seen(family: str, checkpoint: Make) -> None:
+    pipe = pipe_of("question-answering", checkpoint, family, top_k=200, handle_impossible_answer=False)
+    for char in UNSEEN:
+        context = f"{char}My name is {char}Wolfgang{char} and I{char}live in{char} Paris{char}"
+        for align in (True, False):
+            found = pipe(question="Where do I live?", context=context, align_to_words=align)
+            assert len(found) > 20
+            for answer in found:
+                text = context[answer["start"] : answer["end"]]
+                assert text == answer["answer"] == text.strip(char).strip() != ""
+    assert pipe(question="Where?", context="\u200b", top_k=1)["answer"] == ""
+
+
 def test_entities_begin_where_labels_say() -> None:
     labels = ["B-PER", "I-PER", "B-PER", "I-LOC", "O", "O", "I-LOC", "MISC", "MISC"]
     units = [Unit(label, 1.0, i, i + 1) for i, label in enumerate(labels)]

@@ -51,6 +51,18 @@ CALLS = [
     ({"text": ["dog", LONG], "return_tensors": "pt"}, ValueError, "padding=True"),
     ({"text": "dog", "pad_to_multiple_of": 0, "padding": True}, ValueError, "pad_to_multiple_of=0"),
     ({"text": "dog", "maxlength": 5}, TypeError, "maxlength"),
+    ({"text": ["dog"], "is_split_into_words": True, "word_separator": "-"}, ValueError, "word_separator='-'"),
+    ({"text": ["dog"], "word_separator": ""}, ValueError, "is_split_into_words=True"),
+    (
+        {"text": LONG * 3, "truncation": True, "max_length": 12, "pad_to_multiple_of": 8, "padding": True},
+        ValueError,
+        "rows of 16 tokens.*within 12.*change max_length to 8 or 16, or leave out pad_to_multiple_of",
+    ),
+    (
+        {"text": "dog", "truncation": True, "max_length": 4, "pad_to_multiple_of": 8, "padding": "max_length"},
+        ValueError,
+        "within 4 .*change max_length to 8, or",
+    ),
 ]
 
 

@@ -69,6 +69,71 @@ def test_padding(tokenizer, side):
     assert len(tokenizer("dog", padding="max_length")["input_ids"]) == tokenizer.model_max_length == 512
 
 
+def test_padding_to_a_multiple_that_keeps_the_limit(tokenizer):
+    multiple = {"padding": True, "pad_to_multiple_of": 8}
+    for limits in ({"truncation": True, "max_length": 12}, {"truncation": "only_first", "max_length": 8}):
+        assert len(tokenizer("dog", **multiple, **limits)["input_ids"]) == 8
+    assert len(tokenizer(TEXT, truncation=True, max_length=16, **multiple)["input_ids"]) == 16
+    assert len(tokenizer(" ".join([TEXT] * 60), truncation=True, **multiple)["input_ids"]) == 512
+    assert len(tokenizer(TEXT, truncation=True, max_length=12, pad_to_multiple_of=8)["input_ids"]) == 12  # no padding
+    assert len(tokenizer("dog", padding="max_length", max_length=12, pad_to_multiple_of=8)["input_ids"]) == 16
+    assert len(tokenizer.pad({"input_ids": [[5] * 12]}, pad_to_multiple_of=8, max_length=12)["input_ids"][0]) == 16
+    made = tokenizer.prepare_for_model([5] * 20, truncation=True, max_length=16, **multiple)
+    assert len(made["input_ids"]) == 16
+    with pytest.raises(ValueError, match="model_max_length"):
+        tokenizer(" ".join([TEXT] * 60), truncation=True, max_length=510, **multiple)
+
+
+EMPTY = [
+    (["dog", "", "a fox"], {}),
+    (["", "a fox"], {}),
+    ([""], {}),
+    ("", {}),
+    ([["dog", ""], ["", "fox"], ["", ""]], {}),
+    (["dog", ""], {"text_pair": ["", "fox"]}),
+    ([("", ""), "dog"], {}),
+    (["", "dog", ""], {"is_split_into_words": True}),
+    ([["", "dog"], [""], ["fox", "a"], []], {"is_split_into_words": True}),
+    ([["dog"], [""]], {"is_split_into_words": True, "text_pair": [[], ["", "fox"]]}),
+    ([["", "dog", " fox"], [""]], {"is_split_into_words": True, "word_separator": ""}),
+    (["dog", ""], {"text_target": ["", "fox"]}),
+    (np.array(["", "dog"]), {}),
+]
+
+
+@pytest.mark.parametrize(("text", "call"), EMPTY, ids=[str(row) for row in EMPTY])
+def test_an_empty_text_among_others(tokenizer, text, call):
+    alone = tokenizer("")["input_ids"]
+    assert alone == [tokenizer.cls_token_id, tokenizer.sep_token_id]
+    for special in (True, False):
+        for limits in (
+            {},
+            {"truncation": True, "max_length": 4},
+            {"truncation": "only_first", "max_length": 6, "stride": 1, "return_overflowing_tokens": True},
+        ):
+            for tensors in (None, "np", "pt"):
+                padding = {"padding": True} if tensors else {}
+                made = tokenizer(
+                    text, add_special_tokens=special, return_tensors=tensors, return_offsets_mapping=True,
+                    return_special_tokens_mask=True, return_length=True, **call, **limits, **padding,
+                )  # fmt: skip
+                plain = tokenizer(text, add_special_tokens=special, **call, **limits)
+                rows = [plain["input_ids"]] if plain.single else plain["input_ids"]
+                for number, row in enumerate(rows):
+                    if tensors is None:
+                        assert made[number].ids == row
+                    else:
+                        assert made["input_ids"][number][: len(row)].tolist() == row
+                        assert made["attention_mask"][number].sum() == len(row)
+                        assert made["offset_mapping"].shape[2] == 2
+                    assert len(made.word_ids(number)) == len(made.tokens(number)) == len(made[number].offsets)
+    batch = [{"input_ids": []}, {"input_ids": [5, 6]}]
+    assert tokenizer.pad(batch)["input_ids"] == [[0, 0], [5, 6]]
+    padded = tokenizer.pad([{"input_ids": []}, {"input_ids": np.array([5, 6])}])
+    assert padded["input_ids"].tolist() == [[0, 0], [5, 6]]
+    assert tokenizer.batch_decode([[], alone], skip_special_tokens=True) == ["", ""]
+
+
 def test_truncation(tokenizer):
     ids = content(tokenizer, TEXT)
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id

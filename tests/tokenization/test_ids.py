@@ -216,11 +216,18 @@ def published(name: str):
     return tokenization.DebertaV2Tokenizer(path, **special), tokenization.DebertaV2TokenizerFast(path, **special)
 
 
+def lost_characters(tokenizer, characters) -> frozenset[str]:
+    """Those that SentencePiece drops or turns into spaces: its own spans, which are recorded, reach over them."""
+    normalize = sentencepiece.SentencePieceProcessor(model_proto=tokenizer._vocabulary_files()["spm.model"]).normalize
+    return frozenset(char for char in characters if normalize(f"a{char}a") in ("▁aa", "▁a▁a"))
+
+
 @needs_data
 @pytest.mark.parametrize("name", ["albert_spiece_nobf", "deberta_v1_bpe", "deberta_v3_spm"])
 def test_recorded_texts(name):
     rows = [json.loads(line) for line in (DATA / f"golden/{name}.jsonl").open(encoding="utf-8")]
     texts = [row["text"] for row in rows]
+    lost = frozenset() if name == "deberta_v1_bpe" else lost_characters(published(name)[0], {*"".join(texts)})
     for tokenizer in published(name):
         encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         assert encoded["input_ids"] == [row["ids"] for row in rows]
@@ -232,7 +239,11 @@ def test_recorded_texts(name):
                 continue
             assert not recorded or len(spans) == len(recorded)
             for got, (start, end) in zip(spans, recorded, strict=False):
-                start += len(row["text"][start:end]) - len(row["text"][start:end].lstrip())
+                text = row["text"]
+                while start < end and (text[start].isspace() or text[start] in lost):
+                    start += 1
+                while start < end and text[end - 1] in lost:
+                    end -= 1
                 assert start == end or got == (start, end)
 
 

@@ -41,7 +41,7 @@ def test_quick_spans_of_plain_text_are_those_of_sentencepiece(text, all_tokenize
     for one in (engine, engine.with_other_prefix):
         for trim in (True, False):
             quick = one.encode_spans([text], trim=trim, words=True)
-            assert quick == one._aligned([text], trim, True, 1)
+            assert quick == one._aligned([text], None, trim, True, 1)
 
 
 @given(text=PLAIN)
@@ -103,6 +103,50 @@ def test_words_given_by_the_caller(tokenizer):
     pair = tokenizer(words, ["lazy", "dog"], is_split_into_words=True)
     assert pair.sequence_ids().count(None) == 3
     assert pair.word_ids()[-2] == 1
+
+
+WORDS_WITH_SPACES = [
+    (["The", " lazy", " dog", ",", " again"], "The lazy dog, again"),
+    (["The ", "lazy ", "dog", ", ", "", "again"], "The lazy dog, again"),
+    (["The", " ", "lazy", "", " ", "dog"], "The lazy dog"),
+    (["", " The", " dog"], " The dog"),
+    (["The", "\ndog", "\n", "fox"], "The\ndog\nfox"),
+    (["[MASK]", " dog", "[MASK]", " fox", " [MASK]"], "[MASK] dog[MASK] fox [MASK]"),
+    (["The", "\u200b\u200bdog", "\x10 fox\u3000", "dog"], "The\u200b\u200bdog\x10 fox\u3000dog"),
+]
+
+
+@pytest.mark.parametrize(("words", "text"), WORDS_WITH_SPACES, ids=[text for _, text in WORDS_WITH_SPACES])
+def test_words_that_bring_their_own_spaces(words, text, tokenizer):
+    """The pieces are those of the text that the words make up, and each lies in its word."""
+    own = {"is_split_into_words": True, "word_separator": "", "return_offsets_mapping": True}
+    encoded, plain = tokenizer(words, **own), tokenizer(text, return_offsets_mapping=True)
+    assert encoded["input_ids"] == plain["input_ids"]
+    begins = [len("".join(words[:number])) for number in range(len(words))]
+    spans = zip(encoded["offset_mapping"], encoded.word_ids(), plain["offset_mapping"], strict=True)
+    for (start, end), word, (begin, behind) in spans:
+        if word is not None and begin < behind:
+            assert (begins[word] + start, begins[word] + end) == (begin, behind)
+    batch = tokenizer([words, ["dog"]], [[" dog"], words], padding=True, **own)
+    pair = tokenizer(words, [" dog"], **own)["input_ids"]
+    assert batch["input_ids"][0][: len(pair)] == pair
+    assert batch.word_ids(0)[: len(encoded.word_ids()) - 1] == encoded.word_ids()[:-1]
+
+
+def test_no_space_before_a_word(tokenizer):
+    """Words without spaces between them: every one but the first is what it is inside a word."""
+    words = ["猫", "で", "ある", "。"]
+    encoded = tokenizer(words, is_split_into_words=True, word_separator="")
+    if tokenizer.family == "v2":  # pieces of v1 reach over the borders of these words
+        assert encoded["input_ids"] == tokenizer("".join(words))["input_ids"]
+    assert tokenizer.decode(encoded["input_ids"], skip_special_tokens=True) == "".join(words)
+    assert encoded.word_ids()[1:-1] == sorted(encoded.word_ids()[1:-1])
+    spaced = tokenizer(words, is_split_into_words=True)
+    assert spaced["input_ids"] == tokenizer(words, is_split_into_words=True, word_separator=" ")["input_ids"]
+    assert len(spaced["input_ids"]) > len(encoded["input_ids"])
+    bare = tokenizer(words, is_split_into_words=True, word_separator="", add_prefix_space=False)
+    assert tokenizer.decode(bare["input_ids"], skip_special_tokens=True) == "".join(words)
+    assert not bare.tokens()[1].startswith(("▁", "Ġ"))
 
 
 def test_pairs_padding_and_truncation_move_the_alignment(tokenizer):
