@@ -156,7 +156,7 @@ def _config_of(
             "get config.json and weights of one model"
         )
     try:
-        config = AutoConfig.from_dict({**values, "model_type": family}, warn=False)
+        config: BaseConfig = AutoConfig.from_dict({**values, "model_type": family}, warn=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from None
     if config.num_hidden_layers > _MOST_LAYERS:  # a list of so many weights would fill the memory

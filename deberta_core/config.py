@@ -6,21 +6,15 @@ world loads and goes back as it came. What a model computes with is read from th
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
 import os
-import types
-import typing
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from deberta_core.files import write_text
-from deberta_core.hub.fetching import HubOptions, find
-from deberta_core.hub.files import config_files
+from deberta_core.general_config import CONFIG_NAME as CONFIG_NAME
+from deberta_core.general_config import GeneralConfig, load_config
+from deberta_core.general_config import near as near
+from deberta_core.general_config import read_config as read_config
 
 ACTIVATIONS = (
     "gelu", "gelu_python", "gelu_10", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "quick_gelu",
@@ -29,31 +23,7 @@ ACTIVATIONS = (
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 ATTENTIONS = ("auto", "eager", "sdpa", "blocked", "flex")
 MLM_HEADS = ("auto", "legacy", "plain", "emd")
-CONFIG_NAME = "config.json"
-
-# Keys that other software writes and no model of this zoo reads: kept and written back without a word.
-FOREIGN_KEYS = frozenset(
-    """
-    architectures auto_map bos_token_id chunk_size_feed_forward decoder discriminator dtype embedding_sharing
-    eos_token_id finetuning_task generator gradient_checkpointing is_decoder is_encoder_decoder padding_idx pooling
-    sep_token_id summary_activation summary_last_dropout summary_type summary_use_proj task_specific_params
-    tf_legacy_loss tokenizer_class torch_dtype torchscript transformers_version use_bfloat16 use_cache z_steps
-    add_cross_attention bad_words_ids begin_suppress_tokens cross_attention_hidden_size decoder_start_token_id
-    diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size exponential_decay_length_penalty
-    forced_bos_token_id forced_eos_token_id length_penalty max_length min_length no_repeat_ngram_size
-    num_beam_groups num_beams num_return_sequences output_past output_scores prefix remove_invalid_values
-    repetition_penalty return_dict_in_generate suppress_tokens temperature tie_encoder_decoder top_k top_p typical_p
-    _name_or_path _attn_implementation_autoset
-    """.split()  # noqa: SIM905 - a column of quotes says no more
-)
-
 Check = Callable[[Any], str | None]
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` when a known name is spelt nearly like ``name``, else an empty string."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _positive(value: Any) -> str | None:
@@ -86,19 +56,19 @@ def _spec(default: Any, meaning: str, check: Check | None = None) -> Any:
     )
 
 
-@dataclass(kw_only=True)
-class BaseConfig:
+@dataclass(init=False)
+class BaseConfig(GeneralConfig):
     """Fields that both families share. Use ``DebertaConfig``, ``DebertaV2Config`` or ``AutoConfig``.
 
+    Any other name is kept as an attribute and written back; one that looks like a field misspelt gets a warning.
+
     Raises:
-        TypeError: for an unknown keyword (with the near spelling) or a value of the wrong type.
+        TypeError: for a value of the wrong type.
         ValueError: for a value out of range; the text names field, value and what was expected.
 
     Source: spec of the published checkpoints; defaults are those of their config classes, so a default config is
     *not* a published model (see ``deberta_core.presets``).
     """
-
-    model_type: ClassVar[str] = ""
 
     vocab_size: int = _spec(50265, "rows of the word table", _positive)
     hidden_size: int = _spec(768, "width H of token states", _positive)
@@ -139,73 +109,10 @@ class BaseConfig:
     clamp_distances: bool = _spec(False, "clamp distances to M-1 before bucketing, as the original code does")
     attn_implementation: str = _spec("auto", "which exact implementation computes the attention", _one_of(*ATTENTIONS))
 
-    def __new__(cls, **values: Any) -> Self:
-        """Refuse unknown keywords, naming the near spelling."""
-        names = {f.name for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
-        for name in values:
-            if name not in names:
-                raise TypeError(f"{cls.__name__} has no field {name!r}{near(name, names)}")
-        return super().__new__(cls)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "extra", {})
-        for f in dataclasses.fields(self):
-            self._check_field(f, getattr(self, f.name))
+    def _check_together(self) -> None:
         cut = {int(layer): sorted(heads) for layer, heads in self.pruned_heads.items()}
         object.__setattr__(self, "pruned_heads", {})
         object.__setattr__(self, "pruned_heads", check_pruning(self, cut) if cut else {})
-        self._sync_labels("num_labels" if self.id2label is None else "id2label")
-        self._check_together()
-
-    extra: ClassVar[dict[str, Any]] = {}  # set per instance: unknown keys of a file, written back on save
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if "extra" not in self.__dict__:  # still in __init__; __post_init__ checks all at once
-            object.__setattr__(self, name, value)
-            return
-        known = {f.name: f for f in dataclasses.fields(self)}
-        if name in known:
-            self._check_field(known[name], value)
-            object.__setattr__(self, name, value)
-            self._sync_labels(name)
-        elif name in self.extra or name in FOREIGN_KEYS:
-            self.extra[name] = value
-        else:
-            raise AttributeError(f"{type(self).__name__} has no field {name!r}{near(name, known)}")
-
-    def __getattr__(self, name: str) -> Any:
-        extra = self.__dict__.get("extra", {})
-        if name in extra:
-            return extra[name]
-        if name in FOREIGN_KEYS and not name.startswith("_"):  # scripts read these without knowing the model
-            return None
-        known = [f.name for f in dataclasses.fields(self)]
-        raise AttributeError(f"{type(self).__name__} has no field {name!r}{near(name, known)}")
-
-    def _check_field(self, f: dataclasses.Field[Any], value: Any) -> None:
-        hint = _hints(type(self))[f.name]
-        allowed = tuple(typing.get_origin(t) or t for t in _members(hint))
-        number = float in allowed and isinstance(value, int) and not isinstance(value, bool)
-        if not (isinstance(value, allowed) or number) or (isinstance(value, bool) and bool not in allowed):
-            raise TypeError(f"{f.name} is {value!r} of type {type(value).__name__}, expected {_spell(hint)}")
-        check = f.metadata.get("check")
-        expected = check(value) if check and value is not None else None
-        if expected:
-            raise ValueError(f"{f.name} is {value!r}, expected {expected}")
-
-    def _sync_labels(self, changed: str) -> None:
-        """Keep ``num_labels``, ``id2label`` and ``label2id`` in step after one of them changed."""
-        put = object.__setattr__
-        if changed == "num_labels" and len(self.id2label or ()) != self.num_labels:
-            put(self, "id2label", {i: f"LABEL_{i}" for i in range(self.num_labels)})
-            put(self, "label2id", {f"LABEL_{i}": i for i in range(self.num_labels)})
-        elif changed == "id2label" and self.id2label is not None:
-            put(self, "id2label", {int(k): v for k, v in self.id2label.items()})
-            put(self, "num_labels", len(self.id2label))
-            if set((self.label2id or {}).values()) != set(self.id2label):
-                put(self, "label2id", {v: k for k, v in self.id2label.items()})
-
-    def _check_together(self) -> None:
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}"
@@ -307,86 +214,26 @@ class BaseConfig:
         """The f of the score scale ``1 / sqrt(D f)``; counts listed terms even without relative attention."""
         raise NotImplementedError("use DebertaConfig or DebertaV2Config")
 
-    @property
-    def use_return_dict(self) -> bool:
-        """``return_dict`` under the name that adapters read."""
-        return self.return_dict
-
-    # Files.
-
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], *, warn: bool = True, **overrides: Any) -> Self:
-        """A config from the entries of a ``config.json``.
-
-        Args:
-            values: entries of the file; unknown ones are kept and written back.
-            warn: name the unknown entries in one warning.
-            **overrides: fields that replace those of the file.
-
-        Raises:
-            TypeError: for an unknown override or a value of the wrong type.
-            ValueError: for a value out of range or a ``model_type`` of another family.
+    def _complete(cls, values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+        """Fill fields from the names that the original code gives them, where the file has only those, and leave the
+        head size to be worked out where a file's belongs to other sizes.
         """
-        values = dict(values)
-        kind = values.pop("model_type", cls.model_type)
-        if kind != cls.model_type:
-            raise ValueError(f"model_type is {kind!r}, {cls.__name__} expects {cls.model_type!r}; use AutoConfig")
-        if "num_labels" in overrides and not {"id2label", "label2id"} & overrides.keys():
-            if len(values.get("id2label") or ()) != overrides["num_labels"]:
-                values.pop("id2label", None), values.pop("label2id", None)
-        elif values.get("id2label"):
-            values.pop("num_labels", None)  # the label names say it, and old files disagree with themselves
-        _read_original_names(values)
-        hints = {f.name: _members(_hints(cls)[f.name]) for f in dataclasses.fields(cls)}
-        known = {k: v for k, v in values.items() if k in hints and (v is not None or types.NoneType in hints[k])}
-        config = cls(**{**known, **overrides})
-        config.extra.update({k: v for k, v in values.items() if k not in hints})
-        if warn:
-            _warn_unknown(config.extra.keys() - FOREIGN_KEYS, hints)
-        return config
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ``model_type`` and the unknown keys of the file it came from, ready for json.
-
-        An optional field that is not set is left out: other readers take a null for a value.
-        """
-        unset = {f.name for f in dataclasses.fields(self) if f.default is None and getattr(self, f.name) is None}
-        names = [f.name for f in dataclasses.fields(self) if f.name not in unset]
-        values: dict[str, Any] = {name: getattr(self, name) for name in names}
-        del values["attn_implementation"]  # a choice of the run, not of the model
-        for name in ("id2label", "pruned_heads"):  # json has no numbers for keys
-            values[name] = {str(k): v for k, v in values[name].items()}
-        return {**self.extra, **values, "model_type": self.model_type}
-
-    @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], *, subfolder: str = "", **overrides: Any) -> Self:
-        """The config of a checkpoint folder (or a json file).
-
-        Args:
-            path: folder with a ``config.json``, the file itself, or a name on the hub.
-            subfolder: folder below ``path``.
-            **overrides: fields that replace those of the file; for the hub, the fields of ``HubOptions``.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it is not json, or a value does not fit.
-        """
-        options = HubOptions.take(overrides)
-        return cls.from_dict(read_config(path, subfolder=subfolder, options=options), **overrides)
-
-    def save_pretrained(self, path: str | os.PathLike[str]) -> Path:
-        """Write ``config.json`` into folder ``path`` and return its path."""
-        target = Path(path) / CONFIG_NAME
-        write_text(target, json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-        return target
-
-    def copy(self, **changes: Any) -> Self:
-        """The same config with some fields changed."""
-        values = {**self.to_dict(), "attn_implementation": self.attn_implementation}
-        return type(self).from_dict(values, warn=False, **changes)
+        if "pad_token_id" not in values and isinstance(values.get("padding_idx"), int):
+            values["pad_token_id"] = values["padding_idx"]
+        pooling = values.get("pooling")
+        if isinstance(pooling, Mapping):
+            values.setdefault("pooler_dropout", pooling.get("dropout", 0.0))
+            values.setdefault("pooler_hidden_act", pooling.get("hidden_act", "gelu"))
+        if {"hidden_size", "num_attention_heads"} & overrides.keys():
+            values.pop("attention_head_size", None)
 
 
-@dataclass(kw_only=True)
+# A property only now: ``dataclass`` takes a class attribute of a field's name for its default.
+BaseConfig.num_labels = property(lambda config: len(config.id2label))  # type: ignore[assignment]
+
+
+@dataclass(init=False)
 class DebertaConfig(BaseConfig):
     """Configuration of DeBERTa v1 (``model_type: deberta``)."""
 
@@ -405,7 +252,7 @@ class DebertaConfig(BaseConfig):
         return 1 + len(self.position_types)
 
 
-@dataclass(kw_only=True)
+@dataclass(init=False)
 class DebertaV2Config(BaseConfig):
     """Configuration of DeBERTa v2, v3 and mDeBERTa (``model_type: deberta-v2``)."""
 
@@ -479,20 +326,32 @@ class AutoConfig:
     """Reads the config class that ``model_type`` names."""
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any], **overrides: Any) -> DebertaConfig | DebertaV2Config:
+    def for_model(model_type: str, **values: Any) -> DebertaConfig | DebertaV2Config:
+        """A config of a family, with its defaults but for the fields given."""
+        return AutoConfig._family(model_type)(**values)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], **overrides: Any) -> Any:
         """As ``from_dict`` of the family that ``values["model_type"]`` names."""
-        kind = values.get("model_type")
-        if kind not in CONFIGS:
-            raise ValueError(f"model_type is {kind!r}, expected one of {', '.join(CONFIGS)}")
-        return CONFIGS[kind].from_dict(values, **overrides)
+        return AutoConfig._family(values.get("model_type")).from_dict(values, **overrides)
 
     @staticmethod
     def from_pretrained(
-        path: str | os.PathLike[str], *, subfolder: str = "", **overrides: Any
-    ) -> DebertaConfig | DebertaV2Config:
+        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
+        *,
+        subfolder: str = "",
+        return_unused_kwargs: bool = False,
+        **overrides: Any,
+    ) -> Any:
         """As ``from_pretrained`` of the family that the file names."""
-        options = HubOptions.take(overrides)
-        return AutoConfig.from_dict(read_config(path, subfolder=subfolder, options=options), **overrides)
+        options = {"subfolder": subfolder, "return_unused_kwargs": return_unused_kwargs, **overrides}
+        return load_config(AutoConfig.from_dict, pretrained_model_name_or_path, **options)
+
+    @staticmethod
+    def _family(kind: Any) -> type[DebertaConfig] | type[DebertaV2Config]:
+        if kind not in CONFIGS:
+            raise ValueError(f"model_type is {kind!r}, expected one of {', '.join(CONFIGS)}")
+        return CONFIGS[kind]
 
 
 def check_pruning(config: BaseConfig, heads: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:
@@ -518,53 +377,3 @@ def check_pruning(config: BaseConfig, heads: Mapping[int, Iterable[int]]) -> dic
         if len(cut[layer]) == config.num_attention_heads:
             raise ValueError(f"layer {layer} would be left without heads, expected at least one to stay")
     return {layer: sorted(gone) for layer, gone in sorted(cut.items()) if gone}
-
-
-def read_config(
-    path: str | os.PathLike[str], *, subfolder: str = "", options: HubOptions | None = None
-) -> dict[str, Any]:
-    """The entries of a ``config.json``, given the file, its folder or a name on the hub."""
-    file = find(path, config_files, subfolder=subfolder, options=options) / subfolder
-    if file.is_dir():
-        file = file / CONFIG_NAME
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"no {CONFIG_NAME} at {file}; expected a folder that holds one, or a name such as microsoft/deberta-v3-base"
-        )
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not valid json: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{file} holds a {type(values).__name__}, expected an object of named settings")
-    return values
-
-
-def _read_original_names(values: dict[str, Any]) -> None:
-    """Fill fields from the names that the original code gives them, where the file has only those."""
-    if "pad_token_id" not in values and isinstance(values.get("padding_idx"), int):
-        values["pad_token_id"] = values["padding_idx"]
-    pooling = values.get("pooling")
-    if isinstance(pooling, Mapping):
-        values.setdefault("pooler_dropout", pooling.get("dropout", 0.0))
-        values.setdefault("pooler_hidden_act", pooling.get("hidden_act", "gelu"))
-
-
-def _warn_unknown(unknown: Iterable[str], names: Iterable[str]) -> None:
-    texts = [f"{name!r}{near(name, names)}" for name in sorted(unknown)]
-    if texts:
-        warnings.warn(f"unknown config key {', '.join(texts)} in the file: kept, but no model reads it", stacklevel=4)
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    if "_type_hints" not in cls.__dict__:
-        cls._type_hints = typing.get_type_hints(cls)  # type: ignore[attr-defined]  # a cache on the class itself
-    return typing.cast(dict[str, Any], cls.__dict__["_type_hints"])
-
-
-def _members(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
-
-
-def _spell(hint: Any) -> str:
-    return str(hint) if typing.get_args(hint) else hint.__name__

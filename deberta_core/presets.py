@@ -51,4 +51,5 @@ def preset(name: str, **overrides: Any) -> DebertaConfig | DebertaV2Config:
     if key not in PRESETS:
         raise KeyError(f"unknown preset {name!r}, expected one of {', '.join(PRESETS)}")
     cls, fields = PRESETS[key]
-    return cls(**{**fields, **overrides})
+    config: DebertaConfig | DebertaV2Config = cls.from_dict(fields, **overrides)  # which works out the head size
+    return config

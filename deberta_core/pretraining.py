@@ -94,7 +94,8 @@ def generator_config(config: BaseConfig, *, layers: int | None = None, **changes
         "mlm_head": "emd" if can_decode else "plain",
         **changes,
     }
-    return config.copy(**fields)
+    found: BaseConfig = config.copy(**fields)
+    return found
 
 
 def common_keys(generator: BaseConfig, discriminator: BaseConfig) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ import tf_keras
 
 from deberta_core.checkpoint import TensorFile, TensorInfo, find_weights, open_weights, write_weights
 from deberta_core.config import BaseConfig
+from deberta_core.general_config import refuse_unused
 from deberta_core.heads import HEADS, h5_layout, weights
 from deberta_core.hub.card import write_card
 from deberta_core.hub.fetching import HubOptions, find
@@ -59,10 +61,7 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         tf_keras.saving.register_keras_serializable(package=cls.__module__.partition(".")[0])(cls)
 
     def __init__(self, config: BaseConfig, **options: Any) -> None:
-        if not isinstance(config, self.config_class):
-            raise TypeError(
-                f"{type(self).__name__} takes a {self.config_class.__name__}, got a {type(config).__name__}"
-            )
+        config = self.config_class.of(config, type(self).__name__)
         super().__init__(**options)
         self._autocast = False  # soft labels and given embeddings keep their precision
         self.config = config
@@ -107,7 +106,7 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         """
         extra = {"hidden_states": body.get("hidden_states"), "attentions": body.get("attentions")}
         output = HEADS[self.head].output({**results, **extra})
-        as_dict = self.config.return_dict if return_dict is None else return_dict
+        as_dict = self.config.use_return_dict if return_dict is None else return_dict
         return output if as_dict else output.to_tuple()
 
     # Parts.
@@ -236,11 +235,14 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         path = find(path, model_files(prefer, generator=generator), subfolder=subfolder, options=options)
         config_path, weights_path = generator_paths(path, subfolder) if generator else (path, path)
         if config is None:
-            config = cls.config_class.from_pretrained(
-                config_path, subfolder="" if generator else subfolder, **overrides
+            config, unused = cls.config_class.from_pretrained(
+                config_path, subfolder="" if generator else subfolder, return_unused_kwargs=True, **overrides
             )
-        elif overrides:
-            config = config.copy(**overrides)
+        else:
+            config, unused = cls.config_class.of(config, cls.__name__), {}
+            if overrides:
+                config, unused = config.copy(return_unused_kwargs=True, **overrides)
+        refuse_unused(unused, cls, signature(cls.from_pretrained).parameters)
         where = find_weights(weights_path, subfolder="" if generator else subfolder, prefer=prefer)
         with open_weights(where) as file:
             config = fit_head(config, cls.head, file)

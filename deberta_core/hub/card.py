@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from deberta_core.files import write_text
-
-if TYPE_CHECKING:
-    from deberta_core.config import BaseConfig
 
 CARD_NAME = "README.md"
 TASKS = {  # the hub's words for what a head does, by the end of its class's name
@@ -22,7 +19,7 @@ TASKS = {  # the hub's words for what a head does, by the end of its class's nam
 MOST_LABELS = 30
 
 
-def model_card(config: BaseConfig, name: str, note: str | None = None) -> str:
+def model_card(config: Any, name: str, note: str | None = None) -> str:
     """A card in Markdown, with the header that a hub reads.
 
     Args:
@@ -64,7 +61,7 @@ def model_card(config: BaseConfig, name: str, note: str | None = None) -> str:
     )
 
 
-def write_card(folder: Path, config: BaseConfig, name: str | None = None) -> list[Path]:
+def write_card(folder: Path, config: Any, name: str | None = None) -> list[Path]:
     """Write the card of a model into its folder, unless there is one: somebody may have written it.
 
     Args:

@@ -20,7 +20,7 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FILE_ENDS = (".safetensors", ".bin", ".h5", ".json", ".model", ".index", ".txt")
 ATTEMPTS = 4
 LONGEST_WAIT = 30.0  # seconds between two attempts, whatever the hub asks for
-OLD_OPTIONS = ("resume_download", "proxies", "trust_remote_code")  # of old scripts; nothing depends on them here
+OLD_OPTIONS = ("resume_download", "proxies", "mirror", "trust_remote_code", "code_revision")  # nothing depends on them
 
 Result = TypeVar("Result")
 

@@ -1,0 +1,656 @@
+"""What any config does, whichever fields it declares: names of a user's own, names of labels, files.
+
+Scripts treat a config as a bag of attributes: they set names that no model reads, ask for settings that every config of
+the public documentation answers for, and expect all of it back from the file. Here such names are kept, beside the
+declared fields, in ``extra``; a name that looks like a field misspelt gets a warning, once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import json
+import os
+import re
+import sys
+import types
+import typing
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from deberta_core.files import write_text
+from deberta_core.hub.fetching import HubOptions, find
+from deberta_core.hub.files import config_files
+from deberta_core.hub.pushing import PushToHub, check_push, push_saved
+
+CONFIG_NAME = "config.json"
+
+# Settings that scripts and libraries ask any config for, whatever the model, with their value where nobody set them. No
+# model of this zoo reads them, but for ``torchscript`` (see ``use_return_dict``) and ``gradient_checkpointing``.
+GENERAL: dict[str, Any] = {
+    "torchscript": False, "dtype": None, "torch_dtype": None, "chunk_size_feed_forward": 0, "is_decoder": False,
+    "is_encoder_decoder": False, "cross_attention_hidden_size": None, "add_cross_attention": False,
+    "tie_encoder_decoder": False, "architectures": None, "finetuning_task": None, "task_specific_params": None,
+    "tokenizer_class": None, "prefix": None, "bos_token_id": None, "eos_token_id": None, "sep_token_id": None,
+    "decoder_start_token_id": None, "transformers_version": None, "tf_legacy_loss": False, "use_bfloat16": False,
+    "max_length": 20, "min_length": 0, "do_sample": False, "early_stopping": False, "num_beams": 1,
+    "num_beam_groups": 1, "diversity_penalty": 0.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0,
+    "repetition_penalty": 1.0, "length_penalty": 1.0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
+    "bad_words_ids": None, "num_return_sequences": 1, "output_scores": False, "return_dict_in_generate": False,
+    "forced_bos_token_id": None, "forced_eos_token_id": None, "remove_invalid_values": False,
+    "exponential_decay_length_penalty": None, "suppress_tokens": None, "begin_suppress_tokens": None,
+}  # fmt: skip
+# Fields that say how a model is used and not what it is: a short form of a config leaves them out where they are unset.
+USAGE = (
+    "num_labels", "id2label", "label2id", "problem_type", "pruned_heads", "tie_word_embeddings", "output_attentions",
+    "output_hidden_states", "return_dict",
+)  # fmt: skip
+# Keys that other software writes: kept and written back without a word, and not there where the file has none.
+FOREIGN_KEYS = frozenset(GENERAL) | frozenset(
+    """
+    auto_map decoder discriminator embedding_sharing generator gradient_checkpointing padding_idx pooling
+    summary_activation summary_last_dropout summary_type summary_use_proj use_cache z_steps output_past
+    _name_or_path _attn_implementation_autoset
+    """.split()  # noqa: SIM905 - a column of quotes says no more
+)
+LABELS = ("num_labels", "id2label", "label2id")
+# Where a config came from: known while it lives, and no entry of its file.
+ORIGIN: dict[str, Any] = {"_name_or_path": "", "_commit_hash": None, "_auto_class": None}
+PRIVATE_KEYWORDS = ("_from_auto", "_from_pipeline", "_commit_hash")  # that other libraries pass along
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` when a known name is spelt nearly like ``name``, else an empty string."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def meant(name: str, fields: Iterable[str]) -> str | None:
+    """The field that a name looks like a misspelling of, or a shorter form of (``num_layers``); ``None`` if of none.
+
+    Stricter than ``near``: it judges names that may well be a user's own, such as ``rms_norm_eps``.
+    """
+    fields, words = list(fields), name.split("_")
+
+    def holds(field: str) -> bool:
+        rest = iter(field.split("_"))
+        return all(word in rest for word in words)  # in this order
+
+    shortened = [field for field in fields if len(words) > 1 and holds(field)]
+    return next(iter(shortened or difflib.get_close_matches(name, fields, n=1, cutoff=0.8)), None)
+
+
+def warn_user(text: str) -> None:
+    """A warning that points at the line outside this package that caused it."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(__package__):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
+
+
+@dataclasses.dataclass(init=False)
+class GeneralConfig(PushToHub):
+    """Base of configs: a subclass declares fields, each with a default, a meaning and perhaps a check."""
+
+    model_type: ClassVar[str] = ""
+    attribute_map: ClassVar[dict[str, str]] = {}  # other names of fields, for subclasses
+    sub_configs: ClassVar[dict[str, Any]] = {}  # of models made of several; these are not
+    keys_to_ignore_at_inference: ClassVar[list[str]] = []
+    has_no_defaults_at_init: ClassVar[bool] = False
+    base_config_key: ClassVar[str] = ""
+    is_composition: ClassVar[bool] = False
+
+    def __init__(self, **values: Any) -> None:
+        kind = values.pop("model_type", self.model_type)
+        if kind not in self._kinds():
+            raise ValueError(f"model_type is {kind!r}, {type(self).__name__} expects {self.model_type!r}")
+        for name, own in self.attribute_map.items():
+            if name in values:
+                values[own] = values.pop(name)
+        labels = {name: values.pop(name, None) for name in LABELS}
+        for name, f in self._named_fields().items():
+            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            value = values.pop(name, default)
+            if name not in LABELS:
+                value = default if value is None and name == "pruned_heads" else value
+                self._check_field(f, value)
+                object.__setattr__(self, name, value)
+        self._start_labels(**labels)
+        self._check_together()
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    # Names.
+
+    @classmethod
+    def _named_fields(cls) -> dict[str, dataclasses.Field[Any]]:
+        """The declared fields by name."""
+        if "_fields_by_name" not in cls.__dict__:
+            cls._fields_by_name = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[attr-defined]
+        return typing.cast(dict[str, dataclasses.Field[Any]], cls.__dict__["_fields_by_name"])
+
+    @classmethod
+    def _kinds(cls) -> set[str]:
+        """Every ``model_type`` that this class reads: its own, and those of the classes that it extends."""
+        return {cls.model_type, *(c.__dict__.get("model_type", cls.model_type) for c in cls.__mro__)}
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """Entries that no field declares: a user's own, and other software's. Written back on save."""
+        found: dict[str, Any] = self.__dict__.setdefault("_extra", {})
+        return found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        name = self.attribute_map.get(name, name)
+        own = getattr(type(self), name, None)
+        if name in LABELS:
+            self._set_labels(name, value)
+        elif name in self._named_fields():
+            self._check_field(self._named_fields()[name], value)
+            object.__setattr__(self, name, value)
+        elif name in ORIGIN or (isinstance(own, property) and own.fset is not None):
+            object.__setattr__(self, name, value)
+        else:
+            if name not in self.extra:
+                self._judge(name)
+            if name in ("dtype", "torch_dtype"):  # two names of one setting
+                self.extra.pop("torch_dtype" if name == "dtype" else "dtype", None)
+            self.extra[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        name = self.attribute_map.get(name, name)
+        extra = self.extra
+        if name in ("dtype", "torch_dtype"):
+            return _as_dtype(extra.get("dtype", extra.get("torch_dtype")))
+        for known in (self.__dict__ if name in self.attribute_map.values() else {}, extra, ORIGIN, GENERAL):
+            if name in known:
+                return known[name]
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}{near(name, self._named_fields())}")
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.extra:
+            del self.extra[name]
+        else:
+            object.__delattr__(self, name)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({**state, "_extra": dict(state.get("_extra", {}))})  # a copy's names are its own
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def _judge(self, name: str) -> None:
+        """Warn of a name that will not be read though it looks as if it should be."""
+        if name in FOREIGN_KEYS:
+            return
+        cls = type(self).__name__
+        if hasattr(type(self), name):
+            warn_user(f"{cls} works {name!r} out itself: what is given is kept and written back, and not read")
+            return
+        other = next((c for c in _families() if name in c._named_fields()), None)
+        if other is not None:
+            warn_user(f"{name!r} is a field of {other.__name__}: {cls} keeps it and writes it back, no model reads it")
+            return
+        field = meant(name, self._named_fields())
+        if field is not None:
+            warn_user(f"{cls} has no field {name!r}: it is kept and written back, {field!r} is the one that is read")
+
+    def _check_field(self, f: dataclasses.Field[Any], value: Any) -> None:
+        hint = _hints(type(self))[f.name]
+        allowed = tuple(typing.get_origin(t) or t for t in _members(hint))
+        number = float in allowed and isinstance(value, int) and not isinstance(value, bool)
+        if not (isinstance(value, allowed) or number) or (isinstance(value, bool) and bool not in allowed):
+            raise TypeError(f"{f.name} is {value!r} of type {type(value).__name__}, expected {_spell(hint)}")
+        check = f.metadata.get("check")
+        expected = check(value) if check and value is not None else None
+        if expected:
+            raise ValueError(f"{f.name} is {value!r}, expected {expected}")
+
+    def _check_together(self) -> None:
+        """Refuse values that do not go together."""
+
+    @property
+    def _attn_implementation(self) -> str:
+        return str(self.attn_implementation)
+
+    @_attn_implementation.setter
+    def _attn_implementation(self, value: str | None) -> None:
+        self.attn_implementation = "auto" if value is None else value
+
+    @property
+    def name_or_path(self) -> str:
+        """What it was loaded from; empty for a config made by hand."""
+        return str(self._name_or_path)
+
+    @name_or_path.setter
+    def name_or_path(self, value: str | os.PathLike[str]) -> None:
+        self._name_or_path = str(value)
+
+    @property
+    def use_return_dict(self) -> bool:
+        """Whether models return an output object by default; ``torchscript`` asks for tuples."""
+        return bool(self.return_dict and not self.torchscript)
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> Self:
+        """The config itself: of models that also see or hear it would be the part for text."""
+        return self
+
+    # Labels: two maps, each the inverse of the other, and their number.
+
+    def _start_labels(self, num_labels: Any, id2label: Any, label2id: Any) -> None:
+        for name, value in (("num_labels", num_labels), ("id2label", id2label), ("label2id", label2id)):
+            self._check_field(self._named_fields()[name], 2 if value is None and name == "num_labels" else value)
+        by_id = {int(number): label for number, label in (id2label or {}).items()}
+        by_label = {label: int(number) for label, number in (label2id or {}).items()}
+        if not by_id:
+            for label, number in sorted(by_label.items(), key=lambda item: item[1]):
+                by_id.setdefault(number, label)  # the first of several names
+        if num_labels is not None and by_id and len(by_id) != num_labels:
+            warn_user(f"num_labels is {num_labels}, but {len(by_id)} labels have names: {_some(by_id.values())}")
+        if by_id and by_label and set(by_label.values()) != set(by_id):
+            warn_user(f"label2id {by_label} does not fit id2label {by_id}: its inverse is taken instead")
+            by_label = {}
+        by_id = by_id or default_labels(2 if num_labels is None else num_labels)
+        object.__setattr__(self, "id2label", by_id)
+        object.__setattr__(self, "label2id", by_label or {label: number for number, label in by_id.items()})
+
+    def _set_labels(self, name: str, value: Any) -> None:
+        """Set one of the three, and bring the others in step where they disagree."""
+        if value is None:
+            value = self.num_labels
+            name = "num_labels"
+            object.__setattr__(self, "id2label", {})
+        self._check_field(self._named_fields()[name], value)
+        by_id, by_label = dict(self.__dict__.get("id2label") or {}), dict(self.__dict__.get("label2id") or {})
+        if name == "num_labels":
+            if len(by_id) == value:
+                return
+            warn_lost(by_id, value)
+            by_id, by_label = default_labels(value), {}
+        elif name == "id2label":
+            by_id = {int(number): label for number, label in value.items()}
+        else:
+            by_label = {label: int(number) for label, number in value.items()}
+            if set(by_label.values()) != set(by_id) or any(by_label.get(by_id[i]) != i for i in by_id):
+                by_id = {}
+                for label, number in sorted(by_label.items(), key=lambda item: item[1]):
+                    by_id.setdefault(number, label)
+        if set(by_label.values()) != set(by_id) or any(by_label.get(by_id[i]) != i for i in by_id):
+            by_label = {label: number for number, label in by_id.items()}
+        object.__setattr__(self, "id2label", by_id)
+        object.__setattr__(self, "label2id", by_label)
+
+    # Files.
+
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Any], *, warn: bool = True, return_unused_kwargs: bool = False, **overrides: Any
+    ) -> Any:
+        """A config from the entries of a ``config.json``.
+
+        Args:
+            values: entries of the file; unknown ones are kept and written back.
+            warn: name the unknown entries in one warning.
+            return_unused_kwargs: also return, as a dict, those of the ``overrides`` that are neither fields nor in the
+                file, instead of keeping them as attributes.
+            **overrides: fields that replace those of the file, and attributes of your own.
+
+        Raises:
+            TypeError: for a value of the wrong type.
+            ValueError: for a value out of range, or a ``model_type`` of another family.
+        """
+        values = dict(values)
+        kind = values.pop("model_type", cls.model_type)
+        if not cls.model_type:
+            family = next((c for c in cls.__subclasses__() if c.model_type == kind), None)
+            if family is not None:
+                cls = family
+            else:
+                kind = cls.model_type
+        if kind not in cls._kinds():
+            raise ValueError(f"model_type is {kind!r}, {cls.__name__} expects {cls.model_type!r}; use AutoConfig")
+        hints = {name: _members(_hints(cls)[name]) for name in cls._named_fields()}
+        named = set(inspect.signature(cls.__init__).parameters)  # of a subclass with an __init__ of its own
+        unused = {}
+        if return_unused_kwargs:
+            known = {*hints, *FOREIGN_KEYS, *values, *named, *cls.attribute_map, *ORIGIN, *dir(cls)}
+            unused = {name: overrides.pop(name) for name in list(overrides) if name not in known}
+        _choose_labels(values, overrides)
+        cls._complete(values, overrides)
+        given = {
+            k: v for k, v in values.items()
+            if k in named or k in cls.attribute_map or (k in hints and (v is not None or types.NoneType in hints[k]))
+        }  # fmt: skip
+        config = cls(**{**given, **overrides})
+        rest = {k: v for k, v in values.items() if not (k in hints or k in given or k in overrides)}
+        config.extra.update(rest)
+        if warn:
+            texts = [f"{name!r}{near(name, hints)}" for name in sorted(rest.keys() - FOREIGN_KEYS - ORIGIN.keys())]
+            if texts:
+                names = ", ".join(texts)
+                warn_user(f"unknown config key {names} in the file: kept, but no model reads it")
+        return (config, unused) if return_unused_kwargs else config
+
+    @classmethod
+    def _complete(cls, values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+        """Change entries of a file before they are read."""
+
+    @classmethod
+    def of(cls, config: Any, owner: str = "this") -> Self:
+        """A config as it is, or one with the same entries as transformers' object.
+
+        Args:
+            config: of this family.
+            owner: who takes it, for the message.
+
+        Raises:
+            TypeError: for anything else, and for a config of another family.
+        """
+        if isinstance(config, cls):
+            return config
+        kind = getattr(config, "model_type", None)
+        foreign = not isinstance(config, GeneralConfig) and hasattr(config, "to_dict")
+        if not foreign or (kind not in cls._kinds() and cls.model_type):
+            raise TypeError(f"{owner} takes a {cls.__name__}, got a {type(config).__name__}")
+        # Its short form: the long one holds every setting of generation, for the file to carry on.
+        entries = config.to_diff_dict() if hasattr(config, "to_diff_dict") else config.to_dict()
+        ours: Self = cls.from_dict(entries, warn=False)
+        ours.name_or_path = getattr(config, "_name_or_path", "") or ""
+        return ours
+
+    def _entries(self) -> dict[str, Any]:
+        """What the file holds: fields, ``model_type``, and what no field declares.
+
+        An optional field that is not set is left out: other readers take a null for a value.
+        """
+        values = self.to_dict()
+        fields = self._named_fields()
+        return {k: v for k, v in values.items() if v is not None or k not in fields or fields[k].default is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ``model_type``, and what no field declares, as a copy."""
+        values = {name: getattr(self, name) for name in self._named_fields()}
+        values.pop("attn_implementation", None)  # a choice of the run, not of the model
+        return typing.cast(dict[str, Any], _plain({**self.extra, **values, "model_type": self.model_type}))
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As the file has it, without what says how a model is used (``USAGE``) where that is as always."""
+        values, default = self._entries(), type(self)()._entries()
+        return {k: v for k, v in values.items() if k not in USAGE or v != default.get(k)}
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """The config as json: in the short form of ``to_diff_dict``, or whole."""
+        return as_json(self.to_diff_dict() if use_diff else self.to_dict())
+
+    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        """Write ``to_json_string`` into a file."""
+        write_text(Path(json_file_path), self.to_json_string(use_diff))
+
+    @classmethod
+    def from_json_file(cls, json_file: str | os.PathLike[str]) -> Self:
+        """The config in a json file.
+
+        Raises:
+            FileNotFoundError: if it is not there.
+            ValueError: if it is not json, or a value does not fit.
+        """
+        config: Self = cls.from_dict(read_config(json_file))
+        return config
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, subfolder: str = "", **options: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The entries of a checkpoint's ``config.json``, and those of the keywords that do not say where to find it."""
+        for name in PRIVATE_KEYWORDS:
+            options.pop(name, None)
+        hub = HubOptions.take(options)
+        return read_config(pretrained_model_name_or_path, subfolder=subfolder or "", options=hub), options
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
+        *,
+        subfolder: str = "",
+        return_unused_kwargs: bool = False,
+        **overrides: Any,
+    ) -> Any:
+        """The config of a checkpoint folder (or a json file).
+
+        Args:
+            pretrained_model_name_or_path: folder with a ``config.json``, the file itself, or a name on the hub; also
+                as ``path``.
+            subfolder: folder below it.
+            return_unused_kwargs: as for ``from_dict``.
+            **overrides: fields that replace those of the file, and attributes of your own; for the hub, the fields of
+                ``HubOptions``.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is not json, or a value does not fit.
+        """
+        options = {"subfolder": subfolder, "return_unused_kwargs": return_unused_kwargs, **overrides}
+        return load_config(cls.from_dict, pretrained_model_name_or_path, **options)
+
+    def save_pretrained(self, path: str | os.PathLike[str], push_to_hub: bool = False, **hub: Any) -> Path:
+        """Write ``config.json`` into folder ``path`` and return its path.
+
+        Args:
+            path: folder, made if needed.
+            push_to_hub: upload the file afterwards.
+            **hub: keywords of ``push_to_hub``; ``repo_id`` is by default the name of the folder.
+        """
+        check_push(push_to_hub, hub)
+        target = Path(path) / CONFIG_NAME
+        write_text(target, as_json(self._entries()))
+        if push_to_hub:
+            push_saved([target], hub)
+        return target
+
+    def copy(self, **changes: Any) -> Any:
+        """The same config with some fields changed; ``return_unused_kwargs`` as for ``from_dict``."""
+        values = self.to_dict()
+        if "attn_implementation" in self._named_fields():
+            values["attn_implementation"] = self.attn_implementation
+        found = type(self).from_dict(values, warn=False, **changes)
+        (found[0] if isinstance(found, tuple) else found).__dict__.update(
+            {name: self.__dict__[name] for name in ORIGIN if name in self.__dict__}
+        )
+        return found
+
+    def update(self, config_dict: Mapping[str, Any]) -> None:
+        """Set attributes from a dict; names of labels before their number, which they decide."""
+        for name in sorted(config_dict, key=lambda name: name == "num_labels"):
+            setattr(self, name, config_dict[name])
+
+    def update_from_string(self, update_str: str) -> None:
+        """Set attributes from text such as ``hidden_size=64,relative_attention=true``.
+
+        Raises:
+            ValueError: for a name that the config does not have, or a value that is not of its kind.
+        """
+        for part in update_str.split(","):
+            name, _, text = part.partition("=")
+            if not hasattr(self, name):
+                raise ValueError(f"{type(self).__name__} has no field {name!r}{near(name, self._named_fields())}")
+            setattr(self, name, _read_as(getattr(self, name), name, text))
+
+
+def default_labels(count: int) -> dict[int, str]:
+    """The names of labels that nobody named."""
+    return {i: f"LABEL_{i}" for i in range(count)}
+
+
+def warn_lost(by_id: Mapping[int, Any], count: int) -> None:
+    """Say which names of labels a new number of them drops."""
+    if by_id and dict(by_id) != default_labels(len(by_id)):
+        warn_user(
+            f"num_labels becomes {count}: the names of {len(by_id)} labels are dropped ({_some(by_id.values())}); "
+            "pass id2label to name the new ones"
+        )
+
+
+def _choose_labels(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Take out of a file's entries what is replaced of its labels.
+
+    Raises:
+        ValueError: for a number and names in the overrides that disagree.
+    """
+    count = overrides.get("num_labels")
+    by_id = {int(number): label for number, label in (values.get("id2label") or {}).items()}
+    named = by_id or values.get("label2id") or {}
+    if overrides.get("id2label") is not None or overrides.get("label2id") is not None:
+        new = overrides.get("id2label") or overrides.get("label2id")
+        if count is not None and isinstance(new, Mapping) and len(new) != count:
+            raise ValueError(f"num_labels is {count}, but there are names of {len(new)} labels: {dict(new)}")
+        replaced: tuple[str, ...] = LABELS
+    elif count is not None and len(named) != count:
+        warn_lost(by_id or {i: label for label, i in named.items()}, count)
+        replaced = LABELS
+    else:  # the names say how many: old files disagree with themselves
+        replaced = ("num_labels",) if named else ()
+    for name in replaced:
+        values.pop(name, None)
+
+
+def _some(labels: Iterable[Any], most: int = 6) -> str:
+    names = [str(label) for label in labels]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def refuse_unused(unused: Iterable[str], cls: type, keywords: Iterable[str]) -> None:
+    """Refuse keywords of a model's ``from_pretrained`` that are neither its own nor fields of its config.
+
+    Raises:
+        TypeError: for the first of them; the text names the near spelling.
+    """
+    known = {*keywords, *cls.config_class._named_fields(), *HubOptions.names()} - {"overrides"}  # type: ignore[attr-defined]
+    for name in unused:
+        text = f"{cls.__name__}.from_pretrained has no keyword and its config no field {name!r}"
+        raise TypeError(text + near(name, known))
+
+
+def load_config(
+    build: Callable[..., Any],
+    path: str | os.PathLike[str] | None,
+    *,
+    subfolder: str,
+    return_unused_kwargs: bool,
+    **overrides: Any,
+) -> Any:
+    """What ``build`` (a ``from_dict``) makes of a checkpoint's config; see ``from_pretrained``."""
+    path = overrides.pop("path", path)
+    if path is None:
+        raise TypeError("a config is loaded from a folder, a file or a name, got None")
+    for name in PRIVATE_KEYWORDS:
+        overrides.pop(name, None)
+    file = find_config(path, subfolder=subfolder or "", options=HubOptions.take(overrides))
+    found = build(read_json(file), return_unused_kwargs=return_unused_kwargs, **overrides)
+    config = found[0] if return_unused_kwargs else found
+    config.name_or_path = path
+    commit = re.search(r"snapshots[\\/]([0-9a-f]{40})(?:[\\/]|$)", str(file))  # of the hub's cache
+    config._commit_hash = commit.group(1) if commit else None
+    return found
+
+
+def find_config(path: str | os.PathLike[str], *, subfolder: str = "", options: HubOptions | None = None) -> Path:
+    """The ``config.json`` of a folder or of a name on the hub, or the file itself.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    file = find(path, config_files, subfolder=subfolder, options=options) / subfolder
+    if file.is_dir():
+        file = file / CONFIG_NAME
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no {CONFIG_NAME} at {file}; expected a folder that holds one, or a name such as microsoft/deberta-v3-base"
+        )
+    return file
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The entries of a config file.
+
+    Raises:
+        ValueError: if it is not json, or no object.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not valid json: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{file} holds a {type(values).__name__}, expected an object of named settings")
+    return values
+
+
+def read_config(
+    path: str | os.PathLike[str], *, subfolder: str = "", options: HubOptions | None = None
+) -> dict[str, Any]:
+    """The entries of a ``config.json``, given the file, its folder or a name on the hub."""
+    return read_json(find_config(path, subfolder=subfolder, options=options))
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """The text of a config file."""
+
+    def named(value: Any) -> Any:  # json has no numbers for keys, and does not sort them among texts
+        return {str(k): named(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+    return json.dumps(named(values), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """A copy for writing, a dtype of either framework by its name."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if type(value).__module__.partition(".")[0] in ("torch", "tensorflow") and "type" in type(value).__name__.lower():
+        return getattr(value, "name", None) or str(value).removeprefix("torch.")
+    if isinstance(value, GeneralConfig) or (hasattr(value, "to_dict") and not isinstance(value, type)):
+        return value.to_dict()  # a config within a config
+    return value
+
+
+def _as_dtype(value: Any) -> Any:
+    """A dtype by its name: PyTorch's object where PyTorch is in use, as scripts expect, the name itself elsewhere."""
+    torch = sys.modules.get("torch")
+    return getattr(torch, value.removeprefix("torch."), value) if torch and isinstance(value, str) else value
+
+
+def _read_as(old: Any, name: str, text: str) -> Any:
+    if isinstance(old, bool):
+        if text.lower() not in ("true", "false", "1", "0", "y", "n", "yes", "no"):
+            raise ValueError(f"{name} is {text!r}, expected true or false")
+        return text.lower() in ("true", "1", "y", "yes")
+    if isinstance(old, (int, float)):
+        return type(old)(text)
+    if not isinstance(old, str):
+        raise TypeError(f"{name} is {old!r}: only numbers, texts and switches can be given as text")
+    return text
+
+
+def _families() -> list[type[GeneralConfig]]:
+    """The classes of configs that name a family."""
+    return [c for base in GeneralConfig.__subclasses__() for c in base.__subclasses__()]
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    if "_type_hints" not in cls.__dict__:
+        cls._type_hints = typing.get_type_hints(cls)  # type: ignore[attr-defined]  # a cache on the class itself
+    return typing.cast(dict[str, Any], cls.__dict__["_type_hints"])
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
+
+
+def _spell(hint: Any) -> str:
+    return str(hint) if typing.get_args(hint) else hint.__name__
