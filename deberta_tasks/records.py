@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +32,25 @@ class Record(dict[str, Any]):
     def __init__(self, values: Mapping[str, Any], place: str = "") -> None:
         super().__init__(values)
         self.place = place
+
+
+def with_old_names(values: Mapping[str, Any], old_names: Mapping[str, str]) -> Record:
+    """A record whose values have the names they have here; a name that is there is left alone.
+
+    Args:
+        values: by name.
+        old_names: by another name of a value, its name here.
+    """
+    record = Record(values, getattr(values, "place", ""))
+    for old, name in old_names.items():
+        if old in record and name not in record:
+            record[name] = record.pop(old)
+    return record
+
+
+def meant(wanted: str, found: Iterable[str], known: Collection[str] = ()) -> str:
+    """Which of the names that were found may be another spelling of the one wanted; ``known`` ones are not."""
+    return near(wanted, [name for name in found if name not in known]).replace("?", f" to be {wanted!r}?")
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -57,6 +76,8 @@ def read_records(
     columns: Mapping[str, str] | None = None,
     required: Sequence[str] = (),
     text_column: str = "text",
+    old_names: Mapping[str, str] | None = None,
+    known: Collection[str] = (),
 ) -> Iterator[Record]:
     """The records of a file, as a stream.
 
@@ -71,6 +92,8 @@ def read_records(
         columns: name in the file by name of the value, for files that call them otherwise.
         required: values that every record must have.
         text_column: name of the value that a line of a text file is.
+        old_names: by another name that files may have for a value, its name.
+        known: names of other values, which are no misspelling of a required one.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -83,33 +106,29 @@ def read_records(
     read = _READERS.get(format or "text")
     if read is None:
         raise ValueError(f"format is {format!r}, expected one of {', '.join(_READERS)}")
-    called = dict(columns or {})
-    return _checked(read, source, name or "input", called, tuple(required), text_column)
+    name, renamed, others = name or "input", dict(columns or {}), {*known, *required}
 
+    def records() -> Iterator[Record]:
+        empty = True
+        with _opened(source) as stream:
+            for line, values in read(_lines(stream, name), name, text_column):
+                place, empty = f"{name}, line {line}", False
+                for value, column in renamed.items():
+                    if column not in values:
+                        found = ", ".join(values) or "nothing"
+                        raise ValueError(f"{place} has no column {column!r}; it has {found}{near(column, values)}")
+                    values[value] = values.pop(column)
+                record = with_old_names(Record(values, place), old_names or {})
+                for value in required:
+                    if value not in record:
+                        found = ", ".join(values) or "nothing"
+                        hint = meant(value, values, others)
+                        raise ValueError(f"{place} has no column {value!r}; it has {found}{hint}")
+                yield record
+        if empty:
+            raise ValueError(f"{name} has no records; expected one text, row or object a line")
 
-def _checked(
-    read: Any, source: Any, name: str, called: dict[str, str], required: tuple[str, ...], text_column: str
-) -> Iterator[Record]:
-    empty = True
-    with _opened(source) as stream:
-        for line, values in read(_lines(stream, name), name, text_column):
-            place, empty = f"{name}, line {line}", False
-            for value, column in called.items():
-                if column not in values:
-                    raise ValueError(_missing(place, column, values))
-                values[value] = values.pop(column)
-            for value in required:
-                if value not in values:
-                    raise ValueError(_missing(place, value, values))
-            yield Record(values, place)
-    if empty:
-        raise ValueError(f"{name} has no records; expected one text, row or object a line")
-
-
-def _missing(place: str, wanted: str, values: Mapping[str, Any]) -> str:
-    """What to say of a value that is not there."""
-    found = ", ".join(values) or "nothing"
-    return f"{place} has no column {wanted!r}; it has {found}{near(wanted, values)}"
+    return records()
 
 
 @contextmanager

@@ -15,11 +15,13 @@ from typing import IO, Any
 
 from conversion.command_line import FINE, add_hub_options, terminate_cleanly
 from deberta_core.batching import with_bar
-from deberta_tasks.pipelines import TASKS, Pipeline, pipeline, task_class
+from deberta_tasks.pipelines import Pipeline, pipeline
 from deberta_tasks.pipelines.loading import choose_framework
-from deberta_tasks.pipelines.options import Options
 from deberta_tasks.quiet import start_tensorflow_quietly
 from deberta_tasks.records import FORMATS, Record, detect_format, format_of, read_records
+from deberta_tasks.tasks import TASKS, Task, task_named
+from deberta_tasks.tasks.base import CUT, cut_tokens
+from deberta_tasks.tasks.options import Options, listed
 
 ANSWER = "result"  # what the answer is called beside the fields of its record
 ALL = "all"
@@ -53,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_fields(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("fields", "the same for all records, in place of a column")
-    for name, tasks in _by_name({task: _names(cls) for task, cls in TASKS.items()}).items():
-        several = {"nargs": "+"} if any(name in TASKS[task].list_fields for task in tasks) else {}
+    for name, tasks in _by_name({name: task.columns for name, task in TASKS.items()}).items():
+        several = {"nargs": "+"} if any(name in TASKS[task].lists for task in tasks) else {}
         group.add_argument(
             _flag(name), dest=f"field_{name}", metavar=name.upper(), help=", ".join(tasks), **several,  # type: ignore[arg-type]
         )  # fmt: skip
@@ -62,14 +64,14 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("options of tasks")
-    declared = {task: {f.name: f for f in fields(cls.options_class)} for task, cls in TASKS.items()}
+    declared = {name: {f.name: f for f in fields(task.options_class)} for name, task in TASKS.items()}
     for name, tasks in _by_name(declared).items():
         by_text: dict[str, list[str]] = {}
         for task in tasks:
             by_text.setdefault(str(declared[task][name].metadata["help"]), []).append(task)
         everywhere = name in Options.__dataclass_fields__
         parts = [text if everywhere else f"{text} ({', '.join(own)})" for text, own in by_text.items()]
-        kind = _KINDS[str(declared[tasks[0]][name].type)]
+        kind = _KINDS[max((str(declared[task][name].type) for task in tasks), key=len)]  # the one that takes most
         group.add_argument(_flag(name), dest=f"option_{name}", help="; ".join(parts), **kind)
 
 
@@ -94,10 +96,6 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _names(cls: type[Pipeline[Any]]) -> tuple[str, ...]:
-    return (*cls.fields, *cls.optional_fields)
-
-
 def _by_name(names: Mapping[str, Any]) -> dict[str, list[str]]:
     """Tasks by the names that they have."""
     found: dict[str, list[str]] = {}
@@ -110,11 +108,14 @@ def _by_name(names: Mapping[str, Any]) -> dict[str, list[str]]:
 def run(args: argparse.Namespace) -> int:
     """Answer every record."""
     terminate_cleanly()
-    cls = task_class(args.task)
+    task = task_named(args.task)
     options = {k: None if v == ALL else v for k, v in _given(args, "option_").items()}
-    cls.options_class().changed(options)
+    for name, value in options.items():
+        if isinstance(value, list) and len(value) == 1:  # "a, b" is two values; with several, each is what it says
+            options[name] = listed(value[0])
+    task.options_class().changed(options)
     interactive = args.input is None and sys.stdin.isatty()
-    records = _records(args, cls)
+    records = _records(args, task)
     if not interactive:
         records = _begun(records)  # a file that cannot be read is said before the model is
     if choose_framework(args.framework, args.model) == "tf":
@@ -138,7 +139,7 @@ def _given(args: argparse.Namespace, start: str) -> dict[str, Any]:
     return {name: value for name, value in named if value is not None}
 
 
-def _records(args: argparse.Namespace, cls: type[Pipeline[Any]]) -> Iterator[Record]:
+def _records(args: argparse.Namespace, task: Task) -> Iterator[Record]:
     """The records to work on.
 
     Raises:
@@ -146,11 +147,10 @@ def _records(args: argparse.Namespace, cls: type[Pipeline[Any]]) -> Iterator[Rec
     """
     fixed = _given(args, "field_")
     for name in fixed:
-        if name not in _names(cls):
-            raise ValueError(f"{cls.task} has no field {name!r}; it has {', '.join(_names(cls))}")
-    lacking = [name for name in cls.fields if name not in fixed]
-    if not lacking and cls.task == "text-ranking" and not {"document", "documents"} & fixed.keys():
-        lacking = ["document"]
+        if name not in task.columns:
+            raise ValueError(f"{task.name} has no field {name!r}; it has {', '.join(task.columns)}")
+    needed = [name for name in task.fields if name not in fixed]
+    lacking = [*needed, *(() if fixed.keys() & set(task.either) else task.either[:1])]
     if not lacking:
         if args.input is not None:
             raise ValueError(f"all fields are given, so there is nothing to read from {args.input}; drop one of them")
@@ -161,16 +161,16 @@ def _records(args: argparse.Namespace, cls: type[Pipeline[Any]]) -> Iterator[Rec
         format, source = detect_format(sys.stdin.buffer)
     if format == "text" and len(lacking) > 1:
         raise ValueError(
-            f"{cls.task} reads {' and '.join(lacking)}, and a line of text is only one of them; give the other as "
+            f"{task.name} reads {' and '.join(lacking)}, and a line of text is only one of them; give the other as "
             f"{_flag(lacking[0])}, or use CSV or JSONL (--format)"
         )
-    columns = dict(_column(text, _names(cls)) for text in args.column)
+    columns = dict(_column(text, task.columns) for text in args.column)
     name = "standard input" if args.input is None else args.input
     if args.input is None and sys.stdin.isatty():
         print(f"reading {lacking[0]} from the terminal, a line each; end with Ctrl-D", file=sys.stderr)
     found = read_records(
-        source, format=format, name=name, columns=columns, text_column=lacking[0],
-        required=lacking if cls.task != "text-ranking" else [name for name in lacking if name == "query"],
+        source, format=format, name=name, columns=columns, text_column=lacking[0], required=needed,
+        old_names=task.old_names, known=task.columns,
     )  # fmt: skip
     return (Record({**record, **fixed}, record.place) for record in found)
 
@@ -193,7 +193,7 @@ def _begun(records: Iterator[Record]) -> Iterator[Record]:
     return rest()
 
 
-def _answers(pipe: Pipeline[Any], records: Iterator[Record], *, read_ahead: int | None) -> Iterator[tuple[Record, Any]]:
+def _answers(pipe: Pipeline, records: Iterator[Record], *, read_ahead: int | None) -> Iterator[tuple[Record, Any]]:
     """Records with their answers, in order."""
     waiting: deque[Record] = deque()
 
@@ -207,7 +207,7 @@ def _answers(pipe: Pipeline[Any], records: Iterator[Record], *, read_ahead: int 
 
 
 @contextmanager
-def _writer(args: argparse.Namespace, pipe: Pipeline[Any]) -> Iterator[Any]:
+def _writer(args: argparse.Namespace, pipe: Pipeline) -> Iterator[Any]:
     """What writes an answer, at once, so that finished ones are kept whatever comes."""
     if args.output is None and sys.stdout.isatty():
         yield lambda record, answer: print(pipe.describe(record, answer), flush=True)
@@ -227,5 +227,7 @@ def _write_json(file: IO[str], record: Record, answer: Any) -> None:
         raise ValueError(
             f"{record.place} has a column {ANSWER!r}, which is where the answer goes; give it another name"
         )
-    file.write(json.dumps({**record, ANSWER: answer}, ensure_ascii=False, default=lambda array: array.tolist()) + "\n")
+    cut = {CUT: cut_tokens(answer)} if cut_tokens(answer) else {}  # an array, or a list of nothing, cannot say it
+    line = {**record, ANSWER: answer, **cut}
+    file.write(json.dumps(line, ensure_ascii=False, default=lambda array: array.tolist()) + "\n")
     file.flush()

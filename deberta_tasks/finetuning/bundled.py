@@ -83,7 +83,7 @@ def endings(rng: random.Random) -> Row:
     right = choices[0]
     rng.shuffle(choices)
     context = f"{who} {rng.choice(befores)}."
-    return {"context": context, "choices": [f"{c[0].upper()}{c[1:]}." for c in choices], "label": choices.index(right)}
+    return {"prompt": context, "choices": [f"{c[0].upper()}{c[1:]}." for c in choices], "label": choices.index(right)}
 
 
 def pairs(rng: random.Random) -> Row:

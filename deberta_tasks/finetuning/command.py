@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
     if args.framework == "tf":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     request = Request(
-        task=task_named(args.task), output=args.output, framework=args.framework, model=args.model, train=args.train,
-        validation=args.validation, test=args.test, parallel=args.parallel, devices=args.devices,
+        task=task_named(args.task, trainable=True), output=args.output, framework=args.framework, model=args.model,
+        train=args.train, validation=args.validation, test=args.test, parallel=args.parallel, devices=args.devices,
         size=Size(args.hidden_size, args.layers, args.heads),
     )  # fmt: skip
     given = {name: getattr(args, name) for name in HELP if getattr(args, name) is not None}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deberta_tasks.finetuning.options import Options
 from deberta_tasks.finetuning.stream import Batch, Padder, Stream, padded_batches
 from deberta_tasks.records import Record
-from deberta_tasks.tasks import Feature, Task
+from deberta_tasks.tasks import Feature, TrainableTask
 from deberta_tasks.training import Run
 
 MODEL = "model"
@@ -124,7 +124,7 @@ class Judged:
 
 
 def judge(
-    task: Task, learner: Learner, data: Judged, names: Sequence[str], padder: Padder, batch_size: int
+    task: TrainableTask, learner: Learner, data: Judged, names: Sequence[str], padder: Padder, batch_size: int
 ) -> tuple[dict[str, float], list[Any]]:
     """Scores of a model, and what it says to each example."""
     outputs: list[dict[str, NDArray[np.float32]]] = [{} for _ in data.features]

@@ -15,7 +15,7 @@ from deberta_tasks.finetuning.options import Options
 from deberta_tasks.finetuning.start import Size, start
 from deberta_tasks.finetuning.stream import Padder, Stream
 from deberta_tasks.records import Record
-from deberta_tasks.tasks import DATA, Feature, Task, split
+from deberta_tasks.tasks import DATA, Feature, TrainableTask, split
 from deberta_tasks.training import Run
 
 TEST_EVERY, VALIDATION_EVERY = 5, 8
@@ -38,7 +38,7 @@ class Request:
         devices: of this host, for TensorFlow; 0 for all GPUs, or one CPU.
     """
 
-    task: Task
+    task: TrainableTask
     output: Path
     framework: str = "pt"
     model: str | None = None

@@ -13,7 +13,7 @@ from deberta_core.config import AutoConfig
 from deberta_core.presets import preset
 from deberta_tasks.finetuning.options import Options
 from deberta_tasks.records import Record
-from deberta_tasks.tasks import Task
+from deberta_tasks.tasks import TrainableTask
 
 PIECES, OFTEN = 2000, 10
 
@@ -34,7 +34,7 @@ class Size:
 
 
 def start(
-    task: Task, names: Sequence[str], train: Sequence[Record], folder: str | None, size: Size, options: Options
+    task: TrainableTask, names: Sequence[str], train: Sequence[Record], folder: str | None, size: Size, options: Options
 ) -> tuple[Any, Any]:
     """Tokenizer and config.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from deberta_core.batching import pad_batch
 from deberta_core.checks import IGNORED
-from deberta_tasks.tasks import Feature, Task
+from deberta_tasks.tasks import Feature, TrainableTask
 
 Batch = dict[str, NDArray[Any]]
 CHUNK = 32  # batches whose rows are sorted by length together
@@ -56,7 +56,7 @@ class Stream:
     """
 
     def __init__(
-        self, task: Task, features: Sequence[Feature], padder: Padder, batch_size: int, *, seed: int = 0,
+        self, task: TrainableTask, features: Sequence[Feature], padder: Padder, batch_size: int, *, seed: int = 0,
         by_length: bool = True,
     ) -> None:  # fmt: skip
         if not features or batch_size < 1:

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from deberta_core.config import AutoConfig
+from deberta_core.heads import HEADS
 from deberta_core.hub.fetching import HubOptions
-from deberta_tasks.pipelines.options import check_choice
-from deberta_tasks.pipelines.runner import Runner
+from deberta_core.weight_names import head_weights
+from deberta_tasks.tasks.base import Task
+from deberta_tasks.tasks.options import check_choice
 
 FRAMEWORKS = {"pt": "torch", "tf": "tensorflow"}
 CLASSES = {"pt": ("deberta_pt", ""), "tf": ("deberta_tf", "TF")}
 RUNNERS = {"pt": ("runner_pt", "TorchRunner"), "tf": ("runner_tf", "TFRunner")}
 DEVICES = {"pt": ("cuda", "cpu"), "tf": ("GPU", "CPU")}
 HUB = (*HubOptions.__dataclass_fields__, "subfolder")  # how to fetch by name
-# Heads whose weights have the same names: the file alone does not tell them apart.
-ALIKE = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")
 
 
 def choose_framework(framework: str | None, model: Any) -> str:
@@ -56,13 +56,12 @@ def _framework_of(model: Any) -> str | None:
 
 
 def load_runner(
-    task: str, head: str, model: Any, framework: str | None, *, device: str | int | None, options: Mapping[str, Any]
-) -> Runner:
-    """The model of a task on its device.
+    task: Task, model: Any, framework: str | None, *, device: str | int | None, options: Mapping[str, Any]
+) -> Any:
+    """The model of a task on its device: ``TorchRunner`` or ``TFRunner``.
 
     Args:
-        task: for messages.
-        head: key of ``HEADS``.
+        task: whose head is needed.
         model: folder, name, or model.
         framework: ``pt``, ``tf`` or ``None``.
         device: as the framework calls it, or the number of a GPU, or -1 for the CPU.
@@ -74,48 +73,49 @@ def load_runner(
     """
     framework = choose_framework(framework, model)
     fresh = isinstance(model, (str, os.PathLike))
-    found = _load(task, head, model, framework, options) if fresh else _fit(task, head, model)
+    found = _load(task, model, framework, options) if fresh else _fit(task, model)
     module, name = RUNNERS[framework]
     cls = getattr(importlib.import_module(f"deberta_tasks.pipelines.{module}"), name)
     if device is not None and str(device).lstrip("-").isdigit():
         gpu, cpu = DEVICES[framework]
         device = f"{gpu}:{device}" if int(device) >= 0 else cpu
-    made: Runner = cls(found, device, fresh=fresh)
-    return made
+    return cls(found, device, fresh=fresh)
 
 
-def _fit(task: str, head: str, model: Any) -> Any:
+def _fit(task: Task, model: Any) -> Any:
     """A model object as the task needs it: the encoder inside for features, else with the task's head."""
-    own = getattr(model, "head", head)
-    if head == "Model":
+    own = getattr(model, "head", task.head)
+    if task.head == "Model":
         return getattr(model, "deberta", model)
-    if own != head:
-        raise ValueError(f"a {type(model).__name__} has no head for {task}; {_wanted(task, head)}")
+    if own != task.head:
+        raise ValueError(f"a {type(model).__name__} has no head for {task.name}; {_wanted(task)}")
     return model
 
 
-def _load(task: str, head: str, path: str | os.PathLike[str], framework: str, options: Mapping[str, Any]) -> Any:
+def _load(task: Task, path: str | os.PathLike[str], framework: str, options: Mapping[str, Any]) -> Any:
     package, prefix = CLASSES[framework]
-    cls = getattr(importlib.import_module(package), f"{prefix}AutoModel{head.removeprefix('Model')}")
-    if head in ALIKE:
-        fetch = {name: options[name] for name in HUB if name in options}
-        named = AutoConfig.from_pretrained(path, **fetch).extra.get("architectures") or [""]
-        other = next((name for name in ALIKE if name != head and str(named[0]).endswith(name)), None)
-        if other is not None:
-            raise ValueError(f"{os.fspath(path)} is a {named[0]}, which has no head for {task}; {_wanted(task, head)}")
+    cls = getattr(importlib.import_module(package), f"{prefix}AutoModel{task.head.removeprefix('Model')}")
+    fetch = {name: options[name] for name in HUB if name in options}
+    config = AutoConfig.from_pretrained(path, **fetch)
+    named = str((config.extra.get("architectures") or [""])[0])
+    keys = {name: head_weights(config, head.rows(config)).keys() for name, head in HEADS.items()}
+    # Of some heads the weights have the same names: which of them a file has, its weights alone do not tell.
+    if any(named.endswith(name) and name != task.head and keys[name] & keys[task.head] for name in HEADS):
+        raise ValueError(f"{os.fspath(path)} is a {named}, which has no head for {task.name}; {_wanted(task)}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*newly initialised", category=UserWarning)
         model, info = cls.from_pretrained(path, output_loading_info=True, **options)
     lacking = (info["missing_keys"] + [key for key, *_ in info["mismatched_keys"]])[:4]
     over = [key for key in info["unexpected_keys"] if "pooler" in key]
-    if lacking or (head == "ForTokenClassification" and over):
+    token_wise = "classifier.weight" in keys[task.head] and "pooler.dense.weight" not in keys[task.head]
+    if lacking or (token_wise and over):
         reason = f"it lacks {', '.join(lacking)}" if lacking else f"its classifier is one of whole texts ({over[0]})"
-        raise ValueError(f"{os.fspath(path)} has no head for {task}: {reason}; {_wanted(task, head)}")
+        raise ValueError(f"{os.fspath(path)} has no head for {task.name}: {reason}; {_wanted(task)}")
     return model
 
 
-def _wanted(task: str, head: str) -> str:
-    return f"{task} needs a checkpoint of a class ending in {head}, such as fine-tuning for it writes"
+def _wanted(task: Task) -> str:
+    return f"{task.name} needs a checkpoint of a class ending in {task.head}, such as fine-tuning for it writes"
 
 
 def load_tokenizer(tokenizer: Any, model: Any, options: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from deberta_core.config import BaseConfig
-from deberta_tasks.pipelines.runner import OUTPUTS, Arrays
+from deberta_tasks.tasks.base import OUTPUTS, Arrays
 
 
 class TorchRunner:
@@ -44,7 +44,15 @@ class TorchRunner:
         return config
 
     def __call__(self, inputs: Mapping[str, NDArray[np.int64]], **options: Any) -> Arrays:
-        """Run a batch, dropout off; see ``Runner``."""
+        """Run a batch, dropout off.
+
+        Args:
+            inputs: int64 arrays by the names that the model takes.
+            **options: further keywords of the model's call.
+
+        Returns:
+            Float32 arrays for those of ``OUTPUTS`` that the model has.
+        """
         device = next(self.model.parameters()).device
         training = self.model.training
         self.model.eval()

@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deberta_core.config import BaseConfig
-from deberta_tasks.pipelines.runner import OUTPUTS, Arrays
+from deberta_tasks.tasks.base import OUTPUTS, Arrays
 
 EAGER_BATCHES = 8  # tracing a graph takes as long as some batches and pays on long work
 
@@ -45,7 +45,7 @@ class TFRunner:
         return config
 
     def __call__(self, inputs: Mapping[str, NDArray[np.int64]], **options: Any) -> Arrays:
-        """Run a batch, dropout off; see ``Runner``."""
+        """Run a batch, dropout off; as ``TorchRunner`` does."""
         self._batches += 1
         with tf.device(self._device):
             tensors = {name: tf.constant(array) for name, array in inputs.items()}

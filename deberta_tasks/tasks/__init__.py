@@ -1,30 +1,38 @@
-"""What the tasks are: of each its columns, features, head, answers and scores, in a file of its own."""
+"""What the tasks are: of each its columns, features, head, answers and scores, in a file of its own.
+
+A new task is a new file here that ends in ``TASK = ...``: pipelines, the command line and fine-tuning find it.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from typing import Any
+
 from deberta_core.config import near
-from deberta_tasks.tasks.base import DATA, Feature, Limits, Task, split
-from deberta_tasks.tasks.multiple_choice import MultipleChoice
-from deberta_tasks.tasks.question_answering import QuestionAnswering
-from deberta_tasks.tasks.text_classification import Inference, Regression, TextClassification
-from deberta_tasks.tasks.token_classification import TokenClassification
+from deberta_tasks.tasks.base import Feature, Task
+from deberta_tasks.tasks.trainable import DATA, Limits, TrainableTask, split
 
-__all__ = ["DATA", "TRAINABLE", "Feature", "Limits", "Task", "split", "task_named"]
+__all__ = ["DATA", "TASKS", "TRAINABLE", "Feature", "Limits", "Task", "TrainableTask", "split", "task_named"]
 
-TRAINABLE: dict[str, Task] = {
-    task.name: task
-    for task in (
-        TextClassification(), Regression(), Inference(), TokenClassification(), QuestionAnswering(), MultipleChoice(),
-    )
-}  # fmt: skip
+_MODULES = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES if hasattr(module, "TASK")}
+TRAINABLE = {name: task for name, task in TASKS.items() if isinstance(task, TrainableTask)}
+OLD_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
 
-def task_named(name: str) -> Task:
+def task_named(name: str, *, trainable: bool = False) -> Any:
     """A task.
+
+    Args:
+        name: its name, or one that it has elsewhere.
+        trainable: it is to be learnt.
 
     Raises:
         ValueError: for an unknown name; the text lists the known ones.
     """
-    if name not in TRAINABLE:
-        raise ValueError(f"unknown task {name!r}{near(name, TRAINABLE)}; expected one of {', '.join(TRAINABLE)}")
-    return TRAINABLE[name]
+    known = TRAINABLE if trainable else TASKS
+    name = OLD_NAMES.get(name, name)
+    if name not in known:
+        raise ValueError(f"unknown task {name!r}{near(name, known)}; expected one of {', '.join(known)}")
+    return known[name]

@@ -1,232 +1,374 @@
-"""What a task is: how its examples are read, turned into rows of tokens with labels, and judged.
+"""What a task is: its columns, how an example becomes features, its head, how outputs become answers.
 
-Nothing here knows a framework: rows hold lists of integers, outputs are NumPy arrays.
+Nothing here knows a framework: features hold lists of integers, outputs are NumPy arrays. ``trainable`` adds what a
+task needs to be learnt.
 """
 
 from __future__ import annotations
 
-import os
-import warnings
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deberta_tasks.records import Record, read_records
+from deberta_core.checks import too_long
+from deberta_core.config import BaseConfig
+from deberta_core.heads import mlm_head
+from deberta_tasks.records import Record, meant, with_old_names
+from deberta_tasks.tasks.options import Options
 
-DATA = Path(__file__).parents[1] / "data"
-Outputs = Sequence[Mapping[str, NDArray[np.float32]]]
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+Runner = Callable[..., Arrays]  # a model on its device: int64 arrays by name in, float32 arrays by name out
+Kept = Sequence[tuple["Feature", Any]]
+OUTPUTS = ("logits", "start_logits", "end_logits", "last_hidden_state")
+CUT = "cut_tokens"  # in answers to texts that were cut: how many tokens were left out
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How long rows may be.
-
-    Attributes:
-        max_length: tokens of a row, special ones included; longer texts are cut, contexts of questions into windows.
-        stride: tokens that two windows share.
-    """
-
-    max_length: int = 128
-    stride: int = 32
+# White space, controls, soft hyphen, zero-width spaces and joiners, marks of direction, byte order mark. Vocabularies
+# that keep them make tokens of them, and a model that was trained without them says anything there.
+INVISIBLE = re.compile(
+    "[\\s\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb]+"
+)
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A row for the model, not padded yet.
+    """What the model is given of an example, or of one window or choice of it, not padded yet.
 
     Attributes:
-        inputs: ``input_ids`` and the like: integers ``[L]``, or for multiple choice ``[C][L]``.
-        labels: by input name: a number, or integers ``[L]``.
+        inputs: ``input_ids`` and the like: integers ``[L]``, or for multiple choice in training ``[C][L]``.
+        labels: by input name: a number, or integers ``[L]``; empty where there is nothing to learn.
         example: number of the example that it was made of.
         spans: for question answering the characters of each token of the context, ``None`` for others; for token
-            classification the token of each word, ``None`` for words that were cut off.
+            classification in training the token of each word, ``None`` for words that were cut off.
+        notes: what the task wants to know when the output is there.
+        cut: tokens that were left out at the end.
     """
 
     inputs: dict[str, Any]
-    labels: dict[str, Any]
-    example: int
+    labels: dict[str, Any] = field(default_factory=dict)
+    example: int = 0
     spans: list[Any] = field(default_factory=list)
+    notes: Any = None
+    cut: int = 0
 
     def __len__(self) -> int:
         """Tokens; of the longest choice."""
         ids = self.inputs["input_ids"]
-        return max(map(len, ids)) if isinstance(ids[0], list) else len(ids)
+        return max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Turns texts into features.
+
+    Attributes:
+        tokenizer: of this project, or one with the same methods.
+        options: what is asked for.
+        config: the model's; ``None`` while there is none.
+        limit: most tokens of a feature.
+        names: labels by number.
+    """
+
+    tokenizer: Any
+    options: Any
+    config: BaseConfig | None = None
+    limit: int = 0
+    names: Sequence[str] = ()
+
+    def features(self, text: str, pair: str | None = None, *, cut: str = "longest_first") -> list[Feature]:
+        """The features of one text or pair: a single one if it fits, else windows or what is left after cutting.
+
+        Args:
+            text: first text.
+            pair: second text.
+            cut: which of them truncation cuts, as the tokenizer calls it; windows run over the longer one, or over
+                this one.
+
+        Raises:
+            ValueError: if it is too long, and nothing was said of that, or windows cannot move on.
+        """
+        encoded, stride = self.tokenizer(text, pair), getattr(self.options, "stride", None)
+        count = len(encoded["input_ids"])
+        if count <= self.limit:
+            return [Feature(self.inputs(encoded))]
+        if stride is not None:
+            return self._windows(text, pair, cut, stride, count)
+        if not self.options.truncation:
+            raise self.too_long(count)
+        encoded = self.tokenizer(text, pair, truncation=cut, max_length=self.limit)
+        return [Feature(self.inputs(encoded), cut=count - len(encoded["input_ids"]))]
+
+    def _windows(self, text: str, pair: str | None, cut: str, stride: int, count: int) -> list[Feature]:
+        sizes = [len(self.tokenizer(t or "", add_special_tokens=False)["input_ids"]) for t in (text, pair)]
+        if cut == "longest_first":
+            cut = "only_first" if sizes[0] >= sizes[1] else "only_second"
+        room = self.limit - count + sizes[cut == "only_second"]  # beside special tokens and the other text
+        if stride >= room:
+            raise ValueError(
+                f"stride is {stride}, but {self.limit} tokens leave {max(room, 0)} for a window of the text, and a "
+                "window must move on; use a smaller stride or a larger max_length"
+            )
+        return self.windows(text, pair, cut, stride)
+
+    def windows(self, text: str, pair: str | None, cut: str, stride: int) -> list[Feature]:
+        """A feature for each window of one of two texts; ``spans`` and ``notes`` are characters and words in it."""
+        encoded = self.tokenizer(
+            text, pair, truncation=cut, max_length=self.limit, stride=stride, return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )  # fmt: skip
+        inputs, text_number, found = self.inputs(encoded), int(cut == "only_second"), []
+        for i, offsets in enumerate(encoded["offset_mapping"]):
+            places = zip(offsets, encoded.sequence_ids(i), strict=True)
+            spans = [tuple(span) if number == text_number else None for span, number in places]
+            notes = encoded.word_ids(i)
+            found.append(Feature({name: list(row[i]) for name, row in inputs.items()}, spans=spans, notes=notes))
+        return found
+
+    def inputs(self, encoded: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model takes of an encoding; masks are made when features are padded."""
+        has_types = self.config is None or self.config.type_vocab_size
+        return {n: encoded[n] for n in ("input_ids", "token_type_ids") if n in encoded and (has_types or n[0] == "i")}
+
+    def too_long(self, count: int, specials: int = 2) -> ValueError:
+        """What to say of a text of so many tokens, special ones included."""
+        stride = min(64, (self.limit - specials) // 2)
+        windows = hasattr(self.options, "stride") and stride > 0
+        advice = f"read it in windows with stride={stride} (--stride {stride})" if windows else "split it"
+        return ValueError(
+            f"the text has {count} tokens, the limit is {self.limit}; cut it with truncation=True (--truncation), or "
+            f"{advice}"
+        )
 
 
 class Task(ABC):
-    """A kind of question that a model is trained to answer.
+    """A kind of question that a model answers.
 
     Attributes:
         name: what users type.
-        head: key of ``deberta_core.heads.HEADS``.
-        columns: values that every record must have.
-        bundled: file in ``deberta_tasks/data``.
-        best: the score that decides which checkpoint is best; larger is better.
+        head: the model class that it needs, a key of ``deberta_core.heads.HEADS``.
+        fields: what an example must have; a lone text is the first of them.
+        either: of these it must have one.
+        optional: what it may have.
+        lists: those of them that are lists of texts.
+        old_names: by a name that users' files may have, the name here.
+        second: the option that a second positional argument of a call is.
+        options_class: what it can be asked for.
+        usual_length: most tokens of a feature where nothing is asked for, if not the tokenizer's limit.
     """
 
     name: ClassVar[str]
     head: ClassVar[str]
-    columns: ClassVar[tuple[str, ...]]
-    bundled: ClassVar[str]
-    best: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]] = ("text",)
+    either: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
+    lists: ClassVar[tuple[str, ...]] = ()
+    old_names: ClassVar[Mapping[str, str]] = {}
+    second: ClassVar[str] = ""
+    options_class: ClassVar[type[Options]] = Options
+    usual_length: ClassVar[int | None] = None
 
-    def read(self, path: str | os.PathLike[str]) -> list[Record]:
-        """The examples of a CSV or JSONL file, each checked.
+    # From an example to features.
 
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: for what cannot be learnt from; the text names file and line.
-        """
-        examples = list(read_records(path, required=self.columns))
-        for example in examples:
-            self.check(example)
-        return examples
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that an example may have."""
+        return (*self.fields, *self.either, *self.optional)
 
-    @abstractmethod
-    def check(self, example: Record) -> None:
-        """Bring the values of a record into one form.
-
-        Raises:
-            ValueError: for a value that does not fit.
-        """
-
-    @abstractmethod
-    def texts(self, example: Record) -> list[str]:
-        """The texts of an example, to train a vocabulary on."""
-
-    def label_names(self, examples: Sequence[Record]) -> list[str]:
-        """The labels that occur, sorted; none for tasks without names for labels."""
-        return []
-
-    def check_labels(self, examples: Sequence[Record], names: Sequence[str]) -> None:
-        """Refuse labels that are not among ``names``.
+    def example(self, item: Any) -> Record:
+        """What a caller gave as an example.
 
         Raises:
-            ValueError: for the first such label.
+            TypeError: if it is none.
+            ValueError: if a field is missing or empty.
         """
-        for example in examples:
-            for label in self.label_names([example]):
-                if label not in names:
-                    raise ValueError(
-                        f"{example.place}: label {label!r} does not occur in the training data, which has "
-                        f"{', '.join(names)}; add examples of it there, or drop the row"
-                    )
+        needed = len(self.fields) + bool(self.either)
+        if isinstance(item, str) and min(needed, len(self.fields) or 1) == 1:
+            item = {self.columns[0]: item}
+        elif isinstance(item, tuple) and needed <= len(item) <= len(self.columns):
+            item = dict(zip(self.columns, item, strict=False))
+        if not isinstance(item, Mapping):
+            raise TypeError(f"{self.name} got {type(item).__name__}, expected {self.expected()}")
+        record = with_old_names(item, self.old_names)
+        for name in self.fields:
+            if record.get(name) is None:
+                hint, found = meant(name, record, self.columns), ", ".join(record) or "nothing"
+                raise ValueError(f"there is no {name!r}{hint}; expected {self.expected()}, got {found}")
+        if self.either and sum(record.get(name) is not None for name in self.either) != 1:
+            hint = "" if any(name in record for name in self.either) else meant(self.either[0], record, self.columns)
+            raise ValueError(f"expected {self.expected()}, got {', '.join(record) or 'nothing'}{hint}")
+        for name in self.columns:
+            if record.get(name) is not None:
+                self._check_field(name, record[name])
+        return record
 
-    def config(self, names: Sequence[str]) -> dict[str, Any]:
-        """Fields of the model's config."""
-        return {
-            "num_labels": len(names), "id2label": dict(enumerate(names)),
-            "label2id": {name: number for number, name in enumerate(names)},
-        }  # fmt: skip
+    def is_one(self, inputs: Any, options: Any) -> bool:
+        """Whether what a call got is one example, not several."""
+        return isinstance(inputs, (str, Mapping)) or (isinstance(inputs, tuple) and len(self.columns) > 1)
 
-    def strata(self, example: Record) -> Any:
-        """What has to be spread evenly when examples are held back; by default nothing."""
-        return None
+    def _check_field(self, name: str, value: Any) -> None:
+        if name not in self.lists:
+            check_text(name, value)
+            return
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            raise TypeError(f"{name} is {type(value).__name__}, expected a list of texts")
+        if not value:
+            raise ValueError(f"{name} is an empty list, expected at least one text")
+        for number, text in enumerate(value):
+            check_text(f"{name}[{number}]", text)
+
+    def expected(self) -> str:
+        """What an example is, for messages."""
+        needed = " and ".join([*self.fields, *(["either " + " or ".join(self.either)] if self.either else [])])
+        more = f" (and {', '.join(self.optional)})" if self.optional else ""
+        alone = len(self.fields) + bool(self.either) == 1
+        return ("a text, or " if alone else "") + f"a dict with {needed}{more}"
+
+    def reader(self, tokenizer: Any, options: Any, config: BaseConfig | None = None) -> Reader:
+        """Turns texts into features.
+
+        Raises:
+            ValueError: if more tokens are asked for than the model has positions, or options do not fit the model.
+        """
+        asked = limit = options.max_length
+        if asked is None:
+            limit = min(tokenizer.model_max_length, self.usual_length or tokenizer.model_max_length)
+        if config is not None:
+            absolute = config.position_biased_input or (self.head == "ForMaskedLM" and mlm_head(config) == "emd")
+            most = config.max_position_embeddings
+            if absolute and asked is not None and asked > most:
+                raise ValueError(f"max_length is {asked}, {too_long(most)}")
+            limit = min(limit, most) if absolute else limit
+        names = [] if config is None else [str(name) for _, name in sorted((config.id2label or {}).items())]
+        reader = Reader(tokenizer, options, config, int(limit), names)
+        self.check_options(reader)
+        return reader
+
+    def check_options(self, reader: Reader) -> None:  # noqa: B027 - most tasks have nothing to refuse
+        """Refuse options that do not fit the model.
+
+        Raises:
+            ValueError: with what fits.
+        """
 
     @abstractmethod
-    def features(
-        self, examples: Sequence[Record], tokenizer: Any, names: Sequence[str], limits: Limits
-    ) -> list[Feature]:
-        """Rows of tokens with aligned labels.
+    def encode(self, example: Record, reader: Reader) -> list[Feature]:
+        """The features of an example; a text that cannot be read is a ``ValueError``."""
 
-        Args:
-            examples: that ``read`` gave.
-            tokenizer: of this project, or one with the same methods.
-            names: labels by number.
-            limits: of the rows.
-        """
+    # From outputs to an answer.
 
-    def weight(self, feature: Feature) -> int:
-        """How many labels of a row the loss counts."""
-        return 1
+    def run(self, runner: Runner, inputs: Arrays, reader: Reader) -> list[Arrays]:
+        """The outputs of each feature of a padded batch."""
+        outputs = runner(inputs)
+        return [{name: array[i] for name, array in outputs.items()} for i in range(len(inputs["input_ids"]))]
 
     @abstractmethod
-    def answers(
-        self, outputs: Outputs, features: Sequence[Feature], examples: Sequence[Record], names: Sequence[str]
-    ) -> list[Any]:
-        """What the model says to each example: a label, tags, an answer, a number.
-
-        Args:
-            outputs: for each feature the model's entries, such as ``logits``, cut to its length.
-            features: that ``features`` gave.
-            examples: likewise.
-            names: labels by number.
-        """
+    def digest(self, feature: Feature, output: Arrays, reader: Reader) -> Any:
+        """What to keep of a feature's output, padding included, until the others of its example are there."""
 
     @abstractmethod
-    def scores(self, answers: Sequence[Any], examples: Sequence[Record], names: Sequence[str]) -> dict[str, float]:
-        """How good answers are."""
+    def decode(self, example: Record, kept: Kept, reader: Reader) -> Any:
+        """The answer to an example from its features and what was kept of each."""
+
+    def alone(self, answer: Any) -> Any:
+        """The answer to a call with one text and nothing else."""
+        return answer
+
+    @abstractmethod
+    def describe(self, example: Record, answer: Any) -> str:
+        """An answer for people, in one or more lines."""
 
 
-def split(task: Task, examples: Sequence[Record], *, every: int) -> tuple[list[Record], list[Record]]:
-    """Examples to learn from, and every so-manyth, beginning with the first, to judge by.
+def check_text(name: str, value: Any) -> None:
+    """Refuse what is no text, or an empty one.
+
+    Raises:
+        TypeError: for something else.
+        ValueError: for an empty text.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {type(value).__name__}, expected a text")
+    if not value.strip():
+        raise ValueError(f"{name} is empty; expected a text, so leave the record out or fill it in")
+
+
+def visible_span(text: str, start: int, end: int) -> tuple[int, int]:
+    """A stretch of a text without the white space, controls and marks of no width at its ends.
 
     Args:
-        task: says what has to occur evenly in both.
-        examples: at least ``every``.
-        every: one in so many is held back.
-
-    Raises:
-        ValueError: if one part would be empty.
+        text: the text.
+        start: first character.
+        end: past-the-last character.
     """
-    seen: dict[Any, int] = {}
-    kept: list[Record] = []
-    held: list[Record] = []
-    for example in examples:
-        kind = task.strata(example)
-        (kept if seen.get(kind, 0) % every else held).append(example)
-        seen[kind] = seen.get(kind, 0) + 1
-    if not kept or not held:
-        raise ValueError(
-            f"{len(examples)} examples are too few to hold one in {every} back for judging; "
-            "add some, or give files of your own for validation and test"
-        )
-    return kept, held
+    begun = INVISIBLE.match(text, start, end)
+    start = begun.end() if begun else start
+    while end > start and INVISIBLE.match(text[end - 1]):
+        end -= 1
+    return start, end
 
 
-def encode(
-    tokenizer: Any, firsts: list[str], seconds: list[str] | None, limits: Limits
-) -> tuple[list[dict[str, list[int]]], int]:
-    """Texts or pairs as rows of ids, cut at the limit.
-
-    Returns:
-        For each text ``input_ids`` and what else the model is given, and how many texts were cut.
-    """
-    batch = tokenizer(firsts, seconds)
-    fits = [len(ids) <= limits.max_length for ids in batch["input_ids"]]
-    if not all(fits):
-        batch = tokenizer(firsts, seconds, truncation=True, max_length=limits.max_length)
-    return rows_of(batch), fits.count(False)
+def softmax(logits: Array) -> Array:
+    """Shares that add up to 1 along the last axis, float64."""
+    exact = np.asarray(logits, np.float64)
+    raised = np.exp(exact - exact.max(-1, keepdims=True))
+    shares: Array = raised / raised.sum(-1, keepdims=True)
+    return shares
 
 
-def rows_of(batch: Mapping[str, Any]) -> list[dict[str, list[int]]]:
-    """The rows of a tokenizer's output; masks are made when rows are padded."""
-    names = [name for name in ("input_ids", "token_type_ids") if name in batch]
-    return [{name: batch[name][i] for name in names} for i in range(len(batch["input_ids"]))]
+def sigmoid(logits: Array) -> Array:
+    """A probability for each logit, float64."""
+    exact = np.asarray(logits, np.float64)
+    small = np.exp(-np.abs(exact))  # never overflows
+    return np.where(exact >= 0, 1.0, small) / (1.0 + small)
 
 
-def warn_of_cuts(cut: int, of: int, limits: Limits) -> None:
-    """Say how many texts lost their end."""
-    if cut:
-        warnings.warn(
-            f"{cut} of {of} texts are longer than {limits.max_length} tokens and were cut; "
-            "a larger max_length keeps more of them",
-            stacklevel=3,
-        )
+def best(scores: Array, count: int | None = None) -> list[int]:
+    """Places of the largest scores of a vector, best first; equal ones in their order. ``None``: all."""
+    if count is None or count >= len(scores):
+        return [int(place) for place in np.argsort(-scores, kind="stable")]
+    few = np.flatnonzero(scores >= np.partition(scores, -count)[-count])  # all that tie with the last one too
+    return [int(place) for place in few[np.argsort(-scores[few], kind="stable")][:count]]
 
 
-def text_of(example: Record, column: str) -> str:
-    """A value that has to be a text with something in it.
+def combined(scores: Sequence[Any], how: str) -> Array:
+    """Scores of a text from those of its windows, ``[W, ...]``: their ``mean``, ``max``, or the ``first``."""
+    windows = np.asarray(scores, np.float64)
+    found: Array = windows[0] if how == "first" else windows.max(0) if how == "max" else windows.mean(0)
+    return found
 
-    Raises:
-        ValueError: if it is not.
-    """
-    value = example[column]
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{example.place}: {column} is {value!r}, expected a text; fill it in or drop the row")
-    return value
+
+class CutAnswers(list[Any]):
+    """Answers to a text that was cut; ``cut_tokens`` of its tokens were left out."""
+
+    cut_tokens: int
+
+
+class CutArray(np.ndarray[Any, Any]):
+    """Vectors of a text that was cut; ``cut_tokens`` of its tokens were left out."""
+
+    cut_tokens: int
+
+
+def with_cut(answer: Any, count: int) -> Any:
+    """An answer that says how many tokens were cut: in each dict, and in the list or array around it."""
+    if not count:
+        return answer
+    if isinstance(answer, dict):
+        return {**answer, CUT: count}
+    if isinstance(answer, list):  # of documents, those that were cut have said so
+        said = any(isinstance(one, dict) and CUT in one for one in answer)
+        answer = CutAnswers(answer if said else [with_cut(one, count) for one in answer])
+    else:
+        answer = answer.view(CutArray)
+    answer.cut_tokens = count
+    return answer
+
+
+def cut_tokens(answer: Any) -> int:
+    """How many tokens of its text were cut, by what an answer says."""
+    return int(answer.get(CUT, 0) if isinstance(answer, dict) else getattr(answer, CUT, 0))

@@ -1,34 +1,137 @@
-"""Question answering: the stretch of a context that answers a question."""
+"""The stretch of a context that answers a question, in contexts of any length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deberta_tasks.pipelines.question_answering import spans
 from deberta_tasks.records import Record
 from deberta_tasks.tasks import metrics
-from deberta_tasks.tasks.base import Feature, Limits, Outputs, Task, rows_of, text_of
-from deberta_tasks.tasks.numbers import softmax
+from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, best, softmax, visible_span
+from deberta_tasks.tasks.options import Options, check_count, option
+from deberta_tasks.tasks.trainable import Limits, Outputs, TrainableTask, text_of
 
-LONGEST = 30  # tokens of an answer
+USUAL_STRIDE = 128  # tokens
+LONGEST = 30  # tokens of an answer, when models are judged
 
 
-class QuestionAnswering(Task):
-    """The answer to a question, in the words of its context; an empty answer where the context has none.
+@dataclass(frozen=True, kw_only=True)
+class QuestionAnsweringOptions(Options):
+    """Options of question answering; ``max_length`` is by default 384 tokens or the tokenizer's limit, if less.
 
-    ``answer_start`` is its first character, counted from 0; without it, the answer's first place in the context. In
-    JSONL several accepted answers may stand in ``answers``, as ``{"text": [...], "answer_start": [...]}``.
+    Attributes:
+        top_k: number of answers, the likeliest first; default the best one, not in a list.
+        doc_stride: tokens that two windows of a long context share; default 128 or half a window, if less.
+        max_answer_len: most tokens of an answer.
+        handle_impossible_answer: "no answer" takes part, as an empty answer with the score that the model gives it.
+        align_to_words: answers begin and end where the tokenizer's words do.
+    """
+
+    top_k: int = option(1, "number of answers, the likeliest first; default 1")
+    doc_stride: int | None = option(None, "tokens that two windows of a long context share; default 128")
+    max_answer_len: int = option(15, "most tokens of an answer; default 15")
+    handle_impossible_answer: bool = option(False, 'let "no answer" take part, as an empty answer')
+    align_to_words: bool = option(True, "answers begin and end where words do; this is the default")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("top_k", self.top_k)
+        check_count("doc_stride", self.doc_stride, least=0, optional=True)
+        check_count("max_answer_len", self.max_answer_len)
+
+
+class Found(NamedTuple):
+    """What a window says: answers as score and characters of the context, and the score of there being none."""
+
+    answers: list[tuple[float, int, int]]
+    none: float
+
+
+class QuestionAnswering(TrainableTask):
+    """``{"score", "start", "end", "answer"}`` for a question and its context; with ``top_k`` above 1 a list of them.
+
+    A score is the product of the shares that first and last token have among the window's tokens; equal answers at
+    several places add theirs up.
+
+    In files of labelled examples ``answer`` stands in the words of the context, and is empty where the context has
+    none; ``answer_start`` is its first character, counted from 0; without it, the answer's first place in the context.
+    In JSONL several accepted answers may stand in ``answers``, as ``{"text": [...], "answer_start": [...]}``.
     """
 
     name = "question-answering"
     head = "ForQuestionAnswering"
-    columns = ("question", "context")
+    options_class = QuestionAnsweringOptions
+    fields = ("question", "context")
+    usual_length = 384  # what models of question answering are trained with
+    targets = ()
     bundled = "answers.jsonl"
     best = "f1"
+
+    def encode(self, example: Record, reader: Reader) -> list[Feature]:
+        """A feature for each window; ``spans`` are the characters of the context that its tokens come from."""
+        question, context, limit = example["question"], example["context"], reader.limit
+        given = reader.options.doc_stride
+        stride = min(limit // 2, USUAL_STRIDE) if given is None else given
+        asked = len(reader.tokenizer(question, add_special_tokens=False)["input_ids"])
+        room = limit - asked - len(reader.tokenizer("", "")["input_ids"])
+        if room <= 0 or (stride >= room and len(reader.tokenizer(question, context)["input_ids"]) > limit):
+            smaller = "stride" if reader.config is None else "doc_stride"  # as finetune and pipelines call it
+            raise ValueError(
+                f"the question has {asked} tokens, which leaves {max(room, 0)} of {limit} for the context, and windows "
+                f"share {stride}; shorten the question, or use a larger max_length or a smaller {smaller}"
+            )
+        return reader.windows(question, context, "only_second", stride)
+
+    def digest(self, feature: Feature, output: Arrays, reader: Reader) -> Found:
+        """The best answers of a window: twice as many as asked for, because words may make several of them equal."""
+        options = reader.options
+        context = [at for at, span in enumerate(feature.spans) if span]
+        places = [0, *context]  # [CLS] stands for "no answer"
+        start, end = (softmax(output[name][places]) for name in ("start_logits", "end_logits"))
+        count = options.top_k * 2 + 10 if options.align_to_words else options.top_k
+        found = []
+        for first, last, score in spans(start[1:], end[1:], options.max_answer_len, count):
+            characters = self._characters(feature, context[first], context[last], options.align_to_words)
+            if characters[0] < characters[1]:
+                found.append((score, *characters))
+        return Found(found, float(start[0] * end[0]))
+
+    def _characters(self, feature: Feature, first: int, last: int, align: bool) -> tuple[int, int]:
+        words, spans = feature.notes, feature.spans
+        while align and spans[first - 1] and words[first - 1] == words[first]:
+            first -= 1
+        while align and spans[last + 1] and words[last + 1] == words[last]:
+            last += 1
+        return spans[first][0], spans[last][1]
+
+    def decode(self, example: Record, kept: Kept, reader: Reader) -> Any:
+        """The best answers of all windows."""
+        answers: dict[str, dict[str, Any]] = {}
+        for score, first, behind in (answer for _, found in kept for answer in found.answers):
+            start, end = visible_span(example["context"], first, behind)
+            text = example["context"][start:end]
+            if not text:
+                continue
+            known = answers.setdefault(text.lower(), {"score": 0.0, "start": start, "end": end, "answer": text})
+            known["score"] += score
+        ranked = list(answers.values())
+        if reader.options.handle_impossible_answer or not ranked:
+            none = min(found.none for _, found in kept)  # only if no window has an answer there is none
+            ranked.append({"score": none, "start": 0, "end": 0, "answer": ""})
+        ranked.sort(key=lambda answer: -answer["score"])
+        return ranked[0] if reader.options.top_k == 1 else ranked[: reader.options.top_k]
+
+    def describe(self, example: Record, answer: Any) -> str:
+        """The answers."""
+        found = answer if isinstance(answer, list) else [answer]
+        return "\n".join(
+            f"{one['answer'] or '(no answer)'}\t{one['score']:.3f}\t{one['start']}-{one['end']}" for one in found
+        )
+
+    # Learning.
 
     def check(self, example: Record) -> None:
         """Answers must stand where they are said to."""
@@ -53,35 +156,17 @@ class QuestionAnswering(Task):
         """Nothing: the head has its own two."""
         return {}
 
-    def features(
-        self, examples: Sequence[Record], tokenizer: Any, names: Sequence[str], limits: Limits
-    ) -> list[Feature]:
-        """A row for each window of each context; where the answer is not in the window, it is at [CLS].
+    def windows(self, limits: Limits) -> dict[str, Any]:
+        """Contexts are always read in windows."""
+        return {"doc_stride": limits.stride}
 
-        Raises:
-            ValueError: if a question leaves no room for its context.
-        """
-        questions = [example["question"] for example in examples]
-        framed = len(tokenizer("", "")["input_ids"])
-        for example, ids in zip(examples, tokenizer(questions, add_special_tokens=False)["input_ids"], strict=True):
-            if limits.max_length - framed - len(ids) <= limits.stride:
-                raise ValueError(
-                    f"{example.place}: the question has {len(ids)} tokens, which leaves "
-                    f"{max(limits.max_length - framed - len(ids), 0)} of {limits.max_length} for the context, expected "
-                    f"more than the stride, {limits.stride}; raise max_length or lower stride"
-                )
-        batch = tokenizer(
-            questions, [example["context"] for example in examples], truncation="only_second",
-            max_length=limits.max_length, stride=limits.stride, return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )  # fmt: skip
-        found = []
-        for i, (row, number) in enumerate(zip(rows_of(batch), batch["overflow_to_sample_mapping"], strict=True)):
-            places = zip(batch["offset_mapping"][i], batch.sequence_ids(i), strict=True)
-            spans = [tuple(span) if sequence == 1 else None for span, sequence in places]
-            first, last = _tokens(spans, examples[number]["answers"])
-            found.append(Feature(row, {"start_positions": first, "end_positions": last}, int(number), spans))
-        return found
+    def learnt(self, features: list[Feature], example: Record, names: Sequence[str]) -> list[Feature]:
+        """First and last token of the answer; where it is not in the window, both are [CLS]."""
+        places = [_tokens(feature.spans, example["answers"]) for feature in features]
+        return [
+            replace(feature, labels={"start_positions": first, "end_positions": last})
+            for feature, (first, last) in zip(features, places, strict=True)
+        ]
 
     def answers(
         self, outputs: Outputs, features: Sequence[Feature], examples: Sequence[Record], names: Sequence[str]
@@ -103,6 +188,27 @@ class QuestionAnswering(Task):
     def scores(self, answers: Sequence[Any], examples: Sequence[Record], names: Sequence[str]) -> dict[str, float]:
         """Exact match and F1 of the words."""
         return metrics.answer_scores(answers, [[text for _, text in example["answers"]] for example in examples])
+
+
+def spans(start: Array, end: Array, longest: int, count: int) -> list[tuple[int, int, float]]:
+    """The likeliest spans: first and last token, and the product of their shares.
+
+    Args:
+        start: share of each token as the first, ``[L]``.
+        end: share of each token as the last, ``[L]``.
+        longest: most tokens of a span.
+        count: how many spans.
+    """
+    longest = min(longest, len(start))
+    scores = np.full((len(start), longest), -1.0)  # first token, tokens after it
+    for more in range(longest):
+        scores[: len(start) - more, more] = start[: len(start) - more] * end[more:]
+    found = []
+    for place in best(scores.ravel(), count):
+        first, more = divmod(place, longest)
+        if scores[first, more] >= 0:
+            found.append((first, first + more, float(scores[first, more])))
+    return found
 
 
 def _place(example: Record, context: str, text: Any, start: Any) -> tuple[int, str]:
@@ -129,9 +235,7 @@ def _tokens(spans: Sequence[tuple[int, int] | None], answers: Sequence[tuple[int
     return inside[0][0], inside[-1][0]
 
 
-def _best_span(
-    starts: NDArray[np.float32], ends: NDArray[np.float32], tokens: Sequence[tuple[int, int] | None]
-) -> tuple[float, int, int] | None:
+def _best_span(starts: Array, ends: Array, tokens: Sequence[tuple[int, int] | None]) -> tuple[float, int, int] | None:
     """Score and characters of the likeliest stretch of a window; scores of windows can be compared."""
     context = [i for i, span in enumerate(tokens) if span]
     if not context:
@@ -140,3 +244,6 @@ def _best_span(
     begin, end = tokens[context[first]], tokens[context[last]]
     score = float(starts[context[first]] + ends[context[last]])
     return (score, begin[0], end[1]) if begin and end else None
+
+
+TASK = QuestionAnswering()

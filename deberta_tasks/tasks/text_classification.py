@@ -1,33 +1,110 @@
-"""Tasks with one label, or one number, for a text or a pair of texts."""
+"""A label for a text or a pair of texts, or several."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from deberta_core.config import BaseConfig
 from deberta_tasks.records import Record
 from deberta_tasks.tasks import metrics
-from deberta_tasks.tasks.base import Feature, Limits, Outputs, Task, encode, text_of, warn_of_cuts
+from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, best, combined, sigmoid, softmax
+from deberta_tasks.tasks.options import FUNCTIONS, WindowOptions, check_choice, check_count, option
+from deberta_tasks.tasks.trainable import Outputs, TrainableTask, in_order, text_of
+
+ONE = 0  # top_k: the best label, not in a list
 
 
-class TextClassification(Task):
-    """A label for each text, or pair of texts where there is a column ``text_pair``."""
+@dataclass(frozen=True, kw_only=True)
+class TextClassificationOptions(WindowOptions):
+    """Options of text classification.
+
+    Attributes:
+        top_k: number of labels, best first, as a list; ``None``: all; default the best one, not in a list.
+        threshold: of the labels asked for, those whose score is at least this; for texts with several labels.
+        function_to_apply: ``softmax``, ``sigmoid`` or ``none``; default by the model's ``problem_type``.
+    """
+
+    top_k: int | None = option(ONE, "number of labels, best first, or all; default the best one")
+    threshold: float | None = option(None, "only labels whose score is at least this, such as 0.5")
+    function_to_apply: str | None = option(None, f"{', '.join(FUNCTIONS)}; default by the model's problem_type")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("top_k", self.top_k, least=ONE, optional=True)
+        if self.function_to_apply is not None:
+            check_choice("function_to_apply", self.function_to_apply, FUNCTIONS)
+
+
+def scores_of(logits: Array, config: BaseConfig | None, function: str | None = None) -> Array:
+    """Scores from the logits ``[..., Y]`` of sequence classification, as the model was trained.
+
+    Args:
+        logits: of one text or more.
+        config: with ``problem_type`` and ``num_labels``.
+        function: overrules the config.
+    """
+    if function is None and config is not None:
+        several = config.problem_type == "multi_label_classification" or config.num_labels == 1
+        function = "none" if config.problem_type == "regression" else "sigmoid" if several else "softmax"
+    if function == "none":
+        return np.asarray(logits, np.float64)
+    return sigmoid(logits) if function == "sigmoid" else softmax(logits)
+
+
+class TextClassification(TrainableTask):
+    """``{"label", "score"}`` for a text, or a pair where there is a ``text_pair``; with ``top_k`` a list of them."""
 
     name = "text-classification"
     head = "ForSequenceClassification"
-    columns: ClassVar[tuple[str, ...]] = ("text", "label")
+    options_class = TextClassificationOptions
+    optional: ClassVar[tuple[str, ...]] = ("text_pair",)
     bundled = "topics.csv"
     best = "accuracy"
-    parts: ClassVar[tuple[str, str]] = ("text", "text_pair")
+
+    def parts(self, example: Record) -> list[str]:
+        """The columns of the texts: one, or two."""
+        return [*self.fields, *(name for name in self.optional if example.get(name) is not None)]
+
+    def encode(self, example: Record, reader: Reader) -> list[Feature]:
+        """A feature, or one for each window; the notes are how their scores become one."""
+        found = reader.features(*self.texts(example))
+        return [replace(feature, notes=reader.options.combine) for feature in found]
+
+    def digest(self, feature: Feature, output: Arrays, reader: Reader) -> Array:
+        """Scores ``[Y]``."""
+        return scores_of(output["logits"], reader.config, reader.options.function_to_apply)
+
+    def decode(self, example: Record, kept: Kept, reader: Reader) -> Any:
+        """Labels with scores, best first."""
+        options = reader.options
+        scores = combined([scores for _, scores in kept], options.combine)
+        alone = options.top_k == ONE and options.threshold is None
+        places = best(scores, 1 if alone else options.top_k or None)
+        if options.threshold is not None:
+            places = [place for place in places if scores[place] >= options.threshold]
+        found = [{"label": reader.names[place], "score": float(scores[place])} for place in places]
+        return found[0] if alone else found
+
+    def alone(self, answer: Any) -> Any:
+        """A list, as scripts expect that read ``answer[0]["label"]``."""
+        return [answer] if isinstance(answer, dict) else answer
+
+    def describe(self, example: Record, answer: Any) -> str:
+        """Labels with scores, and the text."""
+        found = answer if isinstance(answer, list) else [answer]
+        labels = ", ".join(f"{label['label']} {label['score']:.3f}" for label in found)
+        return f"{labels or '-'}\t{example[self.columns[0]]}"
+
+    # Learning.
 
     def check(self, example: Record) -> None:
         """Texts must have content and labels be there."""
-        for part in self.parts:
-            if part in example:
-                text_of(example, part)
+        for part in self.parts(example):
+            text_of(example, part)
         label = str("" if example["label"] is None else example["label"]).strip()
         if not label:
             raise ValueError(f"{example.place}: the row has no label; fill it in or drop the row")
@@ -39,31 +116,24 @@ class TextClassification(Task):
 
     def texts(self, example: Record) -> list[str]:
         """One text, or two."""
-        return [example[part] for part in self.parts if part in example]
+        return [example[part] for part in self.parts(example)]
 
     def label_names(self, examples: Sequence[Record]) -> list[str]:
-        """The labels, sorted."""
-        return sorted({example["label"] for example in examples})
+        """The labels, in order."""
+        return in_order(example["label"] for example in examples)
 
     def strata(self, example: Record) -> Any:
         """Labels occur evenly in all parts."""
         return example["label"]
 
-    def features(
-        self, examples: Sequence[Record], tokenizer: Any, names: Sequence[str], limits: Limits
-    ) -> list[Feature]:
-        """One row an example."""
-        first, second = self.parts
-        for example in examples:
-            if (second in example) != (second in examples[0]):
-                raise ValueError(f"{example.place}: some rows have {second!r} and some have not")
-        seconds = [example[second] for example in examples] if second in examples[0] else None
-        rows, cut = encode(tokenizer, [example[first] for example in examples], seconds, limits)
-        warn_of_cuts(cut, len(rows), limits)
-        return [
-            Feature(row, {"labels": self.number(example["label"], names)}, i)
-            for i, (row, example) in enumerate(zip(rows, examples, strict=True))
-        ]
+    def check_alike(self, example: Record, first: Record) -> None:
+        """All examples are texts, or all are pairs."""
+        if self.parts(example) != self.parts(first):
+            raise ValueError(f"{example.place}: some rows have {self.columns[1]!r} and some have not")
+
+    def learnt(self, features: list[Feature], example: Record, names: Sequence[str]) -> list[Feature]:
+        """Every window has the label of its text."""
+        return [replace(feature, labels={"labels": self.number(example["label"], names)}) for feature in features]
 
     def number(self, label: Any, names: Sequence[str]) -> Any:
         """A label as the loss takes it."""
@@ -73,7 +143,14 @@ class TextClassification(Task):
         self, outputs: Outputs, features: Sequence[Feature], examples: Sequence[Record], names: Sequence[str]
     ) -> list[Any]:
         """The likeliest label."""
-        return [names[int(output["logits"].argmax())] for output in outputs]
+        return [names[int(scores.argmax())] for scores in self.judged(outputs, features, softmax)]
+
+    def judged(self, outputs: Outputs, features: Sequence[Feature], function: Callable[[Array], Array]) -> list[Array]:
+        """Scores ``[Y]`` of each example, from the logits of its windows."""
+        found: dict[int, list[Array]] = {}
+        for output, feature in zip(outputs, features, strict=True):
+            found.setdefault(feature.example, []).append(function(output["logits"]))
+        return [combined(found[number], features[0].notes) for number in sorted(found)]
 
     def scores(self, answers: Sequence[Any], examples: Sequence[Record], names: Sequence[str]) -> dict[str, float]:
         """Accuracy and the mean F1 of the labels."""
@@ -82,61 +159,4 @@ class TextClassification(Task):
         return {"accuracy": metrics.accuracy(guessed, right), "f1": metrics.macro_f1(guessed, right)}
 
 
-class Inference(TextClassification):
-    """Whether a premise entails a hypothesis."""
-
-    name = "nli"
-    columns = ("premise", "hypothesis", "label")
-    bundled = "pairs.csv"
-    parts = ("premise", "hypothesis")
-
-
-class Regression(TextClassification):
-    """A number for each text, or pair of texts."""
-
-    name = "regression"
-    bundled = "stays.csv"
-    best = "pearson"
-
-    def read_label(self, label: str, place: str) -> Any:
-        """A number.
-
-        Raises:
-            ValueError: for anything else.
-        """
-        try:
-            number = float(label)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise ValueError(f"{place}: label is {label!r}, expected a number")
-        return number
-
-    def label_names(self, examples: Sequence[Record]) -> list[str]:
-        """None."""
-        return []
-
-    def strata(self, example: Record) -> Any:
-        """Nothing."""
-        return None
-
-    def config(self, names: Sequence[str]) -> dict[str, Any]:
-        """One output, squared error."""
-        return {"num_labels": 1, "id2label": {0: "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
-
-    def number(self, label: Any, names: Sequence[str]) -> Any:
-        """As it is."""
-        return label
-
-    def answers(
-        self, outputs: Outputs, features: Sequence[Feature], examples: Sequence[Record], names: Sequence[str]
-    ) -> list[Any]:
-        """The number."""
-        return [float(output["logits"][0]) for output in outputs]
-
-    def scores(self, answers: Sequence[Any], examples: Sequence[Record], names: Sequence[str]) -> dict[str, float]:
-        """Correlations and the root of the mean squared error."""
-        right = [example["label"] for example in examples]
-        error = float(np.sqrt(np.mean(np.square(np.subtract(answers, right)))))
-        pearson, spearman = metrics.pearson(answers, right), metrics.spearman(answers, right)
-        return {"pearson": pearson, "spearman": spearman, "rmse": error}
+TASK = TextClassification()

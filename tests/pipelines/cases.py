@@ -39,26 +39,7 @@ def named(labels: list[str]) -> dict[str, Any]:
 
 TEXTS = [SENTENCES[1], "my dog", SENTENCES[0]]
 CASES: dict[str, Case] = {
-    "text-classification": Case(
-        "ForSequenceClassification", named(["bad", "fair", "good"]),
-        [*TEXTS, {"text": "my dog", "text_pair": "my cat"}], {"top_k": None},
-    ),
-    "zero-shot-classification": Case(
-        "ForSequenceClassification", named(NLI), TEXTS, {"candidate_labels": ["dog", "cat", "capital"]}
-    ),
-    "text-ranking": Case(
-        "ForSequenceClassification", {"num_labels": 1},
-        [{"query": "Where do I live?", "documents": TEXTS}, {"query": "dog", "document": "cat"}],
-    ),
-    "token-classification": Case(
-        "ForTokenClassification", named(NER), TEXTS, {"aggregation_strategy": "average"}
-    ),
-    "question-answering": Case(
-        "ForQuestionAnswering", {"num_labels": 2},
-        [{"question": "Where do I live?", "context": SENTENCES[6]},
-         {"question": "Who was Jim Henson?", "context": " ".join(SENTENCES)}],
-        {"top_k": 3, "handle_impossible_answer": True, "max_length": 32, "doc_stride": 8},
-    ),
+    "feature-extraction": Case("Model", {}, TEXTS),
     "fill-mask": Case(
         "ForMaskedLM", {"mlm_head": "legacy"}, ["The capital of [MASK] is Paris.", "my [MASK] is [MASK]."]
     ),
@@ -67,7 +48,34 @@ CASES: dict[str, Case] = {
         [{"prompt": "Who was Jim Henson?", "choices": SENTENCES[3:6]},
          {"prompt": "dog", "choices": ["cat", "my dog is"]}],
     ),
-    "feature-extraction": Case("Model", {}, TEXTS),
+    "nli": Case(
+        "ForSequenceClassification", named(NLI),
+        [{"premise": TEXTS[0], "hypothesis": "my dog"}, {"premise": "my dog", "hypothesis": TEXTS[2]}],
+    ),
+    "question-answering": Case(
+        "ForQuestionAnswering", {"num_labels": 2},
+        [{"question": "Where do I live?", "context": SENTENCES[6]},
+         {"question": "Who was Jim Henson?", "context": " ".join(SENTENCES)}],
+        {"top_k": 3, "handle_impossible_answer": True, "max_length": 32, "doc_stride": 8},
+    ),
+    "regression": Case(
+        "ForSequenceClassification", {**named(["value"]), "problem_type": "regression"},
+        [*TEXTS, {"text": "my dog", "text_pair": "my cat"}], {"top_k": None},
+    ),
+    "text-classification": Case(
+        "ForSequenceClassification", named(["bad", "fair", "good"]),
+        [*TEXTS, {"text": "my dog", "text_pair": "my cat"}], {"top_k": None},
+    ),
+    "text-ranking": Case(
+        "ForSequenceClassification", {"num_labels": 1},
+        [{"query": "Where do I live?", "documents": TEXTS}, {"query": "dog", "document": "cat"}],
+    ),
+    "token-classification": Case(
+        "ForTokenClassification", named(NER), TEXTS, {"aggregation_strategy": "average"}
+    ),
+    "zero-shot-classification": Case(
+        "ForSequenceClassification", named(NLI), TEXTS, {"candidate_labels": ["dog", "cat", "capital"]}
+    ),
 }  # fmt: skip
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deberta_tasks.pipelines.question_answering import spans
-from deberta_tasks.pipelines.token_classification import Tokens, Unit, entities, merge_windows, words_of
-from deberta_tasks.tasks.numbers import best, sigmoid, softmax
+from deberta_tasks.tasks.base import best, sigmoid, softmax
+from deberta_tasks.tasks.question_answering import spans
+from deberta_tasks.tasks.token_classification import Tokens, Unit, entities, merge_windows, words_of
 
 pytest.importorskip("torch")
 
@@ -22,7 +22,7 @@ Make = Callable[..., Path]
 HARD = "  Zoë\tlives in\n\nNew  York — 東京に, 🙂 or Paris… “OK”?  "
 
 
-def pipe_of(task: str, checkpoint: Make, family: str = "v3", **options: Any) -> Pipeline[Any]:
+def pipe_of(task: str, checkpoint: Make, family: str = "v3", **options: Any) -> Pipeline:
     return pipeline(task, checkpoint(task, family), "pt", **{**CASES[task].options, **options})
 
 
@@ -181,7 +181,8 @@ def test_windows_cover_a_long_text(checkpoint: Make) -> None:
     assert [(row["start"], row["end"]) for row in found] == [(row["start"], row["end"]) for row in pipe(text)]
     short = pipe(SENTENCES[0])
     assert_same(pipe(SENTENCES[0], stride=6), short)  # what fits is read at once
-    first = pipe(text, max_length=20, truncation=True)  # the first window
+    first = pipe(text, max_length=20, truncation=True)  # the first window, which also says how much is missing
+    assert {row.pop("cut_tokens") for row in first} == {first.cut_tokens} == {len(found) - 18}
     assert_same(found[:12], first[:12])
     assert len(first) == 18
 

@@ -153,7 +153,7 @@ BAD: list[tuple[str, list[str], str, str, int]] = [
     ("text-classification", ["--format", "jsonl"], '{"text": "my"}\n{\n', "standard input, line 2 is not JSON", 1),
     ("text-classification", ["--format", "jsonl"], '{"text": "a", "result": 1}\n', "has a column 'result'", 0),
     ("text-classification", [], "my dog\n" + "dog " * 700, "line 2: the text has 70", 1),
-    ("text-classification", ["--stride", "8"], "a\n", "unknown option 'stride'", 0),
+    ("fill-mask", ["--stride", "8"], "a\n", "unknown option 'stride'", 0),
     ("text-classification", ["--query", "a"], "a\n", "text-classification has no field 'query'; it has text", 0),
     ("text-classification", ["--text", "a", "--input", "b"], "", "so there is nothing to read from b", 0),
     ("text-classification", ["--input", "nowhere.csv"], "", "nowhere.csv: No such file", 0),
