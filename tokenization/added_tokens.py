@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -56,6 +56,12 @@ class AddedToken:
         return token if special is None else replace(token, special=special)
 
 
+def union(of_file: Mapping[int, Any] | None, of_settings: Mapping[Any, Any] | None) -> dict[int, Any]:
+    """Added tokens by id, as a tokenizer.json and the settings beside it list them; the settings overrule the file."""
+    settings = {int(token_id): token for token_id, token in (of_settings or {}).items()}
+    return {**(of_file or {}), **settings}
+
+
 class Match(NamedTuple):
     """One added token found in a text; ``begin`` includes the white space it swallows to its left."""
 
@@ -66,11 +72,12 @@ class Match(NamedTuple):
 
 
 class AddedVocabulary:
-    """The added tokens of a tokenizer, with their ids, and the search for them."""
+    """The added tokens of a tokenizer, with their ids, and the search for them. ``version`` grows with each change."""
 
     def __init__(self) -> None:
         self.by_id: dict[int, AddedToken] = {}
         self.ids: dict[str, int] = {}
+        self.version = 0
         self._searchers: dict[str, tuple[str, re.Pattern[str]] | None] = {}
 
     def put(self, token: AddedToken, token_id: int) -> None:
@@ -80,6 +87,7 @@ class AddedVocabulary:
             self.ids.pop(before.content, None)
         self.by_id[token_id] = token
         self.ids[token.content] = token_id
+        self.version += 1
         self._searchers = {}
 
     def find(self, text: str, *, which: str = "all") -> Iterator[Match]:

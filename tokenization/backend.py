@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .byte_bpe import ByteBpe
 from .engine import Pieces, Span, original_span, surrogate_error
+from .rule_names import BEFORE_BYTE_NAME, PUNCTUATION, steps_of
 from .spm_proto import SpmModel
 from .unigram import SPACE
 
 if TYPE_CHECKING:
     from .vocabulary import Vocabulary
-
-PUNCTUATION = r"[!-/:-@\[-`{-~\p{P}]"
 
 
 def unigram_backend(model: SpmModel, unk_id: int, *, lower_case: bool, split_by_punct: bool, prefix: bool) -> Any:
@@ -43,7 +42,7 @@ def unigram_backend(model: SpmModel, unk_id: int, *, lower_case: bool, split_by_
     cuts = [pre_tokenizers.Split(Regex(PUNCTUATION), "isolated")] if split_by_punct else []
     scheme = "always" if prefix else "never"
     # a piece for a byte must not match the text of its name, such as <0x41>
-    names = [pre_tokenizers.Split(Regex("<(?=0x[0-9A-F]{2}>)"), "merged_with_previous")] if model.byte_fallback else []
+    names = [pre_tokenizers.Split(Regex(BEFORE_BYTE_NAME), "merged_with_previous")] if model.byte_fallback else []
     pre = pre_tokenizers.Sequence([*cuts, pre_tokenizers.Metaspace(prepend_scheme=scheme), *names])
     backend = _unigram(model, unk_id, byte_fallback=model.byte_fallback)
     backend.normalizer = normalizers.Sequence([*cased, *mapped, *spaces, *ends])
@@ -144,11 +143,11 @@ def add_special_parts(backend: Any, vocabulary: Vocabulary, *, faulty_unk: bool 
     return backend
 
 
-def load_backend(data: bytes, name: str) -> Any:
+def load_backend(content: Mapping[str, Any], name: str) -> Any:
     """The pipeline in a tokenizer.json, without the truncation and padding that calls may have left in it.
 
     Args:
-        data: the file's bytes.
+        content: the file's content.
         name: what errors call the file.
 
     Raises:
@@ -157,13 +156,26 @@ def load_backend(data: bytes, name: str) -> Any:
     from tokenizers import Tokenizer
 
     try:
-        content = json.loads(data)
-        content["truncation"] = content["padding"] = None
-        return Tokenizer.from_str(json.dumps(content))
+        return Tokenizer.from_str(json.dumps({**content, "truncation": None, "padding": None}))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the library is no Exception
+        unknown = _unknown_rules(content)
+        if unknown:
+            raise ValueError(
+                f"{name} has rules that the installed tokenizers library does not know: {', '.join(unknown)}; update "
+                "it (pip install -U tokenizers), or correct the file"
+            ) from None
         raise ValueError(f"{name} is damaged ({type(error).__name__}: {error}); fetch or copy it again") from None
+
+
+def _unknown_rules(content: Mapping[str, Any]) -> list[str]:
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+    homes = {"normalizer": normalizers, "pre_tokenizer": pre_tokenizers, "post_processor": processors,
+             "decoder": decoders, "model": models}  # fmt: skip
+    steps = [(part, str(step.get("type"))) for part in homes for step in steps_of(content.get(part)) if "type" in step]
+    return [f"{part} {kind}" for part, kind in steps if not hasattr(homes[part], kind)]
 
 
 class BackendEngine:
@@ -171,12 +183,11 @@ class BackendEngine:
 
     Args:
         backend: the pipeline. Its settings are never changed, so threads may share it.
+        random: two calls with one text may differ, as with dropout of merges.
     """
 
-    random = False
-
-    def __init__(self, backend: Any) -> None:
-        self.backend = backend
+    def __init__(self, backend: Any, *, random: bool = False) -> None:
+        self.backend, self.random = backend, random
         self._space_id = backend.token_to_id(SPACE)
         self._spacing: dict[str, str | None] = {}
 

@@ -213,9 +213,9 @@ class Tokenizer(SequenceBuilder):
             kept = deepcopy((firsts, seconds)) if random else None  # asking again would give other pieces
             ids = ids_of(firsts, seconds)
             if wanted["offset_mapping"]:
-                spans = frame_rows(
-                    *cut_rows(spans_of(firsts, seconds), plan(ids, shape)), (0, 0), (0, 0), shape.special
-                )
+                template = self._template(shape.special)
+                cut = cut_rows(spans_of(firsts, seconds), plan(ids, shape, template))
+                spans = frame_rows(*cut, template.ids.fill((0, 0)))
         else:
             ids = self._encode_ids(samples, reading)
         align = _Memo(partial(self._align, samples, reading, shape, kept))
@@ -235,7 +235,8 @@ class Tokenizer(SequenceBuilder):
         kept: tuple[list[Pieces], list[Pieces | None] | None] | None,
     ) -> list[RowAlignment]:
         firsts, seconds = self._encode_pieces(samples, reading, words=True) if kept is None else kept
-        return align_rows(firsts, seconds, plan(ids_of(firsts, seconds), shape), shape.special)
+        template = self._template(shape.special)
+        return align_rows(firsts, seconds, plan(ids_of(firsts, seconds), shape, template), template)
 
     def encode(self, text: Any, text_pair: Any = None, **kwargs: Any) -> Any:
         """The ``input_ids`` of a call; the arguments are those of the call."""
@@ -277,7 +278,7 @@ class Tokenizer(SequenceBuilder):
         reading = self._reading(add_prefix_space, split_special_tokens)
         sides = [self._tokens_of(side, reading) for side in samples.flat()]
         second = sides[1] if len(sides) > 1 else None
-        return frame(sides[0], second, str(self.cls_token), str(self.sep_token), add_special_tokens)
+        return frame(sides[0], second, self._template(add_special_tokens).ids.map(self._token_of))
 
     def _tokens_of(self, text: str, reading: TextOptions) -> list[str]:
         engine = self._engine_for(reading)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .added_tokens import AddedToken
+from .added_tokens import AddedToken, union
 from .arguments import TextOptions
 from .byte_bpe import BYTE_TO_CHAR, CHAR_TO_BYTE, ByteBpe
 from .engine import Engine, Span
@@ -32,7 +33,8 @@ class DebertaTokenizer(PretrainedTokenizer):
         unk_token: stands for what the vocabulary lacks.
         pad_token: fills rows up.
         mask_token: stands for a hidden token; in a text it swallows the white space to its left.
-        add_prefix_space: a text that does not begin with white space gets a space before it.
+        add_prefix_space: a text that does not begin with white space gets a space before it; default: what
+            tokenizer.json says, where it is alone, else no.
         add_bos_token: without effect; published settings carry it.
         tokenizer_file: tokenizer.json, where there are no other files.
         common: settings of ``Tokenizer``.
@@ -60,17 +62,20 @@ class DebertaTokenizer(PretrainedTokenizer):
         unk_token: Any = "[UNK]",
         pad_token: Any = "[PAD]",
         mask_token: Any = "[MASK]",
-        add_prefix_space: bool = False,
+        add_prefix_space: bool | None = None,
         add_bos_token: bool = False,
         *,
         tokenizer_file: PathLike | None = None,
         **common: Any,
     ) -> None:
         source = BpeSource.read(vocab_file, merges_file, tokenizer_file)
-        self._tokens = source.tokens()
-        self._engine = ByteBpe(source.vocab, source.merges, 0)
-        self.errors, self.add_prefix_space, self.add_bos_token = errors, bool(add_prefix_space), bool(add_bos_token)
-        common.setdefault("added_tokens_decoder", source.added_tokens)
+        self._follow(source.rules, {} if vocab_file is None else source.files())
+        self._engine: Any = self._rules or ByteBpe(source.vocab, source.merges, 0)
+        self._tokens = source.tokens() if self._rules is None else self._rules.tokens
+        prefix = self._rules is not None and self._rules.add_prefix_space
+        self.add_prefix_space = prefix if add_prefix_space is None else bool(add_prefix_space)
+        self.errors, self.add_bos_token = errors, bool(add_bos_token)
+        common["added_tokens_decoder"] = union(source.added_tokens, common.get("added_tokens_decoder"))
         specials = {
             "bos_token": bos_token,
             "eos_token": eos_token,
@@ -81,12 +86,13 @@ class DebertaTokenizer(PretrainedTokenizer):
             "mask_token": mask_token,
         }
         super().__init__(specials, **common)
-        if self.unk_token is not None:
+        if self.unk_token is not None and isinstance(self._engine, ByteBpe):
             self._engine.set_unknown(self.unk_token_id)
 
     @property
     def _base_vocab(self) -> Mapping[str, int]:
-        return self._engine.vocab
+        vocab: Mapping[str, int] = self._engine.vocab
+        return vocab
 
     @property
     def _base_tokens(self) -> Sequence[str]:
@@ -94,7 +100,7 @@ class DebertaTokenizer(PretrainedTokenizer):
 
     @property
     def _unknown_id(self) -> int:
-        return self._engine.unk_id
+        return int(self._engine.unk_id)
 
     @property
     def _prefix(self) -> bool:
@@ -110,7 +116,8 @@ class DebertaTokenizer(PretrainedTokenizer):
         return AddedToken(content, lstrip=is_mask, normalized=is_mask, special=True)
 
     def _engine_for(self, options: TextOptions) -> Engine:
-        return self._engine
+        engine: Engine = self._engine
+        return engine
 
     def _needs_preparation(self, options: TextOptions) -> bool:
         return options.prefix
@@ -161,7 +168,7 @@ class DebertaV2Tokenizer(PretrainedTokenizer):
         cls_token: begins a row.
         mask_token: stands for a hidden token.
         sp_model_kwargs: ``enable_sampling``, ``nbest_size`` and ``alpha`` for sampled segmentations.
-        add_prefix_space: the model puts a space before a text, as it was trained.
+        add_prefix_space: the model puts a space before a text; default: as it was trained, or as tokenizer.json says.
         tokenizer_file: tokenizer.json, where there is no spm.model.
         common: settings of ``Tokenizer``.
 
@@ -188,16 +195,23 @@ class DebertaV2Tokenizer(PretrainedTokenizer):
         cls_token: Any = "[CLS]",
         mask_token: Any = "[MASK]",
         sp_model_kwargs: dict[str, Any] | None = None,
-        add_prefix_space: bool = True,
+        add_prefix_space: bool | None = None,
         *,
         tokenizer_file: PathLike | None = None,
         **common: Any,
     ) -> None:
         source = UnigramSource.read(vocab_file, tokenizer_file)
-        self._engine = Unigram(source.proto, sp_model_kwargs, add_prefix_space=bool(add_prefix_space), name=source.name)
+        self._follow(source.rules, {"spm.model": source.proto} if source.proto else {})
+        prefix = source.prefix is not False if add_prefix_space is None else bool(add_prefix_space)
         self.do_lower_case = bool(do_lower_case or source.lower_case)
         self.split_by_punct = bool(split_by_punct or source.split_by_punct)
-        common.setdefault("added_tokens_decoder", source.added_tokens)
+        self._engine: Any
+        if self._rules is None:
+            self._engine = Unigram(source.proto, sp_model_kwargs, add_prefix_space=prefix, name=source.name)
+        else:
+            self._engine = self._rules = self._rules.with_prefix(prefix)
+            self._check_followed(source, sp_model_kwargs)
+        common["added_tokens_decoder"] = union(source.added_tokens, common.get("added_tokens_decoder"))
         specials = {
             "bos_token": bos_token,
             "eos_token": eos_token,
@@ -209,26 +223,44 @@ class DebertaV2Tokenizer(PretrainedTokenizer):
         }
         super().__init__(specials, **common)
 
+    def _check_followed(self, source: UnigramSource, sp_model_kwargs: dict[str, Any] | None) -> None:
+        """Says which settings a file that is followed to the letter overrules."""
+        if sp_model_kwargs and sp_model_kwargs.get("enable_sampling"):
+            raise ValueError(
+                f"sp_model_kwargs={sp_model_kwargs} asks SentencePiece for sampled segmentations, but the tokenizers "
+                f"library runs the rules in {source.name}, and has none; leave sp_model_kwargs out"
+            )
+        for name, said in (("do_lower_case", source.lower_case), ("split_by_punct", source.split_by_punct)):
+            if getattr(self, name) and not said:
+                warnings.warn(
+                    f"{name}=True is left out: {source.name} has rules of its own and none for it; the file is "
+                    "followed",
+                    stacklevel=4,
+                )
+        self.do_lower_case, self.split_by_punct = source.lower_case, source.split_by_punct
+
     @property
     def _base_vocab(self) -> Mapping[str, int]:
-        return self._engine.vocab
+        vocab: Mapping[str, int] = self._engine.vocab
+        return vocab
 
     @property
     def _base_tokens(self) -> Sequence[str]:
-        return self._engine.tokens
+        tokens: Sequence[str] = self._engine.tokens
+        return tokens
 
     @property
     def _unknown_id(self) -> int:
-        return int(self._engine.processor.unk_id())
+        return int(self._engine.unk_id)
 
     @property
     def _prefix(self) -> bool:
-        return self._engine.add_prefix_space
+        return bool(self._engine.add_prefix_space)
 
     @property
     def add_prefix_space(self) -> bool:
         """Whether the model puts a space before a text."""
-        return self._engine.add_prefix_space
+        return bool(self._engine.add_prefix_space)
 
     @property
     def sp_model_kwargs(self) -> dict[str, Any]:
@@ -236,12 +268,13 @@ class DebertaV2Tokenizer(PretrainedTokenizer):
         return dict(self._engine.settings)
 
     def _normalized(self, token: AddedToken) -> AddedToken:
-        if self.do_lower_case and token.normalized and not token.special:
+        if self._rules is None and self.do_lower_case and token.normalized and not token.special:
             return AddedToken(**{**token.to_dict(), "content": lower_case(token.content)})
         return token
 
     def _engine_for(self, options: TextOptions) -> Engine:
-        return self._engine if options.prefix == self._engine.add_prefix_space else self._engine.with_other_prefix
+        engine: Unigram = self._engine
+        return engine if options.prefix == engine.add_prefix_space else engine.with_other_prefix
 
     def _needs_preparation(self, options: TextOptions) -> bool:
         return self.do_lower_case or self.split_by_punct

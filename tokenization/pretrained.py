@@ -14,6 +14,7 @@ from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 
 from .arguments import NO_LIMIT
 from .base import Tokenizer
+from .file_rules import FileRules
 from .files import read_json_object, to_json, write_files
 from .folder import drop_leaked, find_folder, read_special_tokens
 from .vocabulary import SPECIAL_NAMES
@@ -30,6 +31,28 @@ class PretrainedTokenizer(PushToHub, Tokenizer):
     family: ClassVar[str]
     vocab_files_names: ClassVar[dict[str, str]]
     slow_class_name: ClassVar[str]
+
+    _rules: FileRules | None = None
+
+    def _follow(self, rules: FileRules | None, beside: Mapping[str, bytes]) -> None:
+        """Takes a tokenizer.json whose rules the family's engine has not, or says why it cannot.
+
+        Args:
+            rules: the file, if it is one.
+            beside: the files of a whole vocabulary that lie beside it.
+
+        Raises:
+            ValueError: the class does without the ``tokenizers`` library and has no other vocabulary.
+        """
+        if rules is None:
+            return
+        name = type(self).__name__
+        said = f"{rules.name} has rules that {name} does not know: {'; '.join(rules.own)}"
+        if not beside:
+            raise ValueError(f"{said}; use {name}Fast, which runs them through the tokenizers library")
+        warnings.warn(
+            f"{said}; {' and '.join(beside)} beside it are read instead. {name}Fast follows the rules", stacklevel=4
+        )
 
     @abstractmethod
     def _vocabulary_files(self) -> dict[str, bytes]:
@@ -81,12 +104,18 @@ class PretrainedTokenizer(PushToHub, Tokenizer):
     def _vocabulary_arguments(cls, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments that name the vocabulary in a folder."""
         files = {name: folder / file for name, file in cls.vocab_files_names.items()}
+        described = {"tokenizer_file": folder / "tokenizer.json"} if (folder / "tokenizer.json").is_file() else {}
         if all(path.is_file() for path in files.values()):
-            return dict(files)
+            return {**files, **described}
         if cls.family == "v1" and (folder / "bpe_encoder.bin").is_file():
-            return {"vocab_file": folder / "bpe_encoder.bin"}
-        if (folder / "tokenizer.json").is_file():
-            return {"tokenizer_file": folder / "tokenizer.json"}
+            return {"vocab_file": folder / "bpe_encoder.bin", **described}
+        if described:
+            return described
+        if (folder / "vocab.txt").is_file():
+            raise FileNotFoundError(
+                f"{folder} holds vocab.txt, a WordPiece vocabulary as BERT's, which {cls.__name__} does not read; use "
+                "tokenization.AutoTokenizer.from_pretrained, which does"
+            )
         if "vocab_file" in settings or "tokenizer_file" in settings:
             return {}
         wanted = " and ".join(cls.vocab_files_names.values())
@@ -157,11 +186,16 @@ class PretrainedTokenizer(PushToHub, Tokenizer):
             The paths written.
 
         Raises:
-            ValueError: ``save_directory`` is a file.
+            ValueError: ``save_directory`` is a file, or tokenizer.json is left out where nothing else has the rules.
             OSError: nothing could be uploaded.
             TypeError: an unknown keyword.
         """
         check_push(push_to_hub, hub)
+        if legacy_format is True and self._rules is not None:
+            raise ValueError(
+                "legacy_format=True leaves tokenizer.json out, but this tokenizer's rules stand in no other file; use "
+                "legacy_format=False"
+            )
         files = {
             **self._vocabulary_files(),
             "tokenizer_config.json": to_json(self._config()),

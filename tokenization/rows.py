@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import repeat
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from .arguments import RowOptions
 from .batch import RowAlignment
@@ -12,51 +13,97 @@ from .engine import Pieces, Span
 from .windows import Window, windows
 
 T = TypeVar("T")
+U = TypeVar("U")
 Ids = tuple[list[list[int]], list[list[int] | None] | None]  # firsts and seconds
 
 
-def frame(first: list[T], second: list[T] | None, begin: T, end: T, special: bool) -> list[T]:
+@dataclass(frozen=True, slots=True)
+class Frame(Generic[T]):
+    """What stands in the places of the special tokens.
+
+    Args:
+        single: before and behind one text.
+        pair: before the first of two, between them, and behind the second.
+    """
+
+    single: tuple[tuple[T, ...], tuple[T, ...]] = ((), ())
+    pair: tuple[tuple[T, ...], tuple[T, ...], tuple[T, ...]] = ((), (), ())
+
+    def map(self, make: Callable[[T], U]) -> Frame[U]:
+        """The same places with other things in them."""
+        before, behind = (tuple(map(make, edge)) for edge in self.single)
+        begin, between, end = (tuple(map(make, edge)) for edge in self.pair)
+        return Frame((before, behind), (begin, between, end))
+
+    def fill(self, value: U) -> Frame[U]:
+        """The same places with one value in them."""
+        return self.map(lambda _: value)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How texts become rows.
+
+    Args:
+        ids: the special tokens.
+        types: their token type ids.
+        text_types: type ids of one text, of the first of two and of the second.
+    """
+
+    ids: Frame[int] = Frame()
+    types: Frame[int] = Frame()
+    text_types: tuple[int, int, int] = (0, 0, 1)
+
+    def count(self, pair: bool) -> int:
+        """Special tokens in a row."""
+        return sum(map(len, self.ids.pair if pair else self.ids.single))
+
+
+UNFRAMED = Template()
+
+
+def published_template(cls_id: int, sep_id: int) -> Template:
+    """``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``, type ids 1 from B on."""
+    begin, end = (cls_id,), (sep_id,)
+    return Template(Frame((begin, end), (begin, end, end)), Frame(((0,), (0,)), ((0,), (0,), (1,))))
+
+
+def frame(first: list[T], second: list[T] | None, around: Frame[T]) -> list[T]:
     """One or two stretches with what stands for the special tokens around them."""
-    if not special:
-        return first + (second or [])
     if second is None:
-        return [begin, *first, end]
-    return [begin, *first, end, *second, end]
+        return [*around.single[0], *first, *around.single[1]]
+    begin, between, end = around.pair
+    return [*begin, *first, *between, *second, *end]
 
 
-def type_ids(first: int, second: int | None, special: bool) -> list[int]:
-    """0 for the first stretch and its special tokens, 1 for the second and the one behind it."""
-    extra = int(special)
-    return [0] * (first + 2 * extra) + ([1] * (second + extra) if second is not None else [])
+def type_ids(first: int, second: int | None, template: Template) -> list[int]:
+    """The token type ids of a row; in the published template 0 for the first stretch, 1 for the second."""
+    single, *pair = template.text_types
+    if second is None:
+        return frame([single] * first, None, template.types)
+    return frame([pair[0]] * first, [pair[1]] * second, template.types)
 
 
-def special_count(pair: bool, special: bool) -> int:
-    """Special tokens in a row."""
-    return (3 if pair else 2) if special else 0
-
-
-def frame_rows(
-    firsts: list[list[T]], seconds: list[list[T] | None] | None, begin: T, end: T, special: bool
-) -> list[list[T]]:
+def frame_rows(firsts: list[list[T]], seconds: list[list[T] | None] | None, around: Frame[T]) -> list[list[T]]:
     """``frame`` for all rows. Where no sample is a pair, the lists that were given become the rows."""
     if seconds is not None:
         pairs = zip(firsts, seconds, strict=True)
-        return [frame(first, second, begin, end, special) for first, second in pairs]
-    if special:
+        return [frame(first, second, around) for first, second in pairs]
+    before, behind = around.single
+    if before or behind:
         for first in firsts:
-            first.insert(0, begin)
-            first.append(end)
+            first[:0] = before
+            first += behind
     return firsts
 
 
-def type_rows(
-    firsts: list[list[int]], seconds: list[list[int] | None] | None, rows: list[list[int]], special: bool
-) -> list[list[int]]:
+def type_rows(firsts: list[list[int]], seconds: list[list[int] | None] | None, template: Template) -> list[list[int]]:
     """``type_ids`` for all rows."""
-    if seconds is None:
-        return [[0] * len(row) for row in rows]
-    pairs = zip(firsts, seconds, strict=True)
-    return [type_ids(len(first), None if second is None else len(second), special) for first, second in pairs]
+    if seconds is None and set(template.types.single[0] + template.types.single[1]) <= {template.text_types[0]}:
+        more = template.count(False)
+        return [[template.text_types[0]] * (len(first) + more) for first in firsts]
+    pairs = zip(firsts, seconds or repeat(None), strict=False)
+    return [type_ids(len(first), None if second is None else len(second), template) for first, second in pairs]
 
 
 def blank_rows(firsts: list[list[int]], seconds: list[list[int] | None] | None) -> Ids:
@@ -67,7 +114,7 @@ def blank_rows(firsts: list[list[int]], seconds: list[list[int] | None] | None) 
     return blank, [None if second is None else [0] * len(second) for second in seconds]
 
 
-def plan(ids: Ids, options: RowOptions) -> list[tuple[int, Window]] | None:
+def plan(ids: Ids, options: RowOptions, template: Template) -> list[tuple[int, Window]] | None:
     """The number of the sample and the stretch of each row; ``None`` where every row is its whole sample.
 
     Raises:
@@ -78,15 +125,15 @@ def plan(ids: Ids, options: RowOptions) -> list[tuple[int, Window]] | None:
     if limits.max_length is None or not limits.acts:
         return None
     pairs = seconds is not None
-    limits.check(special_count(pairs, options.special))
+    limits.check(template.count(pairs))
     if not pairs and not limits.overflow:
-        room = limits.max_length - special_count(False, options.special)
+        room = limits.max_length - template.count(False)
         if max(map(len, firsts), default=0) <= room:
             return None
     rows = []
     for number, (first, second) in enumerate(zip(firsts, seconds or repeat(None), strict=False)):
         length = None if second is None else len(second)
-        specials = special_count(second is not None, options.special)
+        specials = template.count(second is not None)
         rows += [(number, window) for window in windows(len(first), length, specials, limits)]
     return rows
 
@@ -110,14 +157,17 @@ def cut_rows(
 
 
 def align_rows(
-    firsts: list[Pieces], seconds: list[Pieces | None] | None, planned: list[tuple[int, Window]] | None, special: bool
+    firsts: list[Pieces],
+    seconds: list[Pieces | None] | None,
+    planned: list[tuple[int, Window]] | None,
+    template: Template,
 ) -> list[RowAlignment]:
     """Where the tokens of each row come from."""
 
     def rows(take: Callable[[Pieces, int], list[T]], edge: T) -> list[list[T]]:
         one = [take(first, 0) for first in firsts]
         two = None if seconds is None else [None if second is None else take(second, 1) for second in seconds]
-        return frame_rows(*cut_rows((one, two), planned), edge, edge, special)
+        return frame_rows(*cut_rows((one, two), planned), template.ids.fill(edge))
 
     none: int | None = None
     spans = rows(lambda pieces, _: pieces.spans, (0, 0))

@@ -8,7 +8,19 @@ from typing import Any
 from .arguments import PADDING, RowOptions, check_side, choice, row_options
 from .batch import BatchEncoding, RowAlignment
 from .engine import Span
-from .rows import Ids, blank_rows, cut_rows, frame, frame_rows, plan, special_count, type_ids, type_rows
+from .rows import (
+    UNFRAMED,
+    Ids,
+    Template,
+    blank_rows,
+    cut_rows,
+    frame,
+    frame_rows,
+    plan,
+    published_template,
+    type_ids,
+    type_rows,
+)
 from .tensors import as_lists, check_multiple, check_tensor_type, pad_columns, target_length, tensor_kind, to_tensor
 from .texts import TextTokenizer
 
@@ -60,40 +72,55 @@ class SequenceBuilder(TextTokenizer):
 
         The lists of ids become those of the rows.
         """
-        begin, end = self._frame_ids() if shape.special else (0, 0)
+        template = self._template(shape.special)
         firsts, seconds = ids
         numbers: list[int] = list(range(len(firsts))) if shape.limits.overflow else []
-        planned = plan(ids, shape)
+        planned = plan(ids, shape, template)
         if planned is not None:
             numbers = [number for number, _ in planned]
             firsts, seconds = cut_rows(ids, planned)
         blank = blank_rows(firsts, seconds) if wanted.get("special_tokens_mask") else None
-        inputs = frame_rows(firsts, seconds, begin, end, shape.special)
+        # before the lists become the rows
+        types = type_rows(firsts, seconds, template) if self._wants(wanted, "token_type_ids") else []
+        inputs = frame_rows(firsts, seconds, template.ids)
         made: dict[str, list[Any]] = {}
         for name in dict.fromkeys((*self.model_input_names, "token_type_ids", "attention_mask")):
-            asked = wanted.get(name)
             if name == "input_ids":
                 made[name] = inputs
-            elif not (name in self.model_input_names if asked is None else asked):
+            elif not self._wants(wanted, name):
                 continue
             elif name == "token_type_ids":
-                made[name] = type_rows(firsts, seconds, inputs, shape.special)
+                made[name] = types
             elif name == "attention_mask":
                 made[name] = [[1] * len(row) for row in inputs]
         if blank is not None:
-            made["special_tokens_mask"] = frame_rows(*blank, 1, 1, shape.special)
+            made["special_tokens_mask"] = frame_rows(*blank, template.ids.fill(1))
         if shape.limits.overflow:
             made["overflow_to_sample_mapping"] = numbers
         return made
 
-    def _frame_ids(self) -> tuple[int, int]:
+    def _wants(self, wanted: Wanted, name: str) -> bool:
+        asked = wanted.get(name)
+        return name in self.model_input_names if asked is None else asked
+
+    def _template(self, special: bool) -> Template:
+        """How texts are framed.
+
+        Args:
+            special: whether special tokens are wanted.
+
+        Raises:
+            ValueError: the tokenizer lacks one of them.
+        """
+        if not special:
+            return UNFRAMED
         ids = self.cls_token_id, self.sep_token_id
         if None in ids:
             raise ValueError(
                 f"special tokens cannot be added: cls_token={self.cls_token!r}, sep_token={self.sep_token!r}; "
                 "set both, or use add_special_tokens=False"
             )
-        return ids
+        return published_template(*ids)
 
     def _filling(self) -> dict[str, Any]:
         if self.pad_token_id is None:
@@ -234,16 +261,16 @@ class SequenceBuilder(TextTokenizer):
     @property
     def max_len_single_sentence(self) -> int:
         """Tokens of a text that fit beside its special tokens."""
-        return self.model_max_length - special_count(False, True)
+        return self.model_max_length - self._template(True).count(False)
 
     @property
     def max_len_sentences_pair(self) -> int:
         """Tokens of a pair that fit beside its special tokens."""
-        return self.model_max_length - special_count(True, True)
+        return self.model_max_length - self._template(True).count(True)
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """Special tokens of a row: 2, or 3 with a pair."""
-        return special_count(pair, True)
+        """Special tokens of a row: in the published template 2, or 3 with a pair."""
+        return self._template(True).count(pair)
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
@@ -254,7 +281,8 @@ class SequenceBuilder(TextTokenizer):
             token_ids_0: ids of the first text.
             token_ids_1: ids of the second one.
         """
-        return frame(list(token_ids_0), None if token_ids_1 is None else list(token_ids_1), *self._frame_ids(), True)
+        second = None if token_ids_1 is None else list(token_ids_1)
+        return frame(list(token_ids_0), second, self._template(True).ids)
 
     def create_token_type_ids_from_sequences(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
@@ -265,7 +293,7 @@ class SequenceBuilder(TextTokenizer):
             token_ids_0: ids of the first text.
             token_ids_1: ids of the second one.
         """
-        return type_ids(len(token_ids_0), None if token_ids_1 is None else len(token_ids_1), True)
+        return type_ids(len(token_ids_0), None if token_ids_1 is None else len(token_ids_1), self._template(True))
 
     def get_special_tokens_mask(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
@@ -287,7 +315,7 @@ class SequenceBuilder(TextTokenizer):
             special = set(self.all_special_ids)
             return [int(token_id in special) for token_id in self._integers(token_ids_0)]
         second = None if token_ids_1 is None else [0] * len(token_ids_1)
-        return frame([0] * len(token_ids_0), second, 1, 1, True)
+        return frame([0] * len(token_ids_0), second, self._template(True).ids.fill(1))
 
 
 def _by_key(encoded: Any) -> dict[str, Any]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from .file_rules import FileRules
 from .files import read_bytes, read_json
-from .tokenizer_json import BpeJson, UnigramJson, read_tokenizer_json
+from .tokenizer_json import NO_CHARSMAP, PREFIXED, BpeJson, Kind, UnigramJson, read_tokenizer_json
 
 Pair = tuple[str, str]
 MERGES_HEADER = "#version: 0.2"
@@ -27,15 +29,17 @@ class BpeSource:
         vocab: id of each token.
         merges: pairs of tokens, best first.
         added_tokens: tokens that the file lists beside the vocabulary, by id.
+        rules: a tokenizer.json that GPT-2's BPE cannot stand for.
     """
 
     vocab: dict[str, int]
     merges: Sequence[Pair]
     added_tokens: dict[int, Any] | None = None
+    rules: FileRules | None = None
 
     @classmethod
     def read(cls, vocab_file: Any, merges_file: Any, tokenizer_file: Any) -> BpeSource:
-        """Reads whichever files are given.
+        """Reads whichever files are given; of a tokenizer.json beside others, only rules of its own.
 
         Raises:
             ValueError: no vocabulary is given, or a file is damaged.
@@ -46,7 +50,15 @@ class BpeSource:
                     "no vocabulary: give vocab_file and merges_file (vocab.json, merges.txt), or tokenizer_file"
                 )
             found = read_tokenizer_json(tokenizer_file, BpeJson)
-            return cls(check_vocab(found.vocab, str(tokenizer_file)), found.merges, found.added_tokens)
+            return cls(check_vocab(found.vocab, str(tokenizer_file)), found.merges, found.added_tokens, found.rules)
+        beside = read_beside(tokenizer_file, BpeJson)
+        source = cls._read_vocabulary(vocab_file, merges_file)
+        if beside is not None and beside.rules is not None and beside.rules.own != (PREFIXED,):
+            source.rules, source.added_tokens = beside.rules, beside.added_tokens
+        return source
+
+    @classmethod
+    def _read_vocabulary(cls, vocab_file: Any, merges_file: Any) -> BpeSource:
         if isinstance(vocab_file, (str, Path)) and merges_file is None:
             return read_bpe_encoder(Path(vocab_file))
         if isinstance(vocab_file, Mapping):
@@ -65,6 +77,17 @@ class BpeSource:
         vocab = json.dumps(self.vocab, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         lines = [MERGES_HEADER, *(f"{first} {second}" for first, second in self.merges)]
         return {"vocab.json": vocab.encode(), "merges.txt": ("\n".join(lines) + "\n").encode()}
+
+
+def read_beside(tokenizer_file: Any, kind: type[Kind]) -> Kind | None:
+    """What a tokenizer.json says that lies beside a whole vocabulary, which does without it if it is damaged."""
+    if tokenizer_file is None:
+        return None
+    try:
+        return read_tokenizer_json(tokenizer_file, kind)
+    except ValueError as error:
+        warnings.warn(f"{error}. The vocabulary beside it is used without it", stacklevel=5)
+        return None
 
 
 def check_vocab(vocab: Any, name: str) -> dict[str, int]:
@@ -170,27 +193,40 @@ class UnigramSource:
         name: what errors call it.
         lower_case: the file asks for lower case.
         split_by_punct: the file asks for cuts at punctuation.
+        prefix: the file puts a space before a text; None where it does not say.
         added_tokens: tokens that the file lists beside the vocabulary, by id.
+        rules: a tokenizer.json that SentencePiece cannot stand for.
     """
 
     proto: bytes
     name: str
     lower_case: bool = False
     split_by_punct: bool = False
+    prefix: bool | None = None
     added_tokens: dict[int, Any] | None = field(default=None)
+    rules: FileRules | None = None
 
     @classmethod
     def read(cls, vocab_file: Any, tokenizer_file: Any) -> UnigramSource:
-        """Reads whichever file is given.
+        """Reads whichever file is given; of a tokenizer.json beside an spm.model, only rules of its own.
 
         Raises:
             ValueError: no vocabulary is given, or a tokenizer.json is damaged.
         """
+        if vocab_file is None:
+            if tokenizer_file is None:
+                raise ValueError("no vocabulary: give vocab_file (spm.model) or tokenizer_file (tokenizer.json)")
+            found = read_tokenizer_json(tokenizer_file, UnigramJson)
+            if found.replaced:
+                warnings.warn(NO_CHARSMAP.format(name=tokenizer_file), stacklevel=4)
+            return cls._of(found, b"" if found.rules else found.proto(), str(tokenizer_file))
         if isinstance(vocab_file, bytes):
-            return cls(vocab_file, "the SentencePiece model")
-        if vocab_file is not None:
-            return cls(read_bytes(Path(vocab_file)), str(vocab_file))
-        if tokenizer_file is None:
-            raise ValueError("no vocabulary: give vocab_file (spm.model) or tokenizer_file (tokenizer.json)")
-        found = read_tokenizer_json(tokenizer_file, UnigramJson)
-        return cls(found.proto(), str(tokenizer_file), found.lower_case, found.split_by_punct, found.added_tokens)
+            proto, name = vocab_file, "the SentencePiece model"
+        else:
+            proto, name = read_bytes(Path(vocab_file)), str(vocab_file)
+        beside = read_beside(tokenizer_file, UnigramJson)
+        return cls._of(beside, proto, name) if beside is not None and beside.rules else cls(proto, name)
+
+    @classmethod
+    def _of(cls, found: UnigramJson, proto: bytes, name: str) -> UnigramSource:
+        return cls(proto, name, found.lower_case, found.split_by_punct, found.prefix, found.added_tokens, found.rules)

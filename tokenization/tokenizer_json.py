@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import base64
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
+from .byte_bpe import BYTE_TO_CHAR
+from .file_rules import FileRules
 from .files import read_json
+from .rule_names import OWN_CUT, has_published_frame, names_of, steps_of, unigram_form
 from .spm_proto import BYTE, CONTROL, NORMAL, UNKNOWN, SpmModel, read_rules, write_model
 
 Pair = tuple[str, str]
+# The one rule of its own that a file of DeBERTa v1 may have and its other files still stand for: there the space comes
+# before a text, here before whatever follows a special token, too.
+PREFIXED = "pre_tokenizer ByteLevel(add_prefix_space=True)"
 MOST_SCORE = 3e38
+BPE_OPTIONS = ("dropout", "fuse_unk", "byte_fallback", "ignore_merges", "continuing_subword_prefix",
+               "end_of_word_suffix")  # fmt: skip
+BYTE_NAMES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 NO_CHARSMAP = (
     "{name} carries no character map: a newer release (5 or later) of transformers wrote it and replaced the map by "
     "rules of its own. SentencePiece's map nmt_nfkc, which the published models were trained with, is used in its "
@@ -66,7 +73,7 @@ def _model(content: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
         families = {"BPE": "DebertaTokenizer (v1)", "Unigram": "DebertaV2Tokenizer (v2, v3)"}
         raise ValueError(
             f"{name} holds a {found} model, expected {kind}; "
-            f"{families.get(str(found), 'no DeBERTa tokenizer')} reads such a file"
+            f"{families.get(str(found), 'tokenization.AutoTokenizer')} reads such a file"
         )
     return model
 
@@ -75,26 +82,14 @@ def _added_tokens(content: dict[str, Any]) -> dict[int, Any]:
     return {int(row["id"]): row for row in content.get("added_tokens") or []}
 
 
-def _steps(part: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """The normalisers or pre-tokenisers of a file, out of their sequences."""
-    if not isinstance(part, dict):
-        return
-    if part.get("type") != "Sequence":
-        yield part
-        return
-    if depth > 8:
-        raise TypeError("its sequences are nested too deeply")
-    for inner in part.get("normalizers") or part.get("pretokenizers") or []:
-        yield from _steps(inner, depth + 1)
-
-
 @dataclass
 class BpeJson:
-    """Vocabulary and merges of a byte-level BPE file."""
+    """Vocabulary and merges of a byte-level BPE file; ``rules`` is the file where GPT-2's BPE cannot stand for it."""
 
     vocab: dict[str, int]
     merges: list[Pair]
     added_tokens: dict[int, Any]
+    rules: FileRules | None
 
     @classmethod
     def of(cls, content: dict[str, Any], name: str) -> Self:
@@ -104,27 +99,63 @@ class BpeJson:
             ValueError: it is no byte-level BPE.
         """
         model = _model(content, name, "BPE")
-        if not any(step.get("type") == "ByteLevel" for step in _steps(content.get("pre_tokenizer"))):
-            raise ValueError(f"{name} holds a BPE that is not byte-level, so it is not DeBERTa's; use another file")
-        if list(_steps(content.get("normalizer"))):
-            warnings.warn(f"{name} has a normalizer, which DeBERTa v1 has not; it is left out", stacklevel=6)
+        if not any(step.get("type") == "ByteLevel" for step in steps_of(content.get("pre_tokenizer"))):
+            raise ValueError(
+                f"{name} holds a BPE that is not byte-level, so it is not DeBERTa v1's; "
+                "tokenization.AutoTokenizer reads such a file"
+            )
         pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
         bad = next((pair for pair in pairs if len(pair) != 2 or not all(isinstance(one, str) for one in pair)), None)
         if bad is not None:
             raise ValueError(f"{name}: the merge {bad!r} is no pair of tokens; fetch or copy the file again")
-        return cls(model["vocab"], [(pair[0], pair[1]) for pair in pairs], _added_tokens(content))
+        own = _bpe_rules(content, name)
+        return cls(
+            model["vocab"],
+            [(pair[0], pair[1]) for pair in pairs],
+            _added_tokens(content),
+            FileRules(content, name, own) if own else None,
+        )
+
+
+def _bpe_rules(content: dict[str, Any], name: str) -> list[str]:
+    """The rules of a file that GPT-2's BPE has not."""
+    model = content["model"]
+    own = [f"normalizer {rule}" for rule in names_of(content.get("normalizer"))]
+    cuts = names_of(content.get("pre_tokenizer"))
+    own += [f"pre_tokenizer {rule}" for rule in cuts if cuts != ["ByteLevel"]]
+    own += [f"model {option}={model[option]!r}" for option in BPE_OPTIONS if model.get(option)]
+    if model.get("unk_token") is None and not all(char in model["vocab"] for char in BYTE_TO_CHAR):
+        own.append("model unk_token=None (bytes that the vocabulary lacks are dropped)")
+    return own + _output_rules(content, name, ("ByteLevel",))
+
+
+def _output_rules(content: dict[str, Any], name: str, decoders: tuple[str, ...]) -> list[str]:
+    """The rules behind the model that a family has not."""
+    own = [f"decoder {rule}" for rule in names_of(content.get("decoder")) if rule.split("(")[0] not in decoders]
+    frame = content.get("post_processor")
+    if not has_published_frame(frame, name):
+        own += [f"post_processor {step.get('type')}" for step in steps_of(frame)]
+    return own
 
 
 @dataclass
 class UnigramJson:
-    """Pieces and rules of a unigram file."""
+    """Pieces and rules of a unigram file.
+
+    ``rules`` is the file itself where SentencePiece cannot stand for it, ``prefix`` says whether a text gets a space
+    before it, ``replaced`` whether rules of transformers 5 stand in place of the character map.
+    """
 
     pieces: list[tuple[str, float]]
     unk_id: int
     charsmap: bytes
+    has_bytes: bool
     lower_case: bool
     split_by_punct: bool
     added_tokens: dict[int, Any]
+    prefix: bool
+    replaced: bool
+    rules: FileRules | None
 
     @classmethod
     def of(cls, content: dict[str, Any], name: str) -> Self:
@@ -140,31 +171,46 @@ class UnigramJson:
         unk_id = model.get("unk_id")
         if not isinstance(unk_id, int) or not 0 <= unk_id < len(pieces):
             raise ValueError(f"{name}: unk_id is {unk_id!r}, expected the id of one of the {len(pieces)} pieces")
-        rules = list(_steps(content.get("normalizer")))
-        charsmap = next((step["precompiled_charsmap"] for step in rules if step.get("type") == "Precompiled"), None)
-        if charsmap is None:
-            warnings.warn(NO_CHARSMAP.format(name=name), stacklevel=6)
+        texts = {text for text, _ in pieces}
+        has_bytes = all(text in texts for text in BYTE_NAMES)
+        form = unigram_form(content, has_bytes=has_bytes)
+        own = [] if form else [f"{part} {rule}" for part in ("normalizer", "pre_tokenizer")
+                               for rule in names_of(content.get(part)) or ["None"]]  # fmt: skip
+        if not form and bool(model.get("byte_fallback")) != has_bytes:
+            own.append(f"model byte_fallback={bool(model.get('byte_fallback'))}")
+        if form != "replaced":  # there the frame is as much transformers' own as the rules
+            own += _output_rules(content, name, ("Metaspace", "ByteFallback"))
+        steps = list(steps_of(content.get("normalizer")))
+        cuts = names_of(content.get("pre_tokenizer"))
+        if form == "replaced":
+            charsmap = published_charsmap()
+        else:
+            maps = [step["precompiled_charsmap"] for step in steps if step.get("type") == "Precompiled"]
+            charsmap = b"" if own or not maps else base64.b64decode(maps[0])
+        rules = FileRules(content, name, own) if own else None
         return cls(
             pieces,
             unk_id,
-            published_charsmap() if charsmap is None else base64.b64decode(charsmap or ""),
-            any(step.get("type") == "Lowercase" for step in rules),
-            any(step.get("type") == "Punctuation" for step in _steps(content.get("pre_tokenizer"))),
+            charsmap,
+            has_bytes,
+            any(step.get("type") == "Lowercase" or step.get("lowercase") for step in steps),
+            any(rule.startswith("Punctuation") or rule == OWN_CUT for rule in cuts),
             _added_tokens(content),
+            rules.add_prefix_space if rules else "Metaspace" in cuts,
+            form == "replaced",
+            rules,
         )
 
     def proto(self) -> bytes:
         """The bytes of the spm.model that this file was made from, as far as it matters for ids."""
         special = {token_id for token_id, row in self.added_tokens.items() if row.get("special")}
-        texts = {text for text, _ in self.pieces}
-        with_bytes = all(f"<0x{byte:02X}>" in texts for byte in range(256))
-        names = {f"<0x{byte:02X}>" for byte in range(256)} if with_bytes else set()
+        names = BYTE_NAMES if self.has_bytes else frozenset()
         kinds = [
             UNKNOWN if i == self.unk_id else CONTROL if i in special else BYTE if text in names else NORMAL
             for i, (text, _) in enumerate(self.pieces)
         ]
         pieces = [(text, score, kind) for (text, score), kind in zip(self.pieces, kinds, strict=True)]
-        return write_model(SpmModel(pieces, self.charsmap, byte_fallback=with_bytes), {"unk": self.unk_id})
+        return write_model(SpmModel(pieces, self.charsmap, byte_fallback=self.has_bytes), {"unk": self.unk_id})
 
 
 @lru_cache(maxsize=1)

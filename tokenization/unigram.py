@@ -76,6 +76,11 @@ class Unigram:
         """The pieces in the order of their ids."""
         return [piece[0] for piece in self.model.pieces]
 
+    @property
+    def unk_id(self) -> int:
+        """Id of what the vocabulary lacks."""
+        return int(self.processor.unk_id())
+
     def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
         """Ids of each text."""
         result: list[list[int]] = self._run(texts, num_threads, int)

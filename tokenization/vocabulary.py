@@ -279,8 +279,12 @@ class Vocabulary(ABC):
         """
         if not isinstance(ids, Iterable) or getattr(ids, "ndim", 1) == 0:
             return self._token_of(ids)
-        skipped = set(self.all_special_ids) if skip_special_tokens else ()
+        skipped = self._skipped_ids() if skip_special_tokens else ()
         return [self._token_of(token_id) for token_id in self._integers(ids) if token_id not in skipped]
+
+    def _skipped_ids(self) -> set[int]:
+        """The ids that ``skip_special_tokens`` leaves out."""
+        return set(self.all_special_ids)
 
     def _token_of(self, token_id: Any) -> str:
         number = self._integers([token_id])[0]

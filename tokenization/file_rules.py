@@ -1,0 +1,158 @@
+"""A tokenizer.json that is followed to the letter: the ``tokenizers`` library runs its rules."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .added_tokens import AddedVocabulary
+from .backend import BackendEngine, load_backend
+from .rule_names import steps_of, template_of
+from .spm_proto import check_charsmap
+
+PARTS = ("version", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
+
+
+class FileRules:
+    """The rules and the vocabulary of a tokenizer.json that no other engine can stand for.
+
+    Its engines run whole texts, added tokens included, as the library does. Calls change nothing that others see, so
+    threads may share one.
+
+    Args:
+        content: the file.
+        name: what errors call it.
+        own: the rules that make it so, by name.
+
+    Raises:
+        ValueError: the vocabulary is damaged, or the model has no token for unknown text and needs one.
+    """
+
+    def __init__(self, content: Mapping[str, Any], name: str, own: Sequence[str]) -> None:
+        self.content = {part: content.get(part) for part in PARTS}
+        self.name, self.own = name, tuple(own)
+        model = content["model"]
+        if isinstance(model["vocab"], Mapping):
+            self.vocab: dict[str, int] = dict(model["vocab"])
+            self.tokens = _by_id(self.vocab, name)
+            self.unk_id = self.vocab.get(str(model.get("unk_token")))
+            if self.unk_id is None and model.get("type") in ("WordPiece", "WordLevel"):
+                raise ValueError(
+                    f"{name}: the token for unknown text, {model.get('unk_token')!r}, is not in the vocabulary; "
+                    "correct unk_token in the file"
+                )
+        else:
+            self.tokens = [piece for piece, _ in model["vocab"]]
+            self.vocab = {piece: number for number, piece in enumerate(self.tokens)}
+            self.unk_id = model.get("unk_id")
+            if len(self.vocab) < len(self.tokens):
+                raise ValueError(f"{name} holds a piece twice, so its ids are not unique; the file is damaged")
+        for step in steps_of(content.get("normalizer")):
+            if step.get("type") == "Precompiled" and step.get("precompiled_charsmap"):
+                check_charsmap(base64.b64decode(step["precompiled_charsmap"]), name)
+        self.template = template_of(self.content["post_processor"], name)
+        self.random = bool(model.get("dropout"))
+        self._engines: dict[tuple[int, bool, bool], BackendEngine] = {}
+
+    @property
+    def add_prefix_space(self) -> bool:
+        """Whether the file puts a space before a text."""
+        return any(_has_prefix(step) for step in steps_of(self.content["pre_tokenizer"]))
+
+    settings: Mapping[str, Any] = {}  # SentencePiece's; there are none
+
+    def with_prefix(self, prefix: bool) -> FileRules:
+        """The same rules with a space before a text or without it, where the file has a rule for it to switch."""
+        if prefix == self.add_prefix_space:
+            return self
+        changed = {**self.content, "pre_tokenizer": _with_prefix(self.content["pre_tokenizer"], prefix)}
+        found = FileRules(changed, self.name, self.own)
+        if found.add_prefix_space != prefix:
+            warnings.warn(
+                f"add_prefix_space={prefix} is left out: {self.name} has no Metaspace among its pre_tokenizer rules; "
+                "the file is followed",
+                stacklevel=4,
+            )
+        return found
+
+    def engine(self, added: AddedVocabulary, *, specials: bool, prefix: bool) -> BackendEngine:
+        """The engine for a call.
+
+        Args:
+            added: the tokenizer's added tokens, which take the place of the file's.
+            specials: recognise special tokens in a text.
+            prefix: put a space before a text.
+
+        Raises:
+            ValueError: the library does not know a rule, the ids of the added tokens leave gaps, or the file has no
+                rule for a space before a text.
+        """
+        key = (added.version, specials, prefix)
+        found = self._engines.get(key)
+        if found is None:
+            if any(version != added.version for version, *_ in list(self._engines)):
+                self._engines = {}
+            backend = self.pipeline(added, prefix=prefix)
+            backend.encode_special_tokens = not specials
+            found = self._engines[key] = BackendEngine(backend, random=self.random)
+        return found
+
+    def pipeline(self, added: AddedVocabulary, *, prefix: bool) -> Any:
+        """A ``tokenizers.Tokenizer`` of its own; the arguments and errors are those of ``engine``."""
+        content = dict(self.content)
+        if prefix != self.add_prefix_space:
+            content["pre_tokenizer"] = _with_prefix(content["pre_tokenizer"], prefix)
+            if any(_has_prefix(step) for step in steps_of(content["pre_tokenizer"])) != prefix:
+                raise ValueError(
+                    f"add_prefix_space={prefix} cannot be honoured: {self.name} has no Metaspace among its "
+                    "pre_tokenizer rules; leave add_prefix_space out, or change the file"
+                )
+        content["added_tokens"] = [{"id": i, **token.to_dict()} for i, token in sorted(added.by_id.items())]
+        backend = load_backend(content, self.name)
+        for token_id, token in sorted(added.by_id.items()):
+            if backend.token_to_id(token.content) != token_id:
+                raise ValueError(
+                    f"the added token {token.content!r} has id {token_id}, where the tokenizers library gives it "
+                    f"{backend.token_to_id(token.content)}: it holds no ids with gaps; add the tokens one after the "
+                    "other, or correct the ids in the files"
+                )
+        return backend
+
+    def decode(self, tokens: Sequence[str], added: AddedVocabulary) -> str:
+        """The text that tokens stand for, as the file's decoder has it."""
+        decoder = self.engine(added, specials=True, prefix=self.add_prefix_space).backend.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engines": {}}
+
+
+def _by_id(vocab: Mapping[str, Any], name: str) -> list[str]:
+    tokens = sorted(vocab, key=lambda token: int(vocab[token]))
+    wrong = next((place for place, token in enumerate(tokens) if vocab[token] != place), None)
+    if wrong is not None or not tokens:
+        found = f"place {wrong} has id {vocab[tokens[wrong]]}" if wrong is not None else "it is empty"
+        raise ValueError(f"{name}: the ids of the vocabulary are not 0, 1, 2 and so on: {found}; the file is damaged")
+    return tokens
+
+
+def _has_prefix(step: Mapping[str, Any]) -> bool:
+    if step.get("type") == "Metaspace":
+        return step.get("prepend_scheme") != "never" if "prepend_scheme" in step else bool(step.get("add_prefix_space"))
+    return step.get("type") == "ByteLevel" and bool(step.get("add_prefix_space"))
+
+
+def _with_prefix(part: Any, prefix: bool) -> Any:
+    """A pre-tokenizer that puts a space before a text, or none."""
+    if not isinstance(part, Mapping):
+        return part
+    if part.get("type") == "Sequence":
+        return {**part, "pretokenizers": [_with_prefix(inner, prefix) for inner in part["pretokenizers"]]}
+    if part.get("type") == "Metaspace":
+        rest = {name: value for name, value in part.items() if name not in ("add_prefix_space", "str_rep")}
+        return {**rest, "prepend_scheme": "always" if prefix else "never"}
+    if part.get("type") == "ByteLevel" and not prefix:  # behind another cut a space would come before each stretch
+        return {**part, "add_prefix_space": False}
+    return part
