@@ -18,6 +18,7 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -245,8 +246,8 @@ class GeneralConfig(PushToHub):
     def _start_labels(self, num_labels: Any, id2label: Any, label2id: Any) -> None:
         for name, value in (("num_labels", num_labels), ("id2label", id2label), ("label2id", label2id)):
             self._check_field(self._named_fields()[name], 2 if value is None and name == "num_labels" else value)
-        by_id = {int(number): label for number, label in (id2label or {}).items()}
-        by_label = {label: int(number) for label, number in (label2id or {}).items()}
+        by_id = by_number(id2label or {})
+        by_label = dict(sorted(((label, int(number)) for label, number in (label2id or {}).items()), key=itemgetter(1)))
         if not by_id:
             for label, number in sorted(by_label.items(), key=lambda item: item[1]):
                 by_id.setdefault(number, label)  # the first of several names
@@ -273,7 +274,7 @@ class GeneralConfig(PushToHub):
             warn_lost(by_id, value)
             by_id, by_label = default_labels(value), {}
         elif name == "id2label":
-            by_id = {int(number): label for number, label in value.items()}
+            by_id = by_number(value)
         else:
             by_label = {label: int(number) for label, number in value.items()}
             if set(by_label.values()) != set(by_id) or any(by_label.get(by_id[i]) != i for i in by_id):
@@ -496,6 +497,11 @@ def warn_lost(by_id: Mapping[int, Any], count: int) -> None:
         )
 
 
+def by_number(id2label: Mapping[Any, Any]) -> dict[int, Any]:
+    """Names of labels in the order of their numbers: a file has them in that of its keys, 10 before 2."""
+    return dict(sorted((int(number), label) for number, label in id2label.items()))
+
+
 def _choose_labels(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     """Take out of a file's entries what is replaced of its labels.
 
@@ -503,7 +509,7 @@ def _choose_labels(values: dict[str, Any], overrides: Mapping[str, Any]) -> None
         ValueError: for a number and names in the overrides that disagree.
     """
     count = overrides.get("num_labels")
-    by_id = {int(number): label for number, label in (values.get("id2label") or {}).items()}
+    by_id = by_number(values.get("id2label") or {})
     named = by_id or values.get("label2id") or {}
     if overrides.get("id2label") is not None or overrides.get("label2id") is not None:
         new = overrides.get("id2label") or overrides.get("label2id")

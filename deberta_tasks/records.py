@@ -48,9 +48,10 @@ def with_old_names(values: Mapping[str, Any], old_names: Mapping[str, str]) -> R
     return record
 
 
-def meant(wanted: str, found: Iterable[str], known: Collection[str] = ()) -> str:
-    """Which of the names that were found may be another spelling of the one wanted; ``known`` ones are not."""
-    return near(wanted, [name for name in found if name not in known]).replace("?", f" to be {wanted!r}?")
+def meant(wanted: Iterable[str], found: Iterable[str], known: Collection[str] = ()) -> str:
+    """Which of the names that were found may be another spelling of one that is wanted; ``known`` ones are not."""
+    hints = ((name, near(name, wanted)) for name in found if name not in known)
+    return next((h.replace("did you mean", f"did you mean {name!r} to be") for name, h in hints if h), "")
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -122,7 +123,8 @@ def read_records(
                 for value in required:
                     if value not in record:
                         found = ", ".join(values) or "nothing"
-                        hint = meant(value, values, others)
+                        spelt = [value, *(old for old, new in (old_names or {}).items() if new == value)]
+                        hint = meant(spelt, values, others)
                         raise ValueError(f"{place} has no column {value!r}; it has {found}{hint}")
                 yield record
         if empty:

@@ -87,8 +87,8 @@ class Reader:
         Args:
             text: first text.
             pair: second text.
-            cut: which of them truncation cuts, as the tokenizer calls it; windows run over the longer one, or over
-                this one.
+            cut: which of them truncation cuts, as the tokenizer calls it; windows run over this one, or over the
+                longer one.
 
         Raises:
             ValueError: if it is too long, and nothing was said of that, or windows cannot move on.
@@ -97,24 +97,22 @@ class Reader:
         count = len(encoded["input_ids"])
         if count <= self.limit:
             return [Feature(self.inputs(encoded))]
-        if stride is not None:
-            return self._windows(text, pair, cut, stride, count)
-        if not self.options.truncation:
-            raise self.too_long(count)
-        encoded = self.tokenizer(text, pair, truncation=cut, max_length=self.limit)
-        return [Feature(self.inputs(encoded), cut=count - len(encoded["input_ids"]))]
-
-    def _windows(self, text: str, pair: str | None, cut: str, stride: int, count: int) -> list[Feature]:
+        if stride is None and self.options.truncation:
+            encoded = self.tokenizer(text, pair, truncation=cut, max_length=self.limit)
+            return [Feature(self.inputs(encoded), cut=count - len(encoded["input_ids"]))]
         sizes = [len(self.tokenizer(t or "", add_special_tokens=False)["input_ids"]) for t in (text, pair)]
         if cut == "longest_first":
             cut = "only_first" if sizes[0] >= sizes[1] else "only_second"
         room = self.limit - count + sizes[cut == "only_second"]  # beside special tokens and the other text
+        if stride is None:
+            raise self.too_long(count, room)
         if stride >= room:
             raise ValueError(
                 f"stride is {stride}, but {self.limit} tokens leave {max(room, 0)} for a window of the text, and a "
                 "window must move on; use a smaller stride or a larger max_length"
             )
-        return self.windows(text, pair, cut, stride)
+        found = self.windows(text, pair, cut, stride)
+        return found[:1] if self.options.combine == "first" else found
 
     def windows(self, text: str, pair: str | None, cut: str, stride: int) -> list[Feature]:
         """A feature for each window of one of two texts; ``spans`` and ``notes`` are characters and words in it."""
@@ -135,11 +133,15 @@ class Reader:
         has_types = self.config is None or self.config.type_vocab_size
         return {n: encoded[n] for n in ("input_ids", "token_type_ids") if n in encoded and (has_types or n[0] == "i")}
 
-    def too_long(self, count: int, specials: int = 2) -> ValueError:
-        """What to say of a text of so many tokens, special ones included."""
-        stride = min(64, (self.limit - specials) // 2)
-        windows = hasattr(self.options, "stride") and stride > 0
-        advice = f"read it in windows with stride={stride} (--stride {stride})" if windows else "split it"
+    def too_long(self, count: int, room: int) -> ValueError:
+        """What to say of a text.
+
+        Args:
+            count: its tokens, special ones included.
+            room: tokens that a window of it may have.
+        """
+        stride = min(64, room // 2) if hasattr(self.options, "stride") else 0  # that a window can move on with
+        advice = f"read it in windows with stride={stride} (--stride {stride})" if stride > 0 else "split it"
         return ValueError(
             f"the text has {count} tokens, the limit is {self.limit}; cut it with truncation=True (--truncation), or "
             f"{advice}"
@@ -197,10 +199,10 @@ class Task(ABC):
         record = with_old_names(item, self.old_names)
         for name in self.fields:
             if record.get(name) is None:
-                hint, found = meant(name, record, self.columns), ", ".join(record) or "nothing"
+                hint, found = meant([name], record, self.columns), ", ".join(record) or "nothing"
                 raise ValueError(f"there is no {name!r}{hint}; expected {self.expected()}, got {found}")
         if self.either and sum(record.get(name) is not None for name in self.either) != 1:
-            hint = "" if any(name in record for name in self.either) else meant(self.either[0], record, self.columns)
+            hint = "" if any(name in record for name in self.either) else meant(self.either, record, self.columns)
             raise ValueError(f"expected {self.expected()}, got {', '.join(record) or 'nothing'}{hint}")
         for name in self.columns:
             if record.get(name) is not None:

@@ -33,12 +33,14 @@ class TokenClassificationOptions(Options):
         stride: read texts beyond the limit in windows that share this many tokens; each token is judged where it has
             the most text around it.
         is_split_into_words: a list of texts is one example, its words; texts are words with spaces between them.
+        word_separator: what stands between words: a space, or nothing where words bring their own spaces.
     """
 
     aggregation_strategy: str = option("none", f"{', '.join(STRATEGIES)}; default none")
     ignore_labels: Sequence[str] = option(("O",), "labels to leave out; default O")
     stride: int | None = option(None, "read texts beyond the limit in windows that share this many tokens")
     is_split_into_words: bool = option(False, "texts are words with spaces between them")
+    word_separator: str = option(" ", "what stands between words; nothing where words bring their own spaces")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,7 +57,7 @@ class Tokens(NamedTuple):
         ids: of the tokens.
         spans: characters of each.
         words: the word that each is in: of those given, or as the tokenizer sees them.
-        text: the text; of given words, with a space between two.
+        text: the text; of given words, with their separator between two.
         given: whether words were given.
     """
 
@@ -136,16 +138,19 @@ class TokenClassification(TrainableTask):
         words = example.get("tokens")
         if words is None and reader.options.is_split_into_words:
             words = example["text"].split()
+        between = reader.options.word_separator
+        given = {} if words is None else {"is_split_into_words": True}
+        if given and between != " ":
+            given["word_separator"] = between
+        text = example["text"] if words is None else between.join(words)
         encoded = reader.tokenizer(
-            example["text"] if words is None else words, is_split_into_words=words is not None,
-            add_special_tokens=False, return_offsets_mapping=True,
-        )  # fmt: skip
+            text if words is None else list(words), add_special_tokens=False, return_offsets_mapping=True, **given
+        )
         spans, numbers = encoded["offset_mapping"], encoded.word_ids()
-        if words is None:
-            return Tokens(encoded["input_ids"], spans, numbers, example["text"])
-        begins = np.cumsum([0, *(len(word) + 1 for word in words)]).tolist()  # spans of given words count from theirs
-        spans = [(begins[w] + start, begins[w] + end) for w, (start, end) in zip(numbers, spans, strict=True)]
-        return Tokens(encoded["input_ids"], spans, numbers, " ".join(words), given=True)
+        if words is not None:  # whose spans count from the word
+            begins = np.cumsum([0, *(len(word) + len(between) for word in words)]).tolist()
+            spans = [(begins[w] + start, begins[w] + end) for w, (start, end) in zip(numbers, spans, strict=True)]
+        return Tokens(encoded["input_ids"], spans, numbers, text, given=words is not None)
 
     def encode(self, example: Record, reader: Reader) -> list[Feature]:
         """A feature, or windows; the notes are all tokens of the text and where the feature begins among them."""
@@ -154,7 +159,7 @@ class TokenClassification(TrainableTask):
         if stride is not None:
             begins, over = list(range(0, max(len(tokens.ids) - stride, 1), room - stride)), 0
         elif over and not reader.options.truncation:
-            raise reader.too_long(len(tokens.ids) + SPECIALS)
+            raise reader.too_long(len(tokens.ids) + SPECIALS, room)
         rows = [reader.tokenizer.prepare_for_model(tokens.ids[at : at + room]) for at in begins]
         return [Feature(reader.inputs(row), notes=(tokens, at), cut=over) for row, at in zip(rows, begins, strict=True)]
 
@@ -219,9 +224,12 @@ class TokenClassification(TrainableTask):
         return [" ".join(example["tokens"])]
 
     def label_names(self, examples: Sequence[Record]) -> list[str]:
-        """The tags, in order; ``O`` first."""
+        """The tags, ``O`` first; of numbers all up to the largest, so that each is its own."""
         tags = {tag for example in examples for tag in example["tags"]}
-        return ["O"] * ("O" in tags) + in_order(tags - {"O"})
+        others = in_order(tags - {"O"})
+        if others and all(tag.isdecimal() for tag in others):
+            return ["O", *map(str, range(1, int(others[-1]) + 1))]
+        return ["O"] * ("O" in tags) + others
 
     def windows(self, limits: Limits) -> dict[str, Any]:
         """Scores of windows are not combined: each token is judged in one."""

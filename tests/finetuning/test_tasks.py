@@ -46,7 +46,7 @@ def perfect(task: Any, features: Any) -> list[dict[str, np.ndarray]]:
             if task.name == "regression":
                 output[name] = np.array([value])
             elif isinstance(value, list):
-                output[name] = np.eye(9)[np.maximum(value, 0)]
+                output[name] = np.eye(12)[np.maximum(value, 0)]
             else:
                 output[name] = np.eye(len(feature) if "start" in name or "end" in name else 9)[value]
         found.append(output)
@@ -208,3 +208,106 @@ def test_texts_that_fit_are_not_warned_about(tmp_path: Path) -> None:
 def test_unknown_task() -> None:
     with pytest.raises(ValueError, match="unknown task 'nil'; did you mean 'nli'"):
         task_named("nil")
+
+
+def written(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_tags_that_are_numbers(tmp_path: Path) -> None:
+    """As ``ner_tags`` of published sets are: 0 is outside, the others keep their number."""
+    task = TASKS["token-classification"]
+    rows = [
+        {"tokens": ["In", "Rome", "or", "New York"], "ner_tags": [0, 10, 0, 2]},
+        {"id": "7", "words": "In Rome or Paris", "ner_tags": "0 10 0 2"},
+        {"text": "In Rome or Paris", "tags": "0 9 0 2"},
+    ]
+    found = task.read(written(tmp_path, *rows))
+    assert [example["tags"] for example in found] == [["O", "10", "O", "2"]] * 2 + [["O", "9", "O", "2"]]
+    assert found[1]["tokens"] == found[2]["tokens"] == ["In", "Rome", "or", "Paris"]
+    names = task.label_names(found)
+    assert names == ["O", *map(str, range(1, 11))]
+    features = task.features(found, tokenizer(), names, WIDE)
+    assert task.answers(perfect(task, features), features, found, names) == [example["tags"] for example in found]
+    (tmp_path / "a.csv").write_text("tokens,ner_tags\nIn Rome,0 1\n")
+    assert task.read(tmp_path / "a.csv")[0]["tags"] == ["O", "1"]
+    (tmp_path / "a.csv").write_text("tokens,ner_tag\nIn Rome,0 1\n")
+    with pytest.raises(ValueError, match=r"has no column 'tags'; it has tokens, ner_tag; did you mean"):
+        task.read(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match=r"line 1: tags is \[0, None\], expected a list"):
+        task.read(written(tmp_path, {"tokens": ["In", "Rome"], "ner_tags": [0, None]}))
+
+
+def test_labels_that_are_numbers_are_in_their_order(tmp_path: Path) -> None:
+    task = TASKS["text-classification"]
+    found = task.read(written(tmp_path, *({"text": "x", "label": number} for number in (10, 2, 1, 11, 0))))
+    assert task.label_names(found) == ["0", "1", "2", "10", "11"]
+
+
+def test_nothing_is_said_of_cuts_where_nothing_was_cut(tmp_path: Path) -> None:
+    """A last word of which no token is left is not one that was cut off."""
+    task = TASKS["token-classification"]
+    found = task.read(written(tmp_path, {"tokens": ["In", "Rome", "\u200b\u200b"], "tags": ["O", "B-LOC", "O"]}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (feature,) = task.features(found, tokenizer(), ["O", "B-LOC"], Limits(64))
+        assert feature.spans[-1] is None
+        fits = len(feature)
+        task.features(found, tokenizer(), ["O", "B-LOC"], Limits(max(fits, 3)))
+    with pytest.warns(UserWarning, match="1 of 1 texts are longer than"):
+        task.features(found, tokenizer(), ["O", "B-LOC"], Limits(fits - 1))
+
+
+@pytest.mark.parametrize("combine", ["max", "mean", "first"])
+@pytest.mark.parametrize("name", ["text-classification", "nli", "regression"])
+def test_long_texts_are_judged_in_windows(name: str, combine: str) -> None:
+    task, names, whole = rows(name)
+    first = task.columns[0]
+    given = [type(e)({**e, first: " ".join([e[first]] * 6)}, e.place) for e in examples(name)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is cut
+        features = task.features(given, tokenizer(), names, Limits(40, 8, combine))
+    assert all(len(feature) <= 40 for feature in features)
+    assert {feature.example for feature in features} == set(range(80))
+    assert (len(features) > 80) == (combine != "first")
+    size = 1 if name == "regression" else len(names)
+    logits = np.random.default_rng(0).normal(size=(len(features), size))
+    outputs = [{"logits": row} for row in logits]
+    answers = task.answers(outputs, features, given, names)
+    functions = {"max": np.max, "mean": np.mean, "first": lambda found, axis: found[0]}
+    for number, answer in enumerate(answers):
+        found = np.array([row for row, feature in zip(logits, features, strict=True) if feature.example == number])
+        if name == "regression":
+            assert answer == pytest.approx(functions[combine](found, axis=0)[0])
+        else:
+            shares = np.exp(found) / np.exp(found).sum(1, keepdims=True)
+            assert answer == names[int(functions[combine](shares, axis=0).argmax())]
+    scores = task.scores(task.answers(perfect(task, features), features, given, names), given, names)
+    assert scores[task.best] == pytest.approx(1.0)
+    assert len(whole) == 80
+
+
+def test_words_of_long_texts_are_judged_in_windows() -> None:
+    task, names, _ = rows("token-classification")
+    given = [
+        type(e)({"tokens": e["tokens"] * 4, "tags": e["tags"] * 4}, e.place) for e in examples("token-classification")
+    ]
+    features = task.features(given, tokenizer(), names, Limits(20, 6, "mean"))
+    assert len(features) > 2 * len(given)
+    assert task.answers(perfect(task, features), features, given, names) == [example["tags"] for example in given]
+
+
+def test_padding_is_on_the_right_whatever_the_tokenizer_says() -> None:
+    from deberta_core.batching import pad_batch
+
+    for name, task in TASKS.items():
+        names = task.label_names(examples(name))
+        want = task.features(examples(name)[:8], tokenizer(), names, WIDE)
+        other = new_tokenizer([text for n, t in TASKS.items() for e in examples(n) for text in t.texts(e)])
+        other.padding_side = "left"
+        features = task.features(examples(name)[:8], other, names, WIDE)
+        assert [f.inputs for f in features] == [f.inputs for f in want]
+        mask = pad_batch([f.inputs for f in features], fill={})["attention_mask"]
+        assert (np.diff(mask, axis=-1) <= 0).all()
