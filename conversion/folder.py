@@ -26,7 +26,7 @@ _WEIGHTS = re.compile(
 _NOT_CARRIED = frozenset({".git", ".cache", ".ipynb_checkpoints", "__pycache__", SIDE_FILE})
 # What goes with a weights file that is given by itself: its folder may hold anything.
 _COMPANIONS = frozenset({
-    "vocab.json", "merges.txt", "bpe_encoder.bin", "spm.model", "spiece.model", "sentencepiece.bpe.model",
+    "vocab.json", "merges.txt", "vocab.txt", "bpe_encoder.bin", "spm.model", "spiece.model", "sentencepiece.bpe.model",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "generation_config.json", "README.md", "LICENSE",
 })  # fmt: skip

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .compare import compare_tokenizers
     from .deberta import DebertaTokenizer, DebertaV2Tokenizer
     from .fast import DebertaTokenizerFast, DebertaV2TokenizerFast
+    from .file_tokenizer import FileTokenizer
     from .training import train_from_iterator
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "DebertaTokenizerFast",
     "DebertaV2Tokenizer",
     "DebertaV2TokenizerFast",
+    "FileTokenizer",
     "compare_tokenizers",
     "train_from_iterator",
 ]
@@ -40,6 +42,7 @@ __getattr__, __dir__ = lazy(
         "tokenization.compare": ("compare_tokenizers",),
         "tokenization.deberta": ("DebertaTokenizer", "DebertaV2Tokenizer"),
         "tokenization.fast": ("DebertaTokenizerFast", "DebertaV2TokenizerFast"),
+        "tokenization.file_tokenizer": ("FileTokenizer",),
         "tokenization.training": ("train_from_iterator",),
     },
 )

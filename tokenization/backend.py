@@ -118,7 +118,7 @@ def add_special_parts(backend: Any, vocabulary: Vocabulary, *, faulty_unk: bool 
     Raises:
         ValueError: the ids of the added tokens leave gaps, which the library cannot hold.
     """
-    from tokenizers import AddedToken, processors
+    from tokenizers import AddedToken
 
     for token_id, token in vocabulary.added_tokens_decoder.items():
         # matched in the text as given, but where it is lower-cased first
@@ -133,6 +133,13 @@ def add_special_parts(backend: Any, vocabulary: Vocabulary, *, faulty_unk: bool 
                 f"the added token {token.content!r} has id {token_id}, where the tokenizers library would give it "
                 f"{backend.token_to_id(token.content)}: it holds no ids with gaps; add the tokens one after the other"
             )
+    return add_frame(backend, vocabulary)
+
+
+def add_frame(backend: Any, vocabulary: Vocabulary) -> Any:
+    """Gives a pipeline the frame ``[CLS] A [SEP] B [SEP]``, where the vocabulary has both tokens."""
+    from tokenizers import processors
+
     begin, end = vocabulary.cls_token, vocabulary.sep_token
     if begin is not None and end is not None:
         backend.post_processor = processors.TemplateProcessing(

@@ -20,17 +20,14 @@ from .backend import (
 )
 from .deberta import DebertaTokenizer, DebertaV2Tokenizer, PathLike
 from .engine import Engine, Span
-from .file_rules import FileRules
 from .files import read_bytes
-from .pretrained import PretrainedTokenizer
-from .rows import Template
+from .following import FollowsFile
 from .texts import Part
 
 
-class FastTokenizer(PretrainedTokenizer):
+class FastTokenizer(FollowsFile):
     """What both fast classes add: ``backend_tokenizer``, tokenizer.json, and ``legacy_ids``."""
 
-    is_fast = True
     legacy_ids = False
     _legacy_file: bytes | None = None
     _legacy_engines: tuple[BackendEngine, BackendEngine] | None = None
@@ -43,21 +40,8 @@ class FastTokenizer(PretrainedTokenizer):
     def _legacy_backend(self) -> Any:
         """The pipeline of transformers 4's fast class."""
 
-    _beside: Mapping[str, bytes] = {}
-
-    def _follow(self, rules: FileRules | None, beside: Mapping[str, bytes]) -> None:
-        if rules is not None:
-            self._rules, self._beside = rules, dict(beside)
-
-    @property
-    def _unknown_id(self) -> int:
-        if self._rules is None:
-            return super()._unknown_id  # type: ignore[safe-super]
-        known = self._rules.unk_id if self.unk_token is None else self.unk_token_id
-        return 0 if known is None else int(known)
-
     def _set_legacy(self, legacy_ids: bool, tokenizer_file: PathLike | None) -> None:
-        self.legacy_ids = bool(legacy_ids)
+        self.legacy_ids = bool(legacy_ids) and self._rules is None  # the ids of rules are the library's own
         if self.legacy_ids and tokenizer_file is not None:
             self._legacy_file = read_bytes(Path(tokenizer_file))
 
@@ -65,35 +49,16 @@ class FastTokenizer(PretrainedTokenizer):
     def backend_tokenizer(self) -> Any:
         """A ``tokenizers.Tokenizer`` made of this tokenizer's present state; changing it changes nothing here."""
         if self._rules is not None:
-            return self._rules.pipeline(self._added, prefix=self._rules_prefix(self._prefix))
+            return super().backend_tokenizer
         if not self.legacy_ids:
             return add_special_parts(self._exact_backend(), self)
         if self._legacy_file is not None:
             return load_backend(json.loads(self._legacy_file), "tokenizer.json")
         return add_special_parts(self._legacy_backend(), self, faulty_unk=True)
 
-    @classmethod
-    def _vocabulary_arguments(cls, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-        found = super()._vocabulary_arguments(folder, settings)
-        if settings.get("legacy_ids") and (folder / "tokenizer.json").is_file():
-            found["tokenizer_file"] = folder / "tokenizer.json"
-        return found
-
-    def _check_rules(self) -> None:
-        """Refuses rules that the library does not know before there is a text to tokenize."""
-        if self._rules is not None:
-            self._engine_for(self._reading(None, None))
-
-    def _rules_prefix(self, prefix: bool) -> bool:
-        """Whether the file's rules are to put a space before a text; v1 does so itself where the file does not."""
-        return prefix and (self.family != "v1" or (self._rules is not None and self._rules.add_prefix_space))
-
     def _engine_for(self, options: TextOptions) -> Engine:
-        if self._rules is not None:
-            prefix = self._rules_prefix(options.prefix)
-            return self._rules.engine(self._added, specials=options.specials, prefix=prefix)
         if not self.legacy_ids:
-            return super()._engine_for(options)  # type: ignore[safe-super]
+            return super()._engine_for(options)
         if not options.separator:
             raise ValueError("word_separator='' cannot be had with legacy_ids=True, whose words all begin with a space")
         if self._legacy_engines is None:
@@ -103,37 +68,12 @@ class FastTokenizer(PretrainedTokenizer):
         return self._legacy_engines[0 if options.specials else 1]
 
     def _to_cut(self, texts: Sequence[str], options: TextOptions) -> set[int]:
-        if self._rules is not None:
-            return set() if options.prefix == self._rules_prefix(options.prefix) else set(range(len(texts)))
         return set() if self.legacy_ids else super()._to_cut(texts, options)
 
     def _cut(self, text: str, options: TextOptions) -> tuple[list[Part], list[Span] | None]:
-        if self._rules is None and not self.legacy_ids:
-            return super()._cut(text, options)
-        origin = None
-        if self._rules is not None and options.prefix != self._rules_prefix(options.prefix):
-            text, origin = self._prepare(text, options)
-        return [Part(0, len(text), text)] if text else [], origin
-
-    def _template(self, special: bool) -> Template:
-        own = None if self._rules is None else self._rules.template
-        if own is None:
-            return super()._template(special)
-        return own if special else Template(text_types=own.text_types)
-
-    def _skipped_ids(self) -> set[int]:
-        if self._rules is None:
-            return super()._skipped_ids()
-        return {token_id for token_id, token in self._added.by_id.items() if token.special}
-
-    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """The text that tokens stand for."""
-        if self._rules is None:
-            return super().convert_tokens_to_string(tokens)  # type: ignore[safe-super]
-        return self._rules.decode(tokens, self._added)
-
-    def _join_tokens(self, tokens: list[str], spaces: bool) -> str:
-        return super()._join_tokens(tokens, spaces) if self._rules is None else self.convert_tokens_to_string(tokens)
+        if self.legacy_ids:
+            return [Part(0, len(text), text)] if text else [], None
+        return super()._cut(text, options)
 
     def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
         """Adds tokens, as ``Vocabulary.add_tokens`` describes."""
@@ -147,11 +87,6 @@ class FastTokenizer(PretrainedTokenizer):
                 "add them to the file, or load without legacy_ids"
             )
         self._legacy_engines = None
-
-    def _vocabulary_files(self) -> dict[str, bytes]:
-        if self._rules is None:
-            return super()._vocabulary_files()  # type: ignore[safe-super]
-        return {**self._beside, "tokenizer.json": self.backend_tokenizer.to_str(pretty=True).encode()}
 
     def _fast_files(self) -> dict[str, bytes]:
         if self._rules is not None:

@@ -47,6 +47,8 @@ class FileRules:
             self.tokens = [piece for piece, _ in model["vocab"]]
             self.vocab = {piece: number for number, piece in enumerate(self.tokens)}
             self.unk_id = model.get("unk_id")
+            if not isinstance(self.unk_id, int) or not 0 <= self.unk_id < len(self.tokens):
+                raise ValueError(f"{name}: unk_id is {self.unk_id!r}, expected the id of a piece for unknown text")
             if len(self.vocab) < len(self.tokens):
                 raise ValueError(f"{name} holds a piece twice, so its ids are not unique; the file is damaged")
         for step in steps_of(content.get("normalizer")):
@@ -130,11 +132,18 @@ class FileRules:
 
 
 def _by_id(vocab: Mapping[str, Any], name: str) -> list[str]:
-    tokens = sorted(vocab, key=lambda token: int(vocab[token]))
-    wrong = next((place for place, token in enumerate(tokens) if vocab[token] != place), None)
-    if wrong is not None or not tokens:
-        found = f"place {wrong} has id {vocab[tokens[wrong]]}" if wrong is not None else "it is empty"
-        raise ValueError(f"{name}: the ids of the vocabulary are not 0, 1, 2 and so on: {found}; the file is damaged")
+    """The tokens in the order of their ids, empty where an id has none, as of a token that a vocab.txt has twice."""
+    ids = list(vocab.values())
+    bad = next((token for token, token_id in vocab.items() if type(token_id) is not int or token_id < 0), None)
+    if not vocab or bad is not None or len(set(ids)) < len(ids) or max(ids) > 2 * len(ids):
+        found = f"the token {bad!r} has id {vocab[bad]!r}" if bad is not None else f"{len(ids)} tokens"
+        raise ValueError(
+            f"{name}: the ids of the vocabulary are not 0, 1, 2 and so on, each once ({found}); the file is damaged, "
+            "fetch or copy it again"
+        )
+    tokens = [""] * (max(ids) + 1)
+    for token, token_id in vocab.items():
+        tokens[token_id] = token
     return tokens
 
 

@@ -191,7 +191,7 @@ class PretrainedTokenizer(PushToHub, Tokenizer):
             TypeError: an unknown keyword.
         """
         check_push(push_to_hub, hub)
-        if legacy_format is True and self._rules is not None:
+        if legacy_format is True and "tokenizer.json" in self._vocabulary_files():
             raise ValueError(
                 "legacy_format=True leaves tokenizer.json out, but this tokenizer's rules stand in no other file; use "
                 "legacy_format=False"

@@ -60,7 +60,7 @@ class BpeSource:
     @classmethod
     def _read_vocabulary(cls, vocab_file: Any, merges_file: Any) -> BpeSource:
         if isinstance(vocab_file, (str, Path)) and merges_file is None:
-            return read_bpe_encoder(Path(vocab_file))
+            return read_bpe_encoder(refuse_vocab_txt(Path(vocab_file)))
         if isinstance(vocab_file, Mapping):
             vocab, name = dict(vocab_file), "the vocabulary"
         else:
@@ -77,6 +77,20 @@ class BpeSource:
         vocab = json.dumps(self.vocab, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         lines = [MERGES_HEADER, *(f"{first} {second}" for first, second in self.merges)]
         return {"vocab.json": vocab.encode(), "merges.txt": ("\n".join(lines) + "\n").encode()}
+
+
+def refuse_vocab_txt(path: Path) -> Path:
+    """The same path.
+
+    Raises:
+        ValueError: it is a vocab.txt.
+    """
+    if path.suffix == ".txt" and path.is_file():
+        raise ValueError(
+            f"{path} is a WordPiece vocabulary as BERT's, which DeBERTa's own tokenizers do not read; use "
+            "tokenization.AutoTokenizer.from_pretrained with its folder"
+        )
+    return path
 
 
 def read_beside(tokenizer_file: Any, kind: type[Kind]) -> Kind | None:
@@ -223,7 +237,7 @@ class UnigramSource:
         if isinstance(vocab_file, bytes):
             proto, name = vocab_file, "the SentencePiece model"
         else:
-            proto, name = read_bytes(Path(vocab_file)), str(vocab_file)
+            proto, name = read_bytes(refuse_vocab_txt(Path(vocab_file))), str(vocab_file)
         beside = read_beside(tokenizer_file, UnigramJson)
         return cls._of(beside, proto, name) if beside is not None and beside.rules else cls(proto, name)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +45,31 @@ class JsonKind(Protocol):
 Kind = TypeVar("Kind", bound=JsonKind)
 
 
+def read_content(path: Path) -> dict[str, Any]:
+    """The content of a tokenizer.json.
+
+    Raises:
+        ValueError: the file is damaged or of another kind.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise ValueError(f"{path} holds no 'model', so it is no tokenizer.json; fetch or copy it again")
+    return content
+
+
+@contextmanager
+def named_errors(path: Any) -> Iterator[None]:
+    """Turns what a damaged file may raise into an error that names it."""
+    try:
+        yield
+    except (TypeError, KeyError, IndexError, OverflowError, AttributeError, ValueError) as error:
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
+        raise ValueError(
+            f"{path} is damaged or of another kind ({type(error).__name__}: {error}); fetch or copy it again"
+        ) from None
+
+
 def read_tokenizer_json(path: Any, kind: type[Kind]) -> Kind:
     """What a family needs of a tokenizer.json.
 
@@ -53,17 +80,9 @@ def read_tokenizer_json(path: Any, kind: type[Kind]) -> Kind:
     Raises:
         ValueError: the file is damaged, hostile, or of another family.
     """
-    content = read_json(Path(path))
-    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        raise ValueError(f"{path} holds no 'model', so it is no tokenizer.json; fetch or copy it again")
-    try:
+    content = read_content(Path(path))
+    with named_errors(path):
         return kind.of(content, str(path))
-    except (TypeError, KeyError, IndexError, OverflowError, AttributeError, ValueError) as error:
-        if isinstance(error, ValueError) and str(error).startswith(str(path)):
-            raise
-        raise ValueError(
-            f"{path} is damaged or of another kind ({type(error).__name__}: {error}); fetch or copy it again"
-        ) from None
 
 
 def _model(content: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
@@ -78,7 +97,8 @@ def _model(content: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
     return model
 
 
-def _added_tokens(content: dict[str, Any]) -> dict[int, Any]:
+def added_tokens_of(content: dict[str, Any]) -> dict[int, Any]:
+    """The added tokens of a file, by id."""
     return {int(row["id"]): row for row in content.get("added_tokens") or []}
 
 
@@ -112,7 +132,7 @@ class BpeJson:
         return cls(
             model["vocab"],
             [(pair[0], pair[1]) for pair in pairs],
-            _added_tokens(content),
+            added_tokens_of(content),
             FileRules(content, name, own) if own else None,
         )
 
@@ -195,7 +215,7 @@ class UnigramJson:
             has_bytes,
             any(step.get("type") == "Lowercase" or step.get("lowercase") for step in steps),
             any(rule.startswith("Punctuation") or rule == OWN_CUT for rule in cuts),
-            _added_tokens(content),
+            added_tokens_of(content),
             rules.add_prefix_space if rules else "Metaspace" in cuts,
             form == "replaced",
             rules,

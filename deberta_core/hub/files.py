@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 Choose = Callable[[Collection[str]], list[str]]
 
 TOKENIZER_FILES = (
-    "spm.model", "vocab.json", "merges.txt", "bpe_encoder.bin", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json",
+    "spm.model", "vocab.json", "merges.txt", "bpe_encoder.bin", "vocab.txt", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 )  # fmt: skip
-VOCABULARIES = TOKENIZER_FILES[:5]
+VOCABULARIES = TOKENIZER_FILES[:6]
 GENERATOR = ("generator_config.json", "model.generator.safetensors", "pytorch_model.generator.bin")
 BESIDE = ("generation_config.json", "README.md", "LICENSE")
 

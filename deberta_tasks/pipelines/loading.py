@@ -150,4 +150,5 @@ def load_tokenizer(tokenizer: Any, model: Any, options: Mapping[str, Any]) -> An
 
 def _has_vocabulary(folder: Path, options: Mapping[str, Any]) -> bool:
     inside = folder / str(options.get("subfolder") or "")
-    return any((inside / name).is_file() for name in ("spm.model", "merges.txt", "bpe_encoder.bin", "tokenizer.json"))
+    names = ("spm.model", "merges.txt", "bpe_encoder.bin", "vocab.txt", "tokenizer.json")
+    return any((inside / name).is_file() for name in names)
