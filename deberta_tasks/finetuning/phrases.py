@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 PEOPLE = [
-    "Agnes", "Anton", "Bela", "Carla", "Dario", "Edith", "Farid", "Greta", "Hanna", "Igor", "Jonas", "Karim",
-    "Lena", "Marta", "Nadia", "Oskar", "Petra", "Quentin", "Rosa", "Samir", "Tilda", "Ulla", "Viktor", "Wanda",
-    "Xenia", "Yusuf", "Zora", "Bruno", "Celia", "Doris", "Emil", "Flora", "Gustav", "Hilda", "Ivan", "Judith",
-    "Klaus", "Lydia", "Milan", "Nora",
+    "Agnes", "Anton", "Bela", "Carla", "Dario", "Edith", "Farid", "Greta", "Hanna", "Igor", "Jonas", "Karim", "Lena",
+    "Marta", "Nadia", "Oskar", "Petra", "Quentin", "Rosa", "Samir", "Tilda", "Ulla", "Viktor", "Wanda", "Xenia",
+    "Yusuf", "Zora", "Bruno", "Celia", "Doris", "Emil", "Flora", "Gustav", "Hilda", "Ivan", "Judith", "Klaus",
+    "Lydia", "Milan", "Nora",
 ]  # fmt: skip
 SURNAMES = [
     "Abel", "Brand", "Castell", "Dorn", "Ekberg", "Falk", "Garand", "Holm", "Ibsen", "Jansen", "Kober", "Lund",
@@ -24,69 +24,36 @@ FIRMS_FIRST = [
     "Alpine", "Baltic", "Cedar", "Delta", "Evergreen", "Falcon", "Golden", "Harbour", "Iron", "Jupiter", "Lakeside",
     "Meridian", "Northern", "Orion",
 ]  # fmt: skip
-FIRMS_LAST = [
-    "Bank", "Foods", "Motors", "Press", "Railways", "Shipping", "Studios", "Textiles", "Airways", "Insurance",
-]  # fmt: skip
+FIRMS_LAST = ["Bank", "Foods", "Motors", "Press", "Railways", "Shipping", "Studios", "Textiles", "Airways", "Insurance"]
 
 NAMED = (
-    "{per} moved from {loc} to {loc} last spring .",
-    "{per} has worked for {org} since the summer .",
-    "The head of {org} , {per} , spoke in {loc} .",
-    "{org} will open a new office in {loc} .",
-    "Yesterday {per} met {per} at a station in {loc} .",
-    "According to {per} , {org} sold its house in {loc} .",
-    "Nobody in {loc} had heard of {org} before .",
-    "{per} wrote a book about the streets of {loc} .",
-    "Workers of {org} asked {per} for an answer .",
-    "The train from {loc} was late , said {per} .",
-    "{org} and {org} agreed on a price .",
-    "Letters from {per} were found in a cellar .",
-    "It rained all day when we walked through {loc} .",
-    "The price of bread went up again in spring .",
-    "A map of {loc} hangs in the hall of {org} .",
-    "Did {per} ever live near {loc} ?",
-)
+    "{per} moved from {loc} to {loc} last spring .", "{per} has worked for {org} since the summer .",
+    "The head of {org} , {per} , spoke in {loc} .", "{org} will open a new office in {loc} .",
+    "Yesterday {per} met {per} at a station in {loc} .", "According to {per} , {org} sold its house in {loc} .",
+    "Nobody in {loc} had heard of {org} before .", "{per} wrote a book about the streets of {loc} .",
+    "Workers of {org} asked {per} for an answer .", "The train from {loc} was late , said {per} .",
+    "{org} and {org} agreed on a price .", "Letters from {per} were found in a cellar .",
+    "It rained all day when we walked through {loc} .", "The price of bread went up again in spring .",
+    "A map of {loc} hangs in the hall of {org} .", "Did {per} ever live near {loc} ?",
+)  # fmt: skip
 
 ASPECTS = [
     "room", "bed", "breakfast", "view", "garden", "bathroom", "staff", "kitchen", "location", "lift", "balcony",
     "service",
 ]  # fmt: skip
 OPINIONS = {
-    "dreadful": -2.0,
-    "awful": -2.0,
-    "filthy": -1.8,
-    "poor": -1.2,
-    "noisy": -1.0,
-    "dull": -0.8,
-    "ordinary": 0.0,
-    "acceptable": 0.3,
-    "decent": 0.6,
-    "pleasant": 1.0,
-    "good": 1.0,
-    "lovely": 1.5,
-    "excellent": 2.0,
-    "superb": 2.0,
-}
+    "dreadful": -2.0, "awful": -2.0, "filthy": -1.8, "poor": -1.2, "noisy": -1.0, "dull": -0.8, "ordinary": 0.0,
+    "acceptable": 0.3, "decent": 0.6, "pleasant": 1.0, "good": 1.0, "lovely": 1.5, "excellent": 2.0, "superb": 2.0,
+}  # fmt: skip
 DEGREES = {"": 1.0, "rather": 0.7, "slightly": 0.4, "quite": 0.9, "very": 1.3, "not": -0.5}
 
-EVENTS = [
-    "concert", "fair", "exhibition", "race", "market", "lecture", "festival", "auction", "dance", "meeting",
-]  # fmt: skip
+EVENTS = ["concert", "fair", "exhibition", "race", "market", "lecture", "festival", "auction", "dance", "meeting"]
 VENUES = (
-    "in the old harbour",
-    "on the north bridge",
-    "in a small theatre",
-    "behind the town hall",
-    "in the botanical garden",
-    "at the railway museum",
-    "on the castle lawn",
-    "in the school gym",
-    "beside the river mill",
-    "under the glass roof",
-)
-DAYS = [
-    "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
-]  # fmt: skip
+    "in the old harbour", "on the north bridge", "in a small theatre", "behind the town hall",
+    "in the botanical garden", "at the railway museum", "on the castle lawn", "in the school gym",
+    "beside the river mill", "under the glass roof",
+)  # fmt: skip
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 PARTS = ("morning", "afternoon", "evening", "night")
 FACTS = {  # kind -> sentences about an event, and questions
     "place": (
@@ -137,15 +104,8 @@ SCENES = {
 
 GROUPS = ("Two girls", "A man", "Three students", "A woman", "Some workers", "An old couple", "Four boys", "A nurse")
 ACTIONS = {  # what is done -> what that implies
-    "playing the violin": "making music",
-    "playing the drums": "making music",
-    "eating an apple": "having some food",
+    "playing the violin": "making music", "playing the drums": "making music", "eating an apple": "having some food",
     "eating soup": "having some food",
-}
-SITES = {
-    "in a meadow": "outdoors",
-    "on a beach": "outdoors",
-    "in a library": "indoors",
-    "in a cellar": "indoors",
-}
+}  # fmt: skip
+SITES = {"in a meadow": "outdoors", "on a beach": "outdoors", "in a library": "indoors", "in a cellar": "indoors"}
 ADDED = ("for the first time", "before lunch", "because of a bet", "to please a friend", "on a birthday", "for money")

@@ -15,8 +15,14 @@ from deberta_tasks.tasks.trainable import DATA, Limits, TrainableTask, split
 
 __all__ = ["DATA", "TASKS", "TRAINABLE", "Feature", "Limits", "Task", "TrainableTask", "split", "task_named"]
 
-_MODULES = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES if hasattr(module, "TASK")}
+
+def find_tasks() -> dict[str, Task]:
+    """The tasks of all files in this folder, by name."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return {module.TASK.name: module.TASK for module in modules if hasattr(module, "TASK")}
+
+
+TASKS = find_tasks()
 TRAINABLE = {name: task for name, task in TASKS.items() if isinstance(task, TrainableTask)}
 OLD_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 

@@ -46,22 +46,30 @@ def _f1(both: int, guessed: int, right: int) -> float:
     return 2 * both / (guessed + right) if both else 0.0
 
 
-def spans_of(tags: Sequence[str]) -> set[Span]:
-    """The spans that tags such as ``B-PER I-PER O`` mark: type, first token, one past the last.
+def runs(tags: Sequence[str]) -> list[Span]:
+    """Neighbouring tags of one kind: kind, first place, one past the last. ``B-`` begins a new run of its kind.
 
-    An ``I-`` that continues no span of its type begins one. Tags without ``B-`` or ``I-`` are types of their own:
-    neighbours that are equal are one span.
+    An ``I-`` that continues no run of its kind begins one. Tags without ``B-`` or ``I-`` are kinds of their own, ``O``
+    among them, and go on like those with ``I-``.
     """
-    found: set[Span] = set()
-    kind, start = "", 0
-    for place, tag in enumerate((*tags, "O")):
-        prefix, _, name = tag.partition("-") if tag[:2] in ("B-", "I-") else ("I", "", "" if tag == "O" else tag)
-        if kind and (prefix == "B" or name != kind):
-            found.add((kind, start, place))
-            kind = ""
-        if name and not kind:
-            kind, start = name, place
+    found: list[Span] = []
+    for place, tag in enumerate(tags):
+        begins, kind = split_label(tag)
+        if found and begins != "B" and kind == found[-1][0]:
+            found[-1] = (kind, found[-1][1], place + 1)
+        else:
+            found.append((kind, place, place + 1))
     return found
+
+
+def split_label(label: str) -> tuple[str, str]:
+    """``B-PER`` -> ``B`` and ``PER``; a label without a prefix goes on like one with ``I-``."""
+    return (label[0], label[2:]) if label.startswith(("B-", "I-")) else ("I", label)
+
+
+def spans_of(tags: Sequence[str]) -> set[Span]:
+    """The spans that tags such as ``B-PER I-PER O`` mark: type, first token, one past the last."""
+    return {run for run in runs(tags) if run[0] != "O"}
 
 
 def span_f1(guessed: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> dict[str, float]:

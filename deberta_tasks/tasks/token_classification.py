@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -122,7 +122,7 @@ class TokenClassification(TrainableTask):
     def check_options(self, reader: Reader) -> None:
         """Ignored labels must be labels."""
         options, room = reader.options, reader.limit - SPECIALS
-        kinds = [split_label(label)[1] for label in reader.names]
+        kinds = [metrics.split_label(label)[1] for label in reader.names]
         for name in options.ignore_labels if tuple(options.ignore_labels) != ("O",) else ():
             if name not in (*reader.names, *kinds):
                 hint, known = near(name, reader.names), ", ".join(reader.names)
@@ -324,29 +324,16 @@ def _unit(tokens: Tokens, group: list[int], scores: Array, strategy: str, names:
     return Unit(names[int(judged.argmax())], float(judged.max()), start, end, words)
 
 
-def split_label(label: str) -> tuple[str, str]:
-    """``B-PER`` -> ``B`` and ``PER``; a label without a prefix goes on like one with ``I-``."""
-    return (label[0], label[2:]) if label.startswith(("B-", "I-")) else ("I", label)
-
-
-def entities(units: Sequence[Unit]) -> Iterator[list[Unit]]:
+def entities(units: Sequence[Unit]) -> list[Sequence[Unit]]:
     """Neighbours of one kind; ``B-`` begins a new one."""
-    group: list[Unit] = []
-    for unit in units:
-        begins, kind = split_label(unit.label)
-        if group and (begins == "B" or kind != split_label(group[-1].label)[1]):
-            yield group
-            group = []
-        group.append(unit)
-    if group:
-        yield group
+    return [units[start:end] for _, start, end in metrics.runs([unit.label for unit in units])]
 
 
-def _entity(units: list[Unit], tokens: Tokens) -> dict[str, Any]:
+def _entity(units: Sequence[Unit], tokens: Tokens) -> dict[str, Any]:
     real = [unit for unit in units if unit.start < unit.end] or units
     start, end = visible_span(tokens.text, real[0].start, real[-1].end)
     return {
-        "entity_group": split_label(units[0].label)[1], "score": float(np.mean([unit.score for unit in units])),
+        "entity_group": metrics.split_label(units[0].label)[1], "score": float(np.mean([unit.score for unit in units])),
         "word": tokens.text[start:end], "start": start, "end": end,
         **_words(tokens, (real[0].words[0], real[-1].words[1])),
     }  # fmt: skip

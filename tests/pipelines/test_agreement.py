@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
 
+from deberta_tasks import tasks
+from deberta_tasks.cli import main
 from deberta_tasks.pipelines import TASKS, pipeline
 from deberta_tasks.pipelines.runner_tf import EAGER_BATCHES
 from tests.pipelines.cases import CASES, assert_same
@@ -49,3 +52,31 @@ def test_the_package_has_it() -> None:
     assert deberta_tasks.pipeline is pipeline
     with pytest.raises(AttributeError, match="pipline"):
         _ = deberta_tasks.pipline
+
+
+def test_a_new_task_is_a_new_file(
+    tmp_path: Path, checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pipelines, the command line and fine-tuning have it, with its columns."""
+    (tmp_path / "mood.py").write_text(
+        "from deberta_tasks.tasks.text_classification import TextClassification\n\n\n"
+        "class Mood(TextClassification):\n    name, fields, optional = 'mood', ('review',), ()\n\n\nTASK = Mood()\n"
+    )
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
+    found = tasks.find_tasks()
+    assert set(found) == {*TASKS, "mood"}
+    for table in (tasks.TASKS, tasks.TRAINABLE):
+        monkeypatch.setitem(table, "mood", found["mood"])
+    folder = checkpoint("text-classification")
+    answer = pipeline("mood", folder)(review="my dog")
+    assert_same(answer, pipeline("text-classification", folder)(text="my dog"))
+    assert (
+        main(["run", "--task", "mood", "--model", str(folder), "--review", "my dog", "--output", str(tmp_path / "a")])
+        == 0
+    )
+    assert_same(json.loads((tmp_path / "a").read_text())["result"], answer)
+    (tmp_path / "b.csv").write_text("review,label\nmy dog,good\nmy cat,\n")
+    assert (
+        main(["finetune", "--task", "mood", "--train", str(tmp_path / "b.csv"), "--output", str(tmp_path / "c")]) == 2
+    )
+    assert "b.csv, line 3: the row has no label" in capsys.readouterr().err
