@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any, NoReturn, Protocol
 
 from conversion.reports import Table, as_markdown, as_text
-from deberta_core.hub.fetching import HubOptions, find
-from deberta_core.hub.files import checkpoint_files
+from deberta_core.file_names import checkpoint_files
+from deberta_core.folder import locate as locate_checkpoint
 
 FINE, OVER_LIMIT, ERROR = 0, 1, 2
 _INTERRUPTED = 130
@@ -158,8 +158,7 @@ def locate(path: str, args: argparse.Namespace) -> Path:
     """
     if args.revision is not None and os.path.lexists(path):
         raise ValueError(f"--revision {args.revision} is for models given by name, but {path} is a folder or file")
-    subfolder = str(args.subfolder)
-    return find(path, checkpoint_files, subfolder=subfolder, options=HubOptions(revision=args.revision)) / subfolder
+    return locate_checkpoint(path, {"revision": args.revision}, checkpoint_files, str(args.subfolder))
 
 
 def add_report_options(parser: argparse.ArgumentParser) -> None:

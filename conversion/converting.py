@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 
 from conversion.conversion_report import ConversionReport
-from conversion.flushing import Flusher
 from conversion.folder import Extra, Target, carry, find_extras
 from conversion.mapping import layers_of_h5
 from conversion.plan import Move, Plan, make_plan
-from conversion.reading import Reader
 from conversion.side_file import SIDE_FILE
-from conversion.source import GENERATOR_CONFIG, Source, open_source
+from conversion.source import Source, open_source
+from conversion.transfer import Flusher, Reader
 from conversion.values import FLOATS
 from conversion.verification import Verification, verify
 from deberta_core.checkpoint import TensorInfo, write_weights
-from deberta_core.checkpoint.plan import parse_size
-from deberta_core.config import CONFIG_NAME
-from deberta_core.files import write_text
+from deberta_core.checkpoint.shards import parse_size
+from deberta_core.file_names import CONFIG, GENERATOR_CONFIG
+from deberta_core.files import Replacement
 
 FORMATS = {"pt": ("safetensors", "bin"), "tf": ("h5", "safetensors")}
 Progress = Callable[[int, int], None]
@@ -83,12 +82,15 @@ def convert(
         whole, weights = source.path.is_dir(), source.file.paths
         extras, left = find_extras(source.folder, whole=whole, weights=weights, skip=target.path)
         report = _describe(source, plan, os.fspath(dst), to, format)
-        with target.building(plan.nbytes + sum(extra.size for extra in extras)) as folder:
-            with Reader(source) as reader, Flusher(folder) as flusher:
+        with Replacement(target.path) as files:
+            files.check_space(plan.nbytes + sum(extra.size for extra in extras))
+            with Reader(source) as reader, Flusher(files.stage / "new") as flusher:
                 count = _counter(plan.nbytes, flusher, progress)
-                _write(folder, source, plan, reader, report, max_shard_size, count)
-            _carry(folder, source, extras, report, dtype)
-    report.left_behind = dict(left)
+                _write(files, source, plan, reader, report, max_shard_size, count)
+            _carry(files, source, extras, report, dtype)
+            target.drop_weights(files)
+            files.commit()
+    report.left_behind = left
     report.not_finite, report.overflowed = reader.not_finite, reader.overflowed
     report.seconds = time.monotonic() - started
     if verify:
@@ -144,7 +146,7 @@ def _counter(total: int, flusher: Flusher, progress: Progress | None) -> Callabl
 
 
 def _write(
-    folder: Path,
+    files: Replacement,
     source: Source,
     plan: Plan,
     reader: Reader,
@@ -157,12 +159,12 @@ def _write(
     if report.format == "h5":
         layout = layers_of_h5(source.config, source.head, set(source.names.keys.values()), names)
     written = write_weights(
-        folder, _sources(plan.weights, reader), format=report.format, naming=report.to,
+        files, _sources(plan.weights, reader), format=report.format, naming=report.to,
         metadata=_metadata(source), max_shard_size=max_shard_size, h5=layout, aliases=plan.aliases, progress=count,
     )  # fmt: skip
     if plan.aside or plan.record:
         written += write_weights(
-            folder, _sources(plan.aside, reader), format="safetensors", metadata=plan.record.to_metadata(),
+            files, _sources(plan.aside, reader), format="safetensors", metadata=plan.record.to_metadata(),
             file_name=SIDE_FILE, progress=count,
         )  # fmt: skip
     report.files = [path.name for path in written]
@@ -179,15 +181,16 @@ def _metadata(source: Source) -> dict[str, str]:
     return {key: text for key, text in source.file.metadata.items() if key != "format"}
 
 
-def _carry(folder: Path, source: Source, extras: list[Extra], report: ConversionReport, dtype: str | None) -> None:
+def _carry(
+    files: Replacement, source: Source, extras: list[Extra], report: ConversionReport, dtype: str | None
+) -> None:
     config = source.config_file
-    others = [extra for extra in extras if extra.name != CONFIG_NAME]
-    if config is not None and config.name == GENERATOR_CONFIG:
-        others = [extra for extra in others if extra.name != GENERATOR_CONFIG]
-    carry(others, folder)
+    own = (CONFIG, GENERATOR_CONFIG) if config is not None and config.name == GENERATOR_CONFIG else (CONFIG,)
+    others = [extra for extra in extras if extra.name not in own]
+    carry(others, files)
     if config is not None:
-        write_text(folder / CONFIG_NAME, _config_text(config, source, dtype))
-    report.copied = [*([CONFIG_NAME] if config else []), *(extra.name for extra in others)]
+        files.write(CONFIG, _config_text(config, source, dtype))
+    report.copied = [*([CONFIG] if config else []), *(extra.name for extra in others)]
 
 
 def _config_text(config: Path, source: Source, dtype: str | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from conversion.batches import Batch
 from conversion.source import Source
 from deberta_core.config import BaseConfig
-from deberta_core.loading import fit_head
+from deberta_core.loading import fit_head, plan_load
 
 Outputs = dict[str, np.ndarray[Any, Any]]
 _FAMILIES = {"deberta": "Deberta", "deberta-v2": "DebertaV2"}
@@ -47,7 +47,7 @@ def _run_torch(source: Source, head: str, config: BaseConfig, dtype: str, batche
 
     with torch.device("meta"):
         model = getattr(families, _FAMILIES[config.model_type] + head)(config)
-    model.load_file(source.file, dtype, False)
+    model.load_file(source.file, plan_load(source.file, config, head), dtype)
     model.eval()
     results = []
     with torch.inference_mode():
@@ -69,7 +69,7 @@ def _run_tensorflow(
 
     with policy(tf.as_dtype(dtype)):
         model = getattr(families, "TF" + _FAMILIES[config.model_type] + head)(config)
-        model.load_file(source.file)
+        model.load_file(source.file, plan_load(source.file, config, head))
         results = []
         for batch in batches:
             inputs = {name: tf.constant(value) for name, value in batch.inputs.items()}

@@ -14,15 +14,17 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from conversion.h5_child import receive, send
-from deberta_core.checkpoint import CheckpointError, TensorFile, TensorInfo
-from deberta_core.checkpoint.dtypes import DTYPES
-from deberta_core.checkpoint.mapped_file import MappedFile, as_array
+from deberta_core.checkpoint import CheckpointError, TensorInfo
+from deberta_core.checkpoint.keras_h5 import H5File
+from deberta_core.checkpoint.mapped import MappedFile
+from deberta_core.checkpoint.tensors import DTYPES, Format, WriteRequest, as_array
 
 # Environment variables, and what holds without them.
 SECONDS = ("DEBERTA_H5_SECONDS", 60.0)
@@ -30,11 +32,16 @@ MEMORY = ("DEBERTA_H5_GIGABYTES", 4.0)
 _DAMAGED = "the file is damaged or made to do harm; download or save it again"
 
 
-class GuardedFile(TensorFile):
+class IsShardError(Exception):
+    """A shard is HDF5: then one process reads the index and all shards, instead of one for each."""
+
+
+class GuardedFile(Format):
     """An h5 file, or the index of its shards, read by another process.
 
     Args:
-        path: the file.
+        file: the file.
+        expected: names that an index gives to it.
         seconds: longest time for opening it, and for each tensor that cannot be mapped; default
             ``DEBERTA_H5_SECONDS`` of the environment, else 60.
         memory: bytes of address space that the other process may take; default ``DEBERTA_H5_GIGABYTES`` of the
@@ -42,19 +49,30 @@ class GuardedFile(TensorFile):
 
     Raises:
         CheckpointError: damaged, refused, or reading it took too long or too much.
+        IsShardError: ``expected`` is given.
         ValueError: an environment variable that is not a number above zero.
     """
 
     naming = "tf"
+    suffixes = H5File.suffixes
+    recognise = H5File.recognise
 
-    def __init__(self, path: Path, *, seconds: float | None = None, memory: int | None = None) -> None:
-        self._path = path
+    def __init__(
+        self,
+        file: MappedFile,
+        expected: Iterable[str] | None = None,
+        *,
+        seconds: float | None = None,
+        memory: int | None = None,
+    ) -> None:
+        super().__init__(file, expected)
+        if expected is not None:
+            raise IsShardError
         self._seconds = _setting(*SECONDS) if seconds is None else seconds
         memory = int(_setting(*MEMORY) * 1e9) if memory is None else memory
-        self._mapped: dict[str, MappedFile] = {}
-        MappedFile(path).close()  # says what is wrong with what is evidently no weights file
+        self._mapped = {str(file.path): file}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "conversion.h5_child", str(path), str(memory)], env=_environment(),
+            [sys.executable, "-m", "conversion.h5_child", str(file.path), str(memory)], env=_environment(),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._answers: queue.Queue[bytes] = queue.Queue()
@@ -64,6 +82,11 @@ class GuardedFile(TensorFile):
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def write(cls, request: WriteRequest) -> None:
+        """Writing needs no guard."""
+        H5File.write(request)
 
     def _listen(self) -> None:
         """Collect what the process says, so that waiting for it can end."""
@@ -84,7 +107,7 @@ class GuardedFile(TensorFile):
             problem = f"kept the HDF5 library busy for more than {self._seconds:g} s; given up"
             self._fail(problem, f"{_DAMAGED}; {SECONDS[0]} allows more")
         if not message:
-            self._fail(f"ended the process that reads HDF5 ({_death(self._process.wait())})")
+            self._fail_of_death()
         return message
 
     def _answer(self) -> dict[str, Any]:
@@ -97,28 +120,22 @@ class GuardedFile(TensorFile):
         self.format, self.notes = answer["format"], tuple(answer["notes"])
         self.paths = tuple(Path(path) for path in answer["paths"])
         self.metadata, self.skipped = answer["metadata"], answer["skipped"]
-        self._places: dict[str, tuple[str, int | None]] = {}
-        tensors = {}
-        for name, shape, dtype, path, offset in answer["tensors"]:
-            tensors[name] = TensorInfo(name, tuple(shape), dtype)
-            self._places[name] = (path, offset)
-        self.tensors = tensors
+        rows = answer["tensors"]
+        self.tensors = {name: TensorInfo(name, tuple(shape), dtype) for name, shape, dtype, _, _ in rows}
+        self._places: dict[str, tuple[str, int | None]] = {name: (path, place) for name, _, _, path, place in rows}
+        for path in {path for path, _ in self._places.values()} - self._mapped.keys():
+            self._mapped[path] = MappedFile(Path(path))
 
     def _load(self, name: str) -> np.ndarray[Any, Any]:
         info, (path, offset) = self.tensors[name], self._places[name]
         raw = DTYPES[info.dtype].raw
-        if offset is None:
-            return self._request(info, raw)
-        if path not in self._mapped:
-            self._mapped[path] = MappedFile(Path(path))
-        return as_array(self._mapped[path].view(offset, info.nbytes), raw, info.shape)
-
-    def _request(self, info: TensorInfo, raw: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        if offset is not None:
+            return as_array(self._mapped[path].view(offset, info.nbytes), raw, info.shape)
         assert self._process.stdin is not None
         try:
             send(self._process.stdin, info.name.encode())
         except BrokenPipeError:
-            self._fail(f"ended the process that reads HDF5 ({_death(self._process.wait())})")
+            self._fail_of_death()
         self._answer()
         data = self._next() if info.nbytes else b""
         if len(data) != info.nbytes:
@@ -138,7 +155,13 @@ class GuardedFile(TensorFile):
             file.close()
 
     def _fail(self, problem: str, remedy: str = _DAMAGED) -> NoReturn:
-        raise CheckpointError(self._path, problem, remedy)
+        super()._fail(problem, remedy)
+
+    def _fail_of_death(self) -> NoReturn:
+        code = self._process.wait()
+        names = {int(number): number.name for number in signal.Signals}
+        death = f"exit code {code}" if code >= 0 else f"signal {names.get(-code, -code)}"
+        self._fail(f"ended the process that reads HDF5 ({death})")
 
 
 def _setting(name: str, default: float) -> float:
@@ -157,12 +180,3 @@ def _environment() -> dict[str, str]:
     """That of this process, in which the other one also finds this package."""
     here = str(Path(__file__).resolve().parents[1])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])}
-
-
-def _death(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"

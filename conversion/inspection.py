@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,10 +15,9 @@ from conversion.side_file import SIDE_FILE
 from conversion.sizes import published_name
 from conversion.source import Source, open_source
 from conversion.values import count_not_finite
-from deberta_core.checkpoint.dtypes import element_count
 from deberta_core.config import BaseConfig
 from deberta_core.heads import HEADS, mlm_head_of, weights
-from deberta_core.loading import check_shapes, match_names
+from deberta_core.loading import match_file
 
 
 @dataclass
@@ -161,7 +161,7 @@ def inspect(path: str | os.PathLike[str], *, values: bool = False, isolate_h5: b
     with open_source(path, isolate_h5=isolate_h5, check=False) as source:
         file = source.file
         tensors = {name: info for name, info in source.tensors.items() if name not in file.aliases}
-        sizes = {name: element_count(info.shape) for name, info in tensors.items()}
+        sizes = {name: math.prod(info.shape) for name, info in tensors.items()}
         encoder = {n: size for n, size in sizes.items() if source.names.keys.get(n, "").startswith(PREFIX)}
         return Inspection(
             path=os.fspath(path), files={p.name: p.stat().st_size for p in file.paths}, format=file.format,
@@ -193,8 +193,7 @@ def _fit_classes(source: Source) -> list[ClassFit]:
 def _fit_class(source: Source, name: str, head: str) -> ClassFit:
     file, names = source.file, source.names
     wanted = weights(_for_class(source.config, head, set(names.keys.values())), head)
-    report = match_names(file.tensors, wanted, naming=file.naming, family=names.family)
-    check_shapes(report, {n: info.shape for n, info in file.tensors.items()}, wanted, file.naming)
+    report = match_file(file, wanted, names.family)
     mismatched = {key: (stored, expected) for key, stored, expected in report.mismatched_keys}
     return ClassFit(name, report.missing_keys, report.unexpected_keys, mismatched)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from conversion.mapping import count_layers, every_weight, recognise_family
 from deberta_core.checkpoint import CheckpointError, TensorFile, TensorInfo
-from deberta_core.checkpoint.h5_reader import H5File
+from deberta_core.checkpoint.keras_h5 import H5File
 from deberta_core.weight_names import Weight
 
 _WORDS = "embeddings/word_embeddings/"
@@ -28,10 +28,7 @@ _TOP = {"legacy_head": "cls", "dense": "classifier"}
 
 
 class KerasWeightsFile(H5File):
-    """One ``.weights.h5`` file, as ``save_weights`` of our models writes it.
-
-    Args:
-        path: the file.
+    """One .h5 file in any layout: also that in which ``save_weights`` of our models writes ``.weights.h5``.
 
     Raises:
         CheckpointError: damaged, or of another model.
@@ -39,10 +36,18 @@ class KerasWeightsFile(H5File):
     Source: tf-keras 2.21, ``saving/saving_lib.py``.
     """
 
-    format = "keras"
-
     def _index(self, expected: frozenset[str] | None) -> None:
-        found = dict(self._visit(self._file, "", 0))
+        root = self._root
+        listed = "model_weights" in root or any(key.startswith("layer_names") for key in root.attrs)
+        if listed or not ("layers" in root or "_layer_checkpoint_dependencies" in root):
+            super()._index(expected)
+        else:
+            self._index_attributes()
+
+    def _index_attributes(self) -> None:
+        """Groups are called after the attributes that lead to a layer, and its variables are numbered."""
+        self.format = "keras"
+        found = dict(self._visit(self._root, "", 0))
         root = next((path.split(f"layers/{_WORDS}")[0] for path in found if f"layers/{_WORDS}" in path), None)
         if root is None:
             self._fail("holds no DeBERTa encoder in Keras's layout", "save it as tf_model.h5 with save_pretrained")

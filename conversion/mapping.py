@@ -14,8 +14,16 @@ from typing import Any
 from deberta_core.checkpoint import H5Layout
 from deberta_core.config import CONFIGS, BaseConfig
 from deberta_core.heads import HEADS, h5_layout, mlm_head_of
-from deberta_core.loading import ALIASES, published_key
-from deberta_core.weight_names import HEAD_ROWS, Weight, body_weights, head_weights, is_kernel, to_pt
+from deberta_core.weight_names import (
+    ALIASES,
+    HEAD_ROWS,
+    Weight,
+    body_weights,
+    head_weights,
+    is_kernel,
+    published_key,
+    to_pt,
+)
 
 PREFIX = "deberta."
 _LAYER = re.compile(r"encoder[./]layer(?:\.|_\._|/)(\d{1,6})[./]")

@@ -10,7 +10,7 @@ from conversion.side_file import Record
 from conversion.source import Source
 from conversion.values import FLOATS, is_bfloat16_in_disguise, is_narrower
 from deberta_core.checkpoint import TensorInfo
-from deberta_core.checkpoint.tensor_file import recognise_naming
+from deberta_core.checkpoint.tensors import recognise_naming
 
 
 @dataclass(frozen=True)

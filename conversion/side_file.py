@@ -14,7 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deberta_core.checkpoint import CheckpointError, TensorFile, open_weights
+from deberta_core.checkpoint import CheckpointError, TensorFile
+from deberta_core.checkpoint.safetensors import SafetensorsFile
+from deberta_core.checkpoint.weights import open_file
+from deberta_core.files import Reading
 
 SIDE_FILE = "unused_weights.safetensors"
 _ENTRY = "conversion"
@@ -70,19 +73,16 @@ def read_record(metadata: Mapping[str, str], path: Path) -> Record:
     return record
 
 
-def open_side_file(folder: Path) -> tuple[TensorFile | None, Record]:
+def open_side_file(reading: Reading) -> tuple[TensorFile | None, Record]:
     """The side file of a folder and its record, where there is one.
-
-    Args:
-        folder: of the weights file.
 
     Raises:
         CheckpointError: damaged.
     """
-    path = folder / SIDE_FILE
-    if not path.is_file():
+    path = reading.find(SIDE_FILE)
+    if path is None:
         return None, Record()
-    file = open_weights(path)
+    file = open_file(path, (SafetensorsFile,))
     try:
         return file, read_record(file.metadata, path)
     except BaseException:

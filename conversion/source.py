@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +11,21 @@ from typing import Any, Self
 
 import numpy as np
 
+from conversion.guarded import GuardedFile, IsShardError
+from conversion.keras_files import KerasWeightsFile, TensorFlowCheckpoint, checkpoint_prefix
 from conversion.mapping import Names, head_of, read_names
-from conversion.opening import open_tensors
 from conversion.side_file import Record, open_side_file
 from conversion.sizes import Shape, check_shapes, infer_config, shapes_by_key
 from deberta_core.checkpoint import CheckpointError, TensorFile, TensorInfo
-from deberta_core.config import CONFIG_NAME, AutoConfig, BaseConfig, read_config
-from deberta_core.hub.fetching import find
-from deberta_core.hub.files import checkpoint_files
-
-GENERATOR_CONFIG = "generator_config.json"
-_MOST_LAYERS = 10_000
+from deberta_core.checkpoint.mapped import MappedFile
+from deberta_core.checkpoint.safetensors import SafetensorsFile
+from deberta_core.checkpoint.tensors import Format
+from deberta_core.checkpoint.torch_bin import TorchFile
+from deberta_core.checkpoint.weights import choose_weights, open_one, place
+from deberta_core.config import AutoConfig, BaseConfig
+from deberta_core.file_names import CONFIG, GENERATOR_CONFIG, WEIGHTS, checkpoint_files
+from deberta_core.files import Reading, read_together
+from deberta_core.folder import check_sizes, locate, read_json
 
 
 @dataclass
@@ -102,51 +107,71 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
     """Open a checkpoint.
 
     Args:
-        path: folder, weights file, index of shards, or name on the hub.
+        path: folder, weights file, index of shards, prefix of a TensorFlow checkpoint, or name on the hub.
         isolate_h5: read HDF5 in a process of its own, so that a damaged file cannot end this one.
         check: refuse a checkpoint whose weights are not those that its config asks for.
 
     Raises:
         CheckpointError: damaged, refused, or not a DeBERTa.
         FileNotFoundError: nothing there.
+        ImportError: a TensorFlow checkpoint, and TensorFlow is not installed.
         ValueError: config and weights do not belong together.
     """
-    path = find(path, checkpoint_files)
-    config_file = find_config(path)
-    file = open_tensors(path, isolate_h5=isolate_h5)
-    side: TensorFile | None = None
+    given = locate(path, {}, checkpoint_files, "")
+    folder, name = place(given)
+
+    def read(reading: Reading) -> Source:
+        own = [GENERATOR_CONFIG] if name and "generator" in name else []
+        config_file = next((file for file in (*own, CONFIG) if reading.find(file)), None)
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(_open_tensors(given, reading, name, isolate_h5))
+            side, record = open_side_file(reading if given.is_dir() else Reading(file.paths[0].parent))
+            if side is not None:
+                opened.enter_context(side)
+            names = read_names(file.tensors, file.naming)
+            if names is None:
+                raise _not_deberta(file)
+            values = read_json(reading, config_file) if config_file else {}
+            shapes = shapes_by_key(names, file.tensors)
+            config_path = folder / config_file if config_file else None
+            config = _config_of(config_path, values, names, file, shapes)
+            head = head_of(config, _architectures(values), set(names.keys.values()))
+            if check:
+                check_shapes(shapes, config, head, str(file.paths[0]), names.foreign)
+            opened.pop_all()
+            return Source(given, file.paths[0], file, side, record, names, config_path, values, config, head)
+
+    return read_together(folder, read)
+
+
+def _open_tensors(given: Path, reading: Reading, name: str | None, isolate_h5: bool) -> TensorFile:
+    formats: tuple[type[Format], ...]
+    formats = (SafetensorsFile, TorchFile, GuardedFile if isolate_h5 else KerasWeightsFile)
     try:
-        side, record = open_side_file(file.paths[0].parent)
-        names = read_names(file.tensors, file.naming)
-        if names is None:
-            raise _not_deberta(file)
-        values = read_config(config_file) if config_file else {}
-        shapes = shapes_by_key(names, file.tensors)
-        config = _config_of(config_file, values, names, file.paths[0], shapes)
-        head = head_of(config, _architectures(values), set(names.keys.values()))
-        if check:
-            check_shapes(shapes, config, head, str(file.paths[0]), names.foreign)
-        return Source(path, file.paths[0], file, side, record, names, config_file, values, config, head)
-    except BaseException:
-        file.close()
-        if side is not None:
-            side.close()
-        raise
-
-
-def find_config(path: Path) -> Path | None:
-    """The config of a folder or of a weights file; None if there is none."""
-    if path.is_dir():
-        candidates = [path / CONFIG_NAME]
-    else:
-        own = [path.with_name(GENERATOR_CONFIG)] if "generator" in path.name else []
-        candidates = [*own, path.with_name(CONFIG_NAME)]
-    return next((file for file in candidates if file.is_file()), None)
+        if name is not None and name.endswith(".index"):
+            raise FileNotFoundError(given)
+        chosen = name or choose_weights(reading, tuple(WEIGHTS))
+    except FileNotFoundError as error:  # what only Keras or TensorFlow would find there
+        own = sorted(given.glob("*.weights.h5")) if given.is_dir() else []
+        if len(own) != 1:
+            prefix = checkpoint_prefix(given)
+            if prefix is not None:
+                return TensorFlowCheckpoint(prefix)
+            if name is None:
+                raise
+            problem, remedy = "is not weights", "give a folder, a weights file or an index of shards"
+            raise CheckpointError(given, problem, remedy) from error
+        chosen = own[0].name
+    try:
+        return open_one(reading, chosen, formats)
+    except IsShardError:
+        return GuardedFile(MappedFile(reading.find(chosen) or reading.folder / chosen))
 
 
 def _config_of(
-    file: Path | None, values: Mapping[str, Any], names: Names, where: Path, shapes: Mapping[str, Shape]
+    file: Path | None, values: Mapping[str, Any], names: Names, weights: TensorFile, shapes: Mapping[str, Shape]
 ) -> BaseConfig:
+    where = weights.paths[0]
     if file is None:
         return infer_config(names, shapes, str(where))
     family = values.get("model_type", names.family)  # the original code's files do not say it
@@ -155,13 +180,11 @@ def _config_of(
             f"{file} says model_type {family!r}, but the weights in {where} are those of {names.family!r}; "
             "get config.json and weights of one model"
         )
+    check_sizes(values, file, weights)
     try:
         config: BaseConfig = AutoConfig.from_dict({**values, "model_type": family}, warn=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from None
-    if config.num_hidden_layers > _MOST_LAYERS:  # a list of so many weights would fill the memory
-        text = f"num_hidden_layers is {config.num_hidden_layers}, but {where} has {names.layers} layers"
-        raise ValueError(f"{file}: {text}")
     return config
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deberta_core.checkpoint import bfloat16_to_float32, float32_to_bfloat16
-from deberta_core.checkpoint.dtypes import DTYPES
+from deberta_core.checkpoint.tensors import DTYPES
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 _BLOCK = 1 << 18  # elements; a block and its copies stay in the cache

@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from deberta_core.general_config import CONFIG_NAME as CONFIG_NAME
 from deberta_core.general_config import GeneralConfig, load_config
 from deberta_core.general_config import near as near
-from deberta_core.general_config import read_config as read_config
 
 ACTIVATIONS = (
     "gelu", "gelu_python", "gelu_10", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "quick_gelu",
@@ -328,12 +326,12 @@ class AutoConfig:
     @staticmethod
     def for_model(model_type: str, **values: Any) -> DebertaConfig | DebertaV2Config:
         """A config of a family, with its defaults but for the fields given."""
-        return AutoConfig._family(model_type)(**values)
+        return AutoConfig.family(model_type)(**values)
 
     @staticmethod
     def from_dict(values: Mapping[str, Any], **overrides: Any) -> Any:
         """As ``from_dict`` of the family that ``values["model_type"]`` names."""
-        return AutoConfig._family(values.get("model_type")).from_dict(values, **overrides)
+        return AutoConfig.family(values.get("model_type")).from_dict(values, **overrides)
 
     @staticmethod
     def from_pretrained(
@@ -348,7 +346,8 @@ class AutoConfig:
         return load_config(AutoConfig.from_dict, pretrained_model_name_or_path, **options)
 
     @staticmethod
-    def _family(kind: Any) -> type[DebertaConfig] | type[DebertaV2Config]:
+    def family(kind: Any) -> type[DebertaConfig] | type[DebertaV2Config]:
+        """The class that a ``model_type`` names."""
         if kind not in CONFIGS:
             raise ValueError(f"model_type is {kind!r}, expected one of {', '.join(CONFIGS)}")
         return CONFIGS[kind]

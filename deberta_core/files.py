@@ -1,17 +1,184 @@
-"""Writing files so that a reader meets the old state or the new one, never half of either."""
+"""Replacing files so that a reader meets the old state or the new one, never half of either; and reading them so.
+
+New files are made in a hidden folder beside the old ones, with names that nobody can guess, and take their place at the
+end. Where that takes several renames, a note beside them says from the first moment on which files are the new ones,
+whether or not they have their final names yet: a reader that heeds it (``Reading``) has the new state from then on, and
+the next writer finishes what a process left that was killed in between. Other programs see at worst the moment between
+two renames.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
-import tempfile
-from collections.abc import Iterator
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self, TypeVar
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+Result = TypeVar("Result")
+
+_NOTE = ".deberta-commit"
+_STAGE = re.compile(r"\.deberta-[0-9a-f]{16}")
+_LARGEST_NOTE = 1 << 24  # bytes
+_LONGEST_COMMIT = 60.0  # seconds that renames may take, where no lock says whether their process is alive
+_LONGEST_WRITE = 86400.0  # seconds that making new files may take, there
+_TRIES = 200
+
+
+class Replacement:
+    """New files that take the place of old ones together: one commit. A context manager.
+
+    Leaving the ``with`` statement through an exception, or without ``commit``, leaves the folder as it was. A file
+    that takes the place of another has its mode and, where the system lets us, its owner.
+
+    Args:
+        folder: of all the files; made with its parents, and removed again if nothing comes of it.
+
+    Raises:
+        NotADirectoryError: the folder's place is taken by a file.
+        OSError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._wanted = ""
+        self._names: list[str] = []
+        self._stale: list[str] = []
+        self._alive = contextlib.ExitStack()
+        self._made = _make_folders(folder)
+        self.stage = folder / f".deberta-{secrets.token_hex(8)}"
+        try:
+            with _lock(folder) as sure:
+                _recover(folder, sure)
+                _sweep(folder, sure)
+                (self.stage / "new").mkdir(parents=True)
+                self._alive.enter_context(_lock(self.stage))  # tells others that this process lives
+        except BaseException:
+            self._remove_made()
+            raise
+
+    def create(self, name: str, *, folder: bool = False) -> Path:
+        """Make an empty file that will be called ``name``, and return where to write it now.
+
+        Args:
+            name: in the folder; with ``/`` for a file in a folder below, which is made at the end.
+            folder: make a folder instead.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        path = self.stage / "new" / name
+        self._names.append(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if folder:
+            path.mkdir()
+            return path
+        # Not tempfile's: its files are private to the user, and a model is as readable as any new file. The umask
+        # applies by itself; asking for it would mean setting it, for all threads. What replaces a file gets the mode
+        # of that at the end, and is private until then.
+        mode = 0o600 if os.path.lexists(self.folder / name) else 0o666
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode))
+        return path
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Make a file with this content; a text in UTF-8."""
+        self.create(name).write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+    def drop(self, names: Sequence[str]) -> None:
+        """Let go of files of the old state that the new one does not have."""
+        self._stale += names
+
+    def check_space(self, nbytes: int) -> None:
+        """Refuse what the disk has no room for.
+
+        Raises:
+            OSError: so many bytes are not free.
+        """
+        self._wanted = f" for {nbytes / 1e9:.2f} GB of weights"
+        if shutil.disk_usage(self.folder).free < nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def commit(self) -> list[Path]:
+        """Put the new files in place.
+
+        The file created last, such as the index of shards, is out of the way while the others change, so that no
+        other program meets it with files that are not its own.
+
+        Returns:
+            Paths of the new files, in the order of their creation.
+
+        Raises:
+            OSError: a file cannot be replaced; all are then as before.
+        """
+        gone = [name for name in dict.fromkeys(self._stale) if name not in self._names]
+        gone = [name for name in gone if os.path.lexists(self.folder / name)]
+        for path in sorted((self.stage / "new").rglob("*")):
+            _flush(path)
+        for name in self._names:
+            _adopt(self.stage / "new" / name, self.folder / name)
+            self._made += _make_folders((self.folder / name).parent)
+        with _lock(self.folder) as sure:
+            _recover(self.folder, sure)
+            if len(self._names) == 1 and not gone:  # one step, which needs no way back
+                os.replace(self.stage / "new" / self._names[0], self.folder / self._names[0])
+            else:
+                self._exchange(Note(self.folder, self.stage.name, tuple(self._names), tuple(gone)))
+            _flush(self.folder)
+        self._made = []
+        return [self.folder / name for name in self._names]
+
+    def _exchange(self, note: Note) -> None:
+        try:
+            note.write()
+            for name in (*note.gone, *reversed(note.names)):
+                if os.path.lexists(self.folder / name):
+                    old = self.stage / "old" / name
+                    old.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(self.folder / name, old)
+            for name in note.names:
+                os.replace(self.stage / "new" / name, self.folder / name)
+            note.path.unlink()
+        except BaseException:
+            if os.path.lexists(note.path):
+                note.take_back()
+            raise
+
+    def _remove_made(self) -> None:
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+        note = Note.read(self.folder)
+        if note is None or note.stage != self.stage.name:  # else it holds files that are still needed
+            shutil.rmtree(self.stage, ignore_errors=True)
+        self._alive.close()
+        self._remove_made()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(self.folder if self.folder.exists() else self.folder.parent).free
+            text = f"no space{self._wanted} ({free / 1e9:.2f} GB are free); nothing was changed"
+            raise OSError(errno.ENOSPC, text, os.fspath(self.folder)) from error
 
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that becomes ``target`` when the block ends without an error.
+    """A temporary path that becomes ``target`` when the block ends without an error.
 
     Args:
         target: file to write; its folder is made if needed.
@@ -19,25 +186,250 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         NotADirectoryError: if the folder's place is taken by a file.
     """
-    if target.parent.exists() and not target.parent.is_dir():
-        raise NotADirectoryError(f"cannot write {target.name}: {target.parent} is a file, expected a folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with Replacement(target.parent) as files:
+        yield files.create(target.name)
+        files.commit()
 
 
 def write_text(target: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``target``, all or nothing."""
     with replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+class Reading:
+    """Looks up files of a folder, and tells afterwards whether all that were found are of one state.
+
+    Args:
+        folder: of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._note = Note.read(folder)
+        self._seen: dict[str, tuple[int, ...] | None] = {}
+
+    def find(self, name: str) -> Path | None:
+        """Where a file is now, under its name or on the way there; None if there is none."""
+        path = self._note.place(name) if self._note else self.folder / name
+        seen = None
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a name with a zero byte
+            status = os.stat(path) if path else None
+            if status is not None and stat.S_ISREG(status.st_mode):
+                seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        self._seen.setdefault(name, seen)
+        return path if seen else None
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, None if there is none."""
+        path = self.find(name)
+        return path.read_bytes() if path else None
+
+    def stands(self) -> bool:
+        """Whether every name still leads to what it led to first."""
+        again = Reading(self.folder)
+        for name in self._seen:
+            again.find(name)
+        return again._seen == self._seen
+
+
+def read_together(folder: Path, read: Callable[[Reading], Result]) -> Result:
+    """What ``read`` makes of the files of one state; where they were replaced meanwhile, it is called again.
+
+    Args:
+        folder: of the files.
+        read: looks its files up and opens them; its result is closed if it has a ``close`` and is not used.
+
+    Raises:
+        OSError: the folder changes so often that no two looks at it agree.
+    """
+    for attempt in range(_TRIES):
+        reading = Reading(folder)
+        result: Any = None
+        try:
+            result = read(reading)
+        except (OSError, ValueError):  # a file that went away while it was looked for, or was being written
+            if reading.stands():
+                raise
+        else:
+            if reading.stands():
+                return result  # type: ignore[no-any-return]
+            getattr(result, "close", bool)()
+        time.sleep(min(attempt, 50) / 1000)
+    raise OSError(errno.EBUSY, "files keep changing while they are read; try again", os.fspath(folder))
+
+
+@dataclass(frozen=True)
+class Note:
+    """Which files are the new ones while they are put in place.
+
+    Args:
+        folder: of the files.
+        stage: hidden folder in it; new files come from its ``new``, old ones go to its ``old``.
+        names: files of the new state.
+        gone: files that the new state does not have.
+        backward: the old state counts again: the exchange failed and is being undone.
+    """
+
+    folder: Path
+    stage: str
+    names: tuple[str, ...]
+    gone: tuple[str, ...]
+    backward: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Of the note."""
+        return self.folder / _NOTE
+
+    @classmethod
+    def read(cls, folder: Path) -> Note | None:
+        """The note of a folder; None where there is none, or one that no program of ours wrote."""
+        if not os.path.lexists(folder / _NOTE):
+            return None
+        try:
+            with open(folder / _NOTE, encoding="utf-8") as file:
+                stage, names, gone, backward = json.loads(file.read(_LARGEST_NOTE))
+            note = cls(folder, stage, tuple(names), tuple(gone), backward is True)
+            whole = _STAGE.fullmatch(stage) and all(note._is_inside(name) for name in (*note.names, *note.gone))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
+        return note if whole else None
+
+    def _is_inside(self, name: str) -> bool:
+        """Whether a name stays in the folder; a folder that came from elsewhere may hold any note, and any link."""
+        parent = (self.folder / name).parent
+        return ".." not in Path(name).parts and self.folder.resolve() in (parent.resolve(), *parent.resolve().parents)
+
+    def write(self) -> None:
+        """Put the note down; from then on it counts."""
+        made = self.folder / self.stage / "note"
+        made.write_text(json.dumps([self.stage, self.names, self.gone, self.backward]), encoding="utf-8")
+        _flush(made)
+        os.replace(made, self.path)
+        _flush(self.folder)
+
+    def place(self, name: str) -> Path | None:
+        """Where a file is, or will be if it is just on its way."""
+        if name in self.gone and not self.backward:
+            return None
+        staged = self.folder / self.stage / ("old" if self.backward else "new") / name
+        return staged if os.path.lexists(staged) else self.folder / name
+
+    def finish(self) -> None:
+        """Do what is left to do of the exchange, or of undoing it, and remove the note."""
+        for name in () if self.backward else self.gone:
+            (self.folder / name).unlink(missing_ok=True)
+        for name in (*self.names, *self.gone):
+            staged = self.folder / self.stage / ("old" if self.backward else "new") / name
+            if os.path.lexists(staged):
+                os.replace(staged, self.folder / name)
+        _flush(self.folder)
+        self.path.unlink()
+        shutil.rmtree(self.folder / self.stage, ignore_errors=True)
+
+    def take_back(self) -> None:
+        """Undo the exchange."""
+        for name in self.names:  # first to where a reader of this note looks for the new files
+            staged = self.folder / self.stage / "new" / name
+            if not os.path.lexists(staged):
+                os.replace(self.folder / name, staged)
+        undone = Note(self.folder, self.stage, self.names, self.gone, backward=True)
+        undone.write()  # from here on the old state counts, so that no crash below loses it
+        undone.finish()
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Keep other writers out of a folder, with the life of the process at most; yields False where that cannot be."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder on Windows
+        yield False
+        return
+    try:
+        held = False
+        with contextlib.suppress(OSError, AttributeError):  # network file systems have no locks on folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        yield held
+        if held:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a forked process has it, too
+    finally:
+        os.close(descriptor)
+
+
+def _recover(folder: Path, sure: bool) -> None:
+    """Finish the exchange of a process that was killed.
+
+    Args:
+        folder: of the files.
+        sure: whether a lock says that no process is at it; else it is given time.
+    """
+    while os.path.lexists(folder / _NOTE):
+        note = Note.read(folder)
+        if note is None:
+            (folder / _NOTE).unlink(missing_ok=True)
+        elif sure or time.time() - os.lstat(folder / _NOTE).st_mtime > _LONGEST_COMMIT:
+            note.finish()
+        else:
+            time.sleep(0.05)
+
+
+def _sweep(folder: Path, sure: bool) -> None:
+    """Remove what processes left that were killed while they made new files."""
+    for entry in list(os.scandir(folder)):
+        if not _STAGE.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
+            continue
+        with contextlib.suppress(OSError):
+            with _lock(Path(entry.path), wait=False) as free:
+                dead = free if sure else time.time() - entry.stat().st_mtime > _LONGEST_WRITE
+            if dead:
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a name in a folder is that of what an interrupted writer left, which the next one removes."""
+    return name == _NOTE or _STAGE.fullmatch(name) is not None
+
+
+def _adopt(new: Path, old: Path) -> None:
+    """Give a file the mode and the owner of the one that it is to replace."""
+    with contextlib.suppress(FileNotFoundError):
+        status = os.lstat(old)
+        if stat.S_ISREG(status.st_mode):
+            with contextlib.suppress(OSError, AttributeError):  # only the superuser gives files away
+                os.chown(new, status.st_uid, status.st_gid)
+            new.chmod(stat.S_IMODE(status.st_mode))
+        elif new.is_file():  # a link, say, whose mode says nothing
+            new.chmod(stat.S_IMODE(new.parent.stat().st_mode) & 0o666)
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder and its parents; returns those that were made."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"cannot write into {folder}: it is a file, expected a folder")
+    made: list[Path] = []
+    try:
+        for one in missing:
+            with contextlib.suppress(FileExistsError):  # made by another process just now
+                one.mkdir()
+                made.append(one)
+    except OSError as error:
+        for one in reversed(made):
+            one.rmdir()
+        raise OSError(error.errno, f"the target cannot be written ({error.strerror})", os.fspath(folder)) from None
+    return made
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder on Windows, or a file that even its owner may not read
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

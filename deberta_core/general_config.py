@@ -22,12 +22,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from deberta_core.file_names import CONFIG
 from deberta_core.files import write_text
-from deberta_core.hub.fetching import HubOptions, find
-from deberta_core.hub.files import config_files
+from deberta_core.folder import read_config
+from deberta_core.hub.fetching import HubOptions
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
-
-CONFIG_NAME = "config.json"
 
 # Settings that scripts and libraries ask any config for, whatever the model, with their value where nobody set them. No
 # model of this zoo reads them, but for ``torchscript`` (see ``use_return_dict``) and ``gradient_checkpointing``.
@@ -400,7 +399,7 @@ class GeneralConfig(PushToHub):
             FileNotFoundError: if it is not there.
             ValueError: if it is not json, or a value does not fit.
         """
-        config: Self = cls.from_dict(read_config(json_file))
+        config: Self = cls.from_dict(read_config(json_file, {})[0])
         return config
 
     @classmethod
@@ -410,8 +409,7 @@ class GeneralConfig(PushToHub):
         """The entries of a checkpoint's ``config.json``, and those of the keywords that do not say where to find it."""
         for name in PRIVATE_KEYWORDS:
             options.pop(name, None)
-        hub = HubOptions.take(options)
-        return read_config(pretrained_model_name_or_path, subfolder=subfolder or "", options=hub), options
+        return read_config(pretrained_model_name_or_path, options, subfolder or "")[0], options
 
     @classmethod
     def from_pretrained(
@@ -448,11 +446,21 @@ class GeneralConfig(PushToHub):
             **hub: keywords of ``push_to_hub``; ``repo_id`` is by default the name of the folder.
         """
         check_push(push_to_hub, hub)
-        target = Path(path) / CONFIG_NAME
-        write_text(target, as_json(self._entries()))
+        target = Path(path) / CONFIG
+        write_text(target, self.file_text())
         if push_to_hub:
             push_saved([target], hub)
         return target
+
+    def file_text(self) -> str:
+        """The text of a ``config.json``."""
+        return as_json(self._entries())
+
+    def remember(self, path: str | os.PathLike[str], file: str | os.PathLike[str] = "") -> None:
+        """Note where the config came from: the path as given, and the file that was found there."""
+        self.name_or_path = path
+        commit = re.search(r"snapshots[\\/]([0-9a-f]{40})(?:[\\/]|$)", os.fspath(file or path))  # of the hub's cache
+        self._commit_hash = commit.group(1) if commit else None
 
     def copy(self, **changes: Any) -> Any:
         """The same config with some fields changed; ``return_unused_kwargs`` as for ``from_dict``."""
@@ -556,51 +564,10 @@ def load_config(
         raise TypeError("a config is loaded from a folder, a file or a name, got None")
     for name in PRIVATE_KEYWORDS:
         overrides.pop(name, None)
-    file = find_config(path, subfolder=subfolder or "", options=HubOptions.take(overrides))
-    found = build(read_json(file), return_unused_kwargs=return_unused_kwargs, **overrides)
-    config = found[0] if return_unused_kwargs else found
-    config.name_or_path = path
-    commit = re.search(r"snapshots[\\/]([0-9a-f]{40})(?:[\\/]|$)", str(file))  # of the hub's cache
-    config._commit_hash = commit.group(1) if commit else None
+    values, file = read_config(path, overrides, subfolder or "")
+    found = build(values, return_unused_kwargs=return_unused_kwargs, **overrides)
+    (found[0] if return_unused_kwargs else found).remember(path, file)
     return found
-
-
-def find_config(path: str | os.PathLike[str], *, subfolder: str = "", options: HubOptions | None = None) -> Path:
-    """The ``config.json`` of a folder or of a name on the hub, or the file itself.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    file = find(path, config_files, subfolder=subfolder, options=options) / subfolder
-    if file.is_dir():
-        file = file / CONFIG_NAME
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"no {CONFIG_NAME} at {file}; expected a folder that holds one, or a name such as microsoft/deberta-v3-base"
-        )
-    return file
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The entries of a config file.
-
-    Raises:
-        ValueError: if it is not json, or no object.
-    """
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not valid json: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{file} holds a {type(values).__name__}, expected an object of named settings")
-    return values
-
-
-def read_config(
-    path: str | os.PathLike[str], *, subfolder: str = "", options: HubOptions | None = None
-) -> dict[str, Any]:
-    """The entries of a ``config.json``, given the file, its folder or a name on the hub."""
-    return read_json(find_config(path, subfolder=subfolder, options=options))
 
 
 def as_json(values: Mapping[str, Any]) -> str:

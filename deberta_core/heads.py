@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from deberta_core import outputs
-from deberta_core.checkpoint.h5_writer import H5Layout
+from deberta_core.checkpoint.h5_names import H5Layout
 from deberta_core.config import BaseConfig
 from deberta_core.weight_names import (
     CHOICE_CLASSIFIER,

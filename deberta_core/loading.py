@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,10 @@ from numpy.typing import NDArray
 
 from deberta_core.checkpoint import TensorFile
 from deberta_core.config import BaseConfig
-from deberta_core.heads import mlm_head_of
-from deberta_core.weight_names import Weight, canonical, flip_axes, is_kernel, to_pt
-
-# Tensors that a tied model does not hold under this name: the key that holds them.
-ALIASES = {
-    "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
-    "lm_predictions.lm_head.decoder.weight": "deberta.embeddings.word_embeddings.weight",
-    "lm_predictions.lm_head.decoder.bias": "lm_predictions.lm_head.bias",
-}
+from deberta_core.folder import Folder
+from deberta_core.general_config import refuse_unused
+from deberta_core.heads import mlm_head_of, weights
+from deberta_core.weight_names import ALIASES, Weight, flip_axes, is_kernel, published_key
 
 
 @dataclass
@@ -36,6 +29,8 @@ class LoadReport:
         unexpected_keys: names in the file that the model has no use for.
         mismatched_keys: key, shape in the file, shape in the model.
         renamed_keys: name in the file and key of the model, where they differ.
+        fresh: keys of the model that start afresh: heads that are missing, or of another shape and not wanted.
+        where: the file, or index and first shard.
     """
 
     sources: dict[str, str] = field(default_factory=dict)
@@ -43,17 +38,8 @@ class LoadReport:
     unexpected_keys: list[str] = field(default_factory=list)
     mismatched_keys: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     renamed_keys: list[tuple[str, str]] = field(default_factory=list)
-
-
-def published_key(name: str, *, naming: str, family: str) -> str | None:
-    """The published PyTorch key of a name in a file, ``None`` if it is nothing a model holds.
-
-    Args:
-        name: as stored.
-        naming: ``pt`` or ``tf``.
-        family: ``model_type`` of the config.
-    """
-    return canonical(to_pt(name, family=family) if naming == "tf" else name)
+    fresh: list[str] = field(default_factory=list)
+    where: str = ""
 
 
 def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = "pt", family: str = "") -> LoadReport:
@@ -87,6 +73,49 @@ def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = 
     return report
 
 
+def match_file(file: TensorFile, wanted: Mapping[str, Weight], family: str) -> LoadReport:
+    """Find each weight of a model in a file, and those whose stored shape does not fit.
+
+    Args:
+        file: open checkpoint.
+        wanted: weights of the model by full key.
+        family: ``model_type`` of the config.
+    """
+    report = match_names(file.tensors, wanted, naming=file.naming, family=family)
+    report.where = " + ".join(str(path) for path in file.paths[:2])
+    for key, name in report.sources.items():
+        stored = file.tensors[name].shape
+        if file.naming == "tf" and is_kernel(name):
+            stored = stored[::-1]
+        if stored != wanted[key].shape:
+            report.mismatched_keys.append((key, stored, wanted[key].shape))
+    return report
+
+
+def read_config(cls: Any, folder: Folder, options: MutableMapping[str, Any]) -> BaseConfig:
+    """The config that a model is to have.
+
+    Args:
+        cls: class of the model.
+        folder: open checkpoint.
+        options: ``config``, which replaces the folder's where it is not None, and fields to change.
+
+    Raises:
+        TypeError: for an unknown keyword or a value of the wrong type.
+        ValueError: for a value out of range.
+    """
+    given = options.pop("config", None)
+    if given is None:
+        config, unused = cls.config_class.from_dict(folder.config, return_unused_kwargs=True, **options)
+        config.remember(folder.path)
+    else:
+        config, unused = cls.config_class.of(given, cls.__name__), {}
+        if options:
+            config, unused = config.copy(return_unused_kwargs=True, **options)
+    refuse_unused(unused, cls, signature(cls.from_pretrained).parameters)
+    return fit_head(config, cls.head, folder.weights)
+
+
 def fit_head(config: BaseConfig, head: str, file: TensorFile) -> BaseConfig:
     """The config with the masked-LM head that the file has, for a masked-LM model; else as it is.
 
@@ -109,44 +138,6 @@ def fit_head(config: BaseConfig, head: str, file: TensorFile) -> BaseConfig:
     return config if found == config.mlm_head else config.copy(mlm_head=found)
 
 
-def formats(known: Sequence[str], use_safetensors: bool | None) -> tuple[str, ...]:
-    """Formats to look for, best first: only safetensors, all but safetensors, or (``None``) all that are known."""
-    return tuple(f for f in known if use_safetensors is None or (f == "safetensors") == use_safetensors)
-
-
-def generator_paths(path: str | os.PathLike[str], subfolder: str) -> tuple[Path, Path]:
-    """Config and weights of the generator that a discriminator's folder holds.
-
-    Raises:
-        FileNotFoundError: if there is none; the text says what was looked for.
-    """
-    folder = Path(path) / subfolder
-    config, names = folder / "generator_config.json", ("model.generator.safetensors", "pytorch_model.generator.bin")
-    for name in names:
-        if (folder / name).is_file() and config.is_file():
-            return config, folder / name
-    raise FileNotFoundError(f"no generator in {folder}: looked for {config.name} and {' or '.join(names)}")
-
-
-def check_shapes(
-    report: LoadReport, shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Weight], naming: str
-) -> None:
-    """List in ``report.mismatched_keys`` the tensors whose stored shape does not fit.
-
-    Args:
-        report: of ``match_names``.
-        shapes: shape by name in the file.
-        wanted: weights of the model by key.
-        naming: ``pt`` or ``tf``.
-    """
-    for key, name in report.sources.items():
-        stored = shapes[name]
-        if naming == "tf" and is_kernel(name):
-            stored = stored[::-1]
-        if stored != wanted[key].shape:
-            report.mismatched_keys.append((key, stored, wanted[key].shape))
-
-
 def unused_tensors(file: TensorFile, report: LoadReport, family: str) -> dict[str, NDArray[np.generic]]:
     """Tensors that a model has no use for, by published key, to be written back when it is saved.
 
@@ -163,7 +154,7 @@ def unused_tensors(file: TensorFile, report: LoadReport, family: str) -> dict[st
     for name in report.unexpected_keys:
         key = published_key(name, naming=file.naming, family=family)
         if key is not None and not key.endswith("._weight"):
-            found[key] = in_pytorch_axes(file.read(name), name, file.naming)
+            found[key] = read_tensor(file, name)
     return found
 
 
@@ -173,26 +164,25 @@ def without_words(tensors: Mapping[str, NDArray[Any]], words: int) -> dict[str, 
     return {key: array for key, array in tensors.items() if key.split(".")[0] not in gone}
 
 
-def in_pytorch_axes(array: NDArray[np.generic], name: str, naming: str) -> NDArray[np.generic]:
-    """A stored tensor with the axes of its PyTorch key."""
-    return flip_axes(array) if naming == "tf" and is_kernel(name) else array
+def read_tensor(file: TensorFile, name: str) -> NDArray[np.generic]:
+    """A stored tensor with the axes of its PyTorch key; bfloat16 widened to float32."""
+    array = file.read(name)
+    return flip_axes(array) if file.naming == "tf" and is_kernel(name) else array
 
 
-def refuse_incomplete(report: LoadReport, where: str, config: BaseConfig, *, ignore_mismatched: bool) -> list[str]:
-    """Decide what a load may do with what it did not find.
+def plan_load(file: TensorFile, config: BaseConfig, head: str, *, ignore_mismatched: bool = False) -> LoadReport:
+    """Find the weights of a model before it is built, so that a config of another one costs nothing.
 
     Args:
-        report: with ``mismatched_keys`` filled in.
-        where: the file, for the message.
+        file: open checkpoint.
         config: the model's config.
+        head: key of ``HEADS``.
         ignore_mismatched: start heads afresh where the shape differs, instead of an error.
-
-    Returns:
-        Keys that start afresh.
 
     Raises:
         ValueError: if the body lacks a weight, or a shape differs; the text names them.
     """
+    report = match_file(file, weights(config, head), config.model_type)
     body = [key for key in report.missing_keys if key.startswith("deberta.")]
     if body:
         hint = ""
@@ -201,7 +191,7 @@ def refuse_incomplete(report: LoadReport, where: str, config: BaseConfig, *, ign
         if body == ["deberta.embeddings.position_embeddings.weight"] and not config.position_biased_input:
             hint = "; without its table of absolute positions there is no enhanced mask decoder: use mlm_head='plain'"
         raise ValueError(
-            f"{where} lacks {len(body)} weights of the encoder that the config asks for: {_some(body)}{hint}. "
+            f"{report.where} lacks {len(body)} weights of the encoder that the config asks for: {_some(body)}{hint}. "
             "Does config.json belong to it?"
         )
     wrong = [m for m in report.mismatched_keys if m[0].startswith("deberta.") or not ignore_mismatched]
@@ -209,20 +199,20 @@ def refuse_incomplete(report: LoadReport, where: str, config: BaseConfig, *, ign
         rows = "; ".join(
             f"{key} is {list(stored)}, the config asks for {list(shape)}" for key, stored, shape in wrong[:4]
         )
-        head = all(not key.startswith("deberta.") for key, _, _ in wrong)
-        advice = (
-            "Pass num_labels of the file, or ignore_mismatched_sizes=True to start a new head"
-            if head
-            else "Does config.json belong to it?"
-        )
-        raise ValueError(f"{where} does not fit (num_labels is {config.num_labels}): {rows}. {advice}")
-    return report.missing_keys + [key for key, _, _ in report.mismatched_keys]
+        advice = "Pass num_labels of the file, or ignore_mismatched_sizes=True to start a new head"
+        if any(key.startswith("deberta.") for key, _, _ in wrong):
+            advice = "Does config.json belong to it?"
+        raise ValueError(f"{report.where} does not fit (num_labels is {config.num_labels}): {rows}. {advice}")
+    report.fresh = report.missing_keys + [key for key, _, _ in report.mismatched_keys]
+    return report
 
 
-def fresh_head_warning(cls_name: str, where: str, fresh: Collection[str]) -> str:
-    """What to tell the user of weights that start afresh."""
-    found = f"not found in {where} (or not in this shape)"
-    return f"{cls_name}: {_some(fresh)} {found} and newly initialised; train the model before using it"
+def warn_of_fresh_head(cls_name: str, report: LoadReport) -> None:
+    """Tell the user of weights that start afresh, if there are any."""
+    if report.fresh:
+        found = f"not found in {report.where} (or not in this shape)"
+        text = f"{cls_name}: {_some(report.fresh)} {found} and newly initialised; train the model before using it"
+        warnings.warn(text, stacklevel=5)
 
 
 def _some(keys: Collection[str], most: int = 8) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from deberta_core.config import BaseConfig
+from deberta_core.file_names import GENERATOR_CONFIG, GENERATOR_WEIGHTS
+from deberta_core.files import Replacement
+from deberta_core.folder import generator_paths
 from deberta_core.heads import weights
-from deberta_core.loading import generator_paths
 from deberta_core.outputs import ModelOutput
 
 SHARING = ("gdes", "es", "none")
 TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
-GENERATOR_WEIGHTS, GENERATOR_CONFIG = "model.generator.safetensors", "generator_config.json"
 
 
 class ReplacedTokenPretrainingOutput(ModelOutput):
@@ -120,14 +119,12 @@ def save_generator(folder: Path, save: Callable[[Path], None]) -> None:
         folder: of the discriminator.
         save: writes ``model.safetensors`` and ``config.json`` into the folder it is given.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder, prefix=".generator-"))
-    try:
+    with Replacement(folder) as files:
+        made = files.stage / "generator"
         save(made)
-        os.replace(made / "model.safetensors", folder / GENERATOR_WEIGHTS)
-        os.replace(made / "config.json", folder / GENERATOR_CONFIG)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        os.replace(made / "model.safetensors", files.create(GENERATOR_WEIGHTS[0]))
+        os.replace(made / "config.json", files.create(GENERATOR_CONFIG))
+        files.commit()
 
 
 def check_batch(shapes: Mapping[str, tuple[int | None, ...]]) -> None:

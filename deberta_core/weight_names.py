@@ -253,6 +253,13 @@ def flip_axes(array: NDArray[Any]) -> NDArray[Any]:
     return np.transpose(array)
 
 
+# Tensors that a tied model does not hold under this name: the key that holds them.
+ALIASES = {
+    "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+    "lm_predictions.lm_head.decoder.weight": "deberta.embeddings.word_embeddings.weight",
+    "lm_predictions.lm_head.decoder.bias": "lm_predictions.lm_head.bias",
+}
 HEAD_MODULES = frozenset(row.path.split(".")[0] for row in HEAD_ROWS)
 _BODY_STARTS = ("embeddings.", "encoder.")
 
@@ -272,3 +279,14 @@ def canonical(key: str) -> str | None:
     if key.endswith(("LayerNorm.gamma", "LayerNorm.beta")):
         key = key.removesuffix("gamma").removesuffix("beta") + ("weight" if key.endswith("gamma") else "bias")
     return None if key.endswith(".position_ids") else key
+
+
+def published_key(name: str, *, naming: str, family: str) -> str | None:
+    """The published PyTorch key of a name in a file, ``None`` if it is nothing a model holds.
+
+    Args:
+        name: as stored.
+        naming: ``pt`` or ``tf``.
+        family: ``model_type`` of the config.
+    """
+    return canonical(to_pt(name, family=family) if naming == "tf" else name)

@@ -6,8 +6,9 @@ import os
 from typing import Any, ClassVar
 
 from deberta_core.config import AutoConfig, BaseConfig
-from deberta_core.hub.fetching import HubOptions
+from deberta_core.folder import open_folder
 from deberta_pt import families
+from deberta_pt.pretrained import FORMATS
 
 FAMILIES = {"deberta": "Deberta", "deberta-v2": "DebertaV2"}
 
@@ -21,7 +22,7 @@ class AutoModel:
         raise TypeError(f"{type(self).__name__} is not a model; use its from_pretrained or from_config")
 
     @classmethod
-    def model_class(cls, config: BaseConfig) -> Any:
+    def model_class(cls, config: BaseConfig | type[BaseConfig]) -> Any:
         """The class for a config."""
         return getattr(families, FAMILIES[config.model_type] + cls.head)
 
@@ -31,11 +32,11 @@ class AutoModel:
         return cls.model_class(config)(config)
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], *, subfolder: str = "", **options: Any) -> Any:
+    def from_pretrained(cls, path: str | os.PathLike[str], **options: Any) -> Any:
         """As ``from_pretrained`` of the family's class."""
-        hub = HubOptions.among(options)
-        config = options.get("config") or AutoConfig.from_pretrained(path, subfolder=subfolder, **hub)
-        return cls.model_class(config).from_pretrained(path, subfolder=subfolder, **options)
+        with open_folder(path, options, FORMATS) as folder:
+            config = options.get("config") or AutoConfig.family(folder.config.get("model_type"))
+            return cls.model_class(config).from_pretrained(folder, **options)
 
 
 class AutoModelForSequenceClassification(AutoModel):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,26 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deberta_core.checkpoint import TensorFile, TensorInfo, find_weights, open_weights, write_weights
+from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
 from deberta_core.config import BaseConfig
-from deberta_core.general_config import refuse_unused
+from deberta_core.files import Replacement
+from deberta_core.folder import Folder, open_folder
 from deberta_core.heads import HEADS, weights
-from deberta_core.hub.card import write_card
-from deberta_core.hub.fetching import HubOptions, find
-from deberta_core.hub.files import model_files
+from deberta_core.hub.card import write_config_and_card
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 from deberta_core.loading import (
     LoadReport,
-    check_shapes,
-    fit_head,
-    formats,
-    fresh_head_warning,
-    generator_paths,
-    in_pytorch_axes,
     loading_info,
     match_names,
-    refuse_incomplete,
+    plan_load,
+    read_config,
+    read_tensor,
     unused_tensors,
+    warn_of_fresh_head,
 )
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import HEAD_MODULES, Weight
@@ -216,7 +210,7 @@ class PreTrainedModel(PushToHub, nn.Module):
     @classmethod
     def from_pretrained(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Folder,
         *,
         config: BaseConfig | None = None,
         dtype: torch.dtype | str | None = None,
@@ -233,7 +227,7 @@ class PreTrainedModel(PushToHub, nn.Module):
 
         Args:
             path: folder with ``config.json`` and weights of any format: safetensors, bin or h5, sharded or not;
-                or a name on the hub, such as ``microsoft/deberta-v3-base``.
+                or a name on the hub, such as ``microsoft/deberta-v3-base``; or a folder that is open already.
             config: instead of the folder's.
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
@@ -254,45 +248,33 @@ class PreTrainedModel(PushToHub, nn.Module):
             TypeError: for an unknown keyword.
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
-        prefer = formats(("h5",) if from_tf else FORMATS, use_safetensors)
-        options = HubOptions.take(overrides)
-        path = find(path, model_files(prefer, generator=generator), subfolder=subfolder, options=options)
-        config_path, weights_path = generator_paths(path, subfolder) if generator else (path, path)
-        if config is None:
-            config, unused = cls.config_class.from_pretrained(
-                config_path, subfolder="" if generator else subfolder, return_unused_kwargs=True, **overrides
-            )
-        else:
-            config, unused = cls.config_class.of(config, cls.__name__), {}
-            if overrides:
-                config, unused = config.copy(return_unused_kwargs=True, **overrides)
-        refuse_unused(unused, cls, signature(cls.from_pretrained).parameters)
-        where = find_weights(weights_path, subfolder="" if generator else subfolder, prefer=prefer)
-        with open_weights(where) as file:
-            config = fit_head(config, cls.head, file)
+        options = {**overrides, "config": config, "subfolder": subfolder, "generator": generator}
+        options |= {"from_tf": from_tf, "use_safetensors": use_safetensors}
+        with open_folder(path, options, FORMATS) as folder:
+            config = read_config(cls, folder, options)
+            report = plan_load(folder.weights, config, cls.head, ignore_mismatched=ignore_mismatched_sizes)
             with torch.device("meta"):
                 model = cls(config)
-            report = model.load_file(file, dtype if dtype is not None else torch_dtype, ignore_mismatched_sizes)
+            model.load_file(folder.weights, report, dtype if dtype is not None else torch_dtype)
         model.eval()
         return (model, loading_info(report)) if output_loading_info else model
 
-    def load_file(self, file: TensorFile, dtype: torch.dtype | str | None, ignore_mismatched: bool) -> LoadReport:
-        """Fill a model built without memory from an open checkpoint, one tensor at a time."""
-        wanted, family = weights(self.config, self.head), self.config.model_type
-        report = match_names(file.tensors, wanted, naming=file.naming, family=family)
-        check_shapes(report, {n: t.shape for n, t in file.tensors.items()}, wanted, file.naming)
-        where = " + ".join(str(p) for p in file.paths[:2])
-        fresh = refuse_incomplete(report, where, self.config, ignore_mismatched=ignore_mismatched)
+    def load_file(self, file: TensorFile, report: LoadReport, dtype: torch.dtype | str | None) -> None:
+        """Fill a model built without memory from an open checkpoint, one tensor at a time.
+
+        Args:
+            file: the checkpoint.
+            report: what ``plan_load`` found in it.
+            dtype: as ``from_pretrained``.
+        """
         target = read_dtype(dtype, {file.tensors[n].dtype for n in report.sources.values()})
-        self._start(fresh, wanted, target)
+        self._start(report.fresh, weights(self.config, self.head), target)
         for key, name in report.sources.items():
-            if key not in fresh:
-                array = np.array(in_pytorch_axes(file.read(name), name, file.naming), order="C")
+            if key not in report.fresh:
+                array = np.array(read_tensor(file, name), order="C")
                 self._put(key, torch.from_numpy(array).to(target))
-        self.unused_tensors = unused_tensors(file, report, family)
-        if fresh:
-            warnings.warn(fresh_head_warning(type(self).__name__, where, fresh), stacklevel=4)
-        return report
+        self.unused_tensors = unused_tensors(file, report, self.config.model_type)
+        warn_of_fresh_head(type(self).__name__, report)
 
     def _start(self, fresh: list[str], wanted: Mapping[str, Weight], dtype: torch.dtype) -> None:
         """Give memory and starting values to the weights that a file does not fill."""
@@ -353,12 +335,12 @@ class PreTrainedModel(PushToHub, nn.Module):
             (TensorInfo(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")), _reader(v))
             for k, v in sorted(values.items())
         ]
-        written = write_weights(
-            Path(path), tensors, format="safetensors" if safe_serialization else "bin", naming="pt",
-            metadata={"format": "pt"}, max_shard_size=max_shard_size,
-        )  # fmt: skip
-        config = self.saved_config()
-        written += [config.save_pretrained(path), *write_card(Path(path), config, hub.get("repo_id"))]
+        with Replacement(Path(path)) as files:
+            write_weights(
+                files, tensors, format="safetensors" if safe_serialization else "bin", max_shard_size=max_shard_size
+            )  # fmt: skip
+            write_config_and_card(files, self.saved_config(), hub.get("repo_id"))
+            written = files.commit()
         if push_to_hub:
             push_saved(written, hub)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator, Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,26 +12,21 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from deberta_core.checkpoint import TensorFile, TensorInfo, find_weights, open_weights, write_weights
+from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
 from deberta_core.config import BaseConfig
-from deberta_core.general_config import refuse_unused
+from deberta_core.files import Replacement
+from deberta_core.folder import Folder, open_folder
 from deberta_core.heads import HEADS, h5_layout, weights
-from deberta_core.hub.card import write_card
-from deberta_core.hub.fetching import HubOptions, find
-from deberta_core.hub.files import model_files
+from deberta_core.hub.card import write_config_and_card
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 from deberta_core.loading import (
     LoadReport,
-    check_shapes,
-    fit_head,
-    formats,
-    fresh_head_warning,
-    generator_paths,
-    in_pytorch_axes,
     loading_info,
-    match_names,
-    refuse_incomplete,
+    plan_load,
+    read_config,
+    read_tensor,
     unused_tensors,
+    warn_of_fresh_head,
 )
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import Weight, flip_axes, tf_name_of
@@ -192,7 +185,7 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
     @classmethod
     def from_pretrained(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Folder,
         *,
         config: BaseConfig | None = None,
         dtype: tf.DType | str | None = None,
@@ -209,7 +202,7 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
 
         Args:
             path: folder with ``config.json`` and weights of any format: h5, safetensors or bin, sharded or not;
-                or a name on the hub, such as ``microsoft/deberta-v3-base``.
+                or a name on the hub, such as ``microsoft/deberta-v3-base``; or a folder that is open already.
             config: instead of the folder's.
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
@@ -230,45 +223,32 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
             TypeError: for an unknown keyword.
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
-        prefer = formats(("safetensors", "bin") if from_pt else FORMATS, use_safetensors)
-        options = HubOptions.take(overrides)
-        path = find(path, model_files(prefer, generator=generator), subfolder=subfolder, options=options)
-        config_path, weights_path = generator_paths(path, subfolder) if generator else (path, path)
-        if config is None:
-            config, unused = cls.config_class.from_pretrained(
-                config_path, subfolder="" if generator else subfolder, return_unused_kwargs=True, **overrides
-            )
-        else:
-            config, unused = cls.config_class.of(config, cls.__name__), {}
-            if overrides:
-                config, unused = config.copy(return_unused_kwargs=True, **overrides)
-        refuse_unused(unused, cls, signature(cls.from_pretrained).parameters)
-        where = find_weights(weights_path, subfolder="" if generator else subfolder, prefer=prefer)
-        with open_weights(where) as file:
-            config = fit_head(config, cls.head, file)
-            with policy(
-                read_dtype(dtype if dtype is not None else torch_dtype, {t.dtype for t in file.tensors.values()})
-            ):
+        options = {**overrides, "config": config, "subfolder": subfolder, "generator": generator}
+        options |= {"from_pt": from_pt, "use_safetensors": use_safetensors}
+        with open_folder(path, options, FORMATS) as folder:
+            config = read_config(cls, folder, options)
+            report = plan_load(folder.weights, config, cls.head, ignore_mismatched=ignore_mismatched_sizes)
+            stored = {info.dtype for info in folder.weights.tensors.values()}
+            with policy(read_dtype(dtype if dtype is not None else torch_dtype, stored)):
                 model = cls(config)
-            report = model.load_file(file, ignore_mismatched_sizes)
+            model.load_file(folder.weights, report)
         return (model, loading_info(report)) if output_loading_info else model
 
-    def load_file(self, file: TensorFile, ignore_mismatched: bool = False) -> LoadReport:
-        """Fill the model from an open checkpoint, one tensor at a time."""
-        wanted, family = self.weight_rows(), self.config.model_type
-        report = match_names(file.tensors, wanted, naming=file.naming, family=family)
-        check_shapes(report, {n: t.shape for n, t in file.tensors.items()}, wanted, file.naming)
-        where = " + ".join(str(p) for p in file.paths[:2])
-        fresh = refuse_incomplete(report, where, self.config, ignore_mismatched=ignore_mismatched)
+    def load_file(self, file: TensorFile, report: LoadReport) -> None:
+        """Fill the model from an open checkpoint, one tensor at a time.
+
+        Args:
+            file: the checkpoint.
+            report: what ``plan_load`` found in it.
+        """
+        wanted = self.weight_rows()
         for key, name in report.sources.items():
-            if key not in fresh:
-                array = in_pytorch_axes(file.read(name), name, file.naming)
+            if key not in report.fresh:
+                array = read_tensor(file, name)
                 variable = self.variable(wanted[key])
                 variable.assign(tf.cast(flip_axes(array) if wanted[key].transposed else array, variable.dtype))
-        self.__dict__["unused_tensors"] = unused_tensors(file, report, family)
-        if fresh:
-            warnings.warn(fresh_head_warning(type(self).__name__, where, fresh), stacklevel=3)
-        return report
+        self.__dict__["unused_tensors"] = unused_tensors(file, report, self.config.model_type)
+        warn_of_fresh_head(type(self).__name__, report)
 
     def weight_rows(self) -> dict[str, Weight]:
         """The model's weights by full published key."""
@@ -325,12 +305,13 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         if not safe_serialization and any(info.dtype == "bfloat16" for info, _ in tensors):
             raise ValueError("h5 cannot hold weights of type bfloat16; save with safe_serialization=True, or cast them")
         names = [info.name for info, _ in tensors]
-        written = write_weights(
-            Path(path), tensors, format="safetensors" if safe_serialization else "h5", naming="tf",
-            metadata={"format": "tf"}, max_shard_size=max_shard_size, h5=h5_layout(self.config, self.head, names),
-        )  # fmt: skip
-        config = self.saved_config()
-        written += [config.save_pretrained(path), *write_card(Path(path), config, hub.get("repo_id"))]
+        with Replacement(Path(path)) as files:
+            write_weights(
+                files, tensors, format="safetensors" if safe_serialization else "h5", naming="tf",
+                max_shard_size=max_shard_size, h5=h5_layout(self.config, self.head, names),
+            )  # fmt: skip
+            write_config_and_card(files, self.saved_config(), hub.get("repo_id"))
+            written = files.commit()
         if push_to_hub:
             push_saved(written, hub)
 

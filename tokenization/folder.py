@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deberta_core.file_names import tokenizer_files
 from deberta_core.hub.fetching import HubOptions, find
-from deberta_core.hub.files import tokenizer_files
 
 from .files import read_json_object
 from .vocabulary import SPECIAL_NAMES

@@ -1,15 +1,58 @@
-"""Names in TensorFlow's h5 files: which part of a path is the class, and attributes that hold lists of names.
+"""Names in TensorFlow's h5 files: layers, the part of a path that is the class, attributes that hold lists of names.
 
 Source: Keras 2, ``keras/saving/legacy/hdf5_format.py``, for the layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 _MAX_NAMES = 1 << 20
 _ENCODER = "deberta"
+
+
+@dataclass(frozen=True)
+class H5Layout:
+    """What a Keras 2 file says besides names and tensors.
+
+    Args:
+        model_name: first component of every full weight name, such as ``tf_deberta_v2_model``.
+        layer_names: top-level layers in their order, those without weights included.
+        repeats: layer to the weights of other layers that its group holds once more, as a layer with tied weights
+            does; they take no space.
+        backend: what Keras ran on.
+        keras_version: version to state; readers only look whether it is there.
+    """
+
+    model_name: str
+    layer_names: tuple[str, ...]
+    repeats: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    backend: str = "tensorflow"
+    keras_version: str = "2.15.0"
+
+    def by_layer(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Weight names of each layer's group, repeats last.
+
+        Raises:
+            ValueError: a weight outside the layers, or a repeat that names no layer or weight.
+        """
+        groups: dict[str, list[str]] = {layer: [] for layer in self.layer_names}
+        for name in names:
+            layer = name.split("/")[0]
+            if layer not in groups:
+                raise ValueError(
+                    f"weight {name!r} is in none of the layers {', '.join(self.layer_names)}; "
+                    f"add {layer!r} to layer_names"
+                )
+            groups[layer].append(name)
+        known = set(names)
+        for layer, repeated in self.repeats.items():
+            if layer not in groups or not known.issuperset(repeated):
+                raise ValueError(f"layer {layer!r} repeats weights that are not written: {sorted(repeated)}")
+            groups[layer] += repeated
+        return groups
 
 
 def read_names(attributes: Any, key: str) -> list[str] | None:

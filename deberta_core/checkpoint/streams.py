@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import RawIOBase
@@ -9,10 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from deberta_core.checkpoint.dtypes import DTYPES, element_count
-from deberta_core.checkpoint.tensor_file import TensorInfo
-
-Source = np.ndarray | Callable[[], np.ndarray]
+from deberta_core.checkpoint.tensors import DTYPES, Source, TensorInfo
 
 _BLOCK = 1 << 24  # bytes
 # A transposed matrix is made in blocks of so many rows, and these in strips of a cache line of float32.
@@ -57,7 +55,7 @@ class Sender:
                 yield flat[start : start + _BLOCK].data
             return
         whole = array.reshape(1) if array.ndim == 0 else array
-        row = max(1, element_count(whole.shape[1:]) * array.dtype.itemsize)
+        row = max(1, math.prod(whole.shape[1:]) * array.dtype.itemsize)
         step = max(1, min(_ROWS, _BLOCK // row))
         made = None
         for number, start in enumerate(range(0, whole.shape[0], step)):

@@ -5,14 +5,13 @@ Source: ``torch/_utils.py`` and ``torch/serialization.py`` for the arguments and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from deberta_core.checkpoint.dtypes import BY_TORCH_STORAGE, DTYPES, element_count
-from deberta_core.checkpoint.pickle_machine import ForbiddenGlobal, Opaque, PickleError, PickleMachine, Stream
-
-_MAX_RANK = 32
+from deberta_core.checkpoint.pickles import ForbiddenGlobal, Opaque, PickleError, PickleMachine, Stream
+from deberta_core.checkpoint.tensors import BY_TORCH_STORAGE, DTYPES, are_sizes, is_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +68,7 @@ class StateReader:
             kind = identity[0] if isinstance(identity, tuple) and identity and isinstance(identity[0], str) else "?"
             raise PickleError(f"keeps something of kind {kind!r} outside itself, where only storages are expected")
         _, kind, key, _, length = identity[:5]
-        if not isinstance(kind, _StorageType) or not isinstance(key, str | int) or not _is_size(length):
+        if not isinstance(kind, _StorageType) or not isinstance(key, str | int) or not is_size(length):
             raise PickleError("is damaged (a storage without type, key and length)")
         root = Storage(str(key), kind.dtype, length, untyped=kind.untyped)
         known = self.storages.setdefault(root.key, root)
@@ -81,7 +80,7 @@ class StateReader:
 
 def _view_of(root: Storage, view: Any) -> Storage:
     """The part of a storage that very old files describe by (key, first element, elements)."""
-    if not isinstance(view, tuple) or len(view) != 3 or not _is_size(view[1]) or not _is_size(view[2]):
+    if not isinstance(view, tuple) or len(view) != 3 or not is_size(view[1]) or not is_size(view[2]):
         raise PickleError("is damaged (a storage view without key, offset and length)")
     if view[1] + view[2] > root.length:
         raise PickleError(f"is damaged (a view reaches element {view[1] + view[2]} of a storage of {root.length})")
@@ -92,14 +91,6 @@ def _view_of(root: Storage, view: Any) -> Storage:
 class _StorageType:
     dtype: str
     untyped: bool = False
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 63
-
-
-def _are_sizes(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) <= _MAX_RANK and all(map(_is_size, value))
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> StoredTensor:
@@ -117,9 +108,9 @@ def _rebuild_tensor_v3(storage: Any, offset: Any, shape: Any, strides: Any, _: A
 
 def _window(storage: Storage, dtype: str, length: int, offset: Any, shape: Any, strides: Any) -> StoredTensor:
     """Check a window against its storage before anything is allocated for it."""
-    if not _is_size(offset) or not _are_sizes(shape) or not _are_sizes(strides) or len(shape) != len(strides):
+    if not is_size(offset) or not are_sizes(shape) or not are_sizes(strides) or len(shape) != len(strides):
         raise PickleError("is damaged (a tensor without offset, sizes and strides)")
-    count = element_count(shape)
+    count = math.prod(shape)
     if count == 0:  # whatever its offset and strides, it looks at nothing
         return StoredTensor(storage, dtype, 0, tuple(shape), (1,) * len(shape))
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
@@ -146,7 +137,7 @@ def _ordered_dict(*arguments: Any) -> dict[Any, Any]:
 
 
 def _size(*arguments: Any) -> tuple[Any, ...]:
-    return tuple(arguments[0]) if arguments and isinstance(arguments[0], tuple | list) else ()
+    return tuple(arguments[0]) if arguments and are_sizes(arguments[0]) else ()
 
 
 def _opaque(kind: str) -> Callable[..., Opaque]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deberta_core.files import write_text
+from deberta_core.file_names import CARD, CONFIG
+from deberta_core.files import Replacement
 
-CARD_NAME = "README.md"
 TASKS = {  # the hub's words for what a head does, by the end of its class's name
     "Model": "feature-extraction",
     "MaskedLM": "fill-mask",
@@ -61,19 +61,14 @@ def model_card(config: Any, name: str, note: str | None = None) -> str:
     )
 
 
-def write_card(folder: Path, config: Any, name: str | None = None) -> list[Path]:
-    """Write the card of a model into its folder, unless there is one: somebody may have written it.
+def write_config_and_card(files: Replacement, config: Any, name: str | None = None) -> None:
+    """Add ``config.json`` to a commit, and a card unless there is one: somebody may have written it.
 
     Args:
-        folder: of the model.
+        files: the commit.
         config: as saved.
-        name: where its examples load it from; default the folder's name.
-
-    Returns:
-        The path written, if any.
+        name: where the card's examples load the model from; default the folder's name.
     """
-    path = folder / CARD_NAME
-    if path.exists():
-        return []
-    write_text(path, model_card(config, name or folder.resolve().name))
-    return [path]
+    files.write(CONFIG, config.file_text())
+    if not (files.folder / CARD).exists():
+        files.write(CARD, model_card(config, name or files.folder.resolve().name))

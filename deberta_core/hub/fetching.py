@@ -6,15 +6,15 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self, TypeVar
 
+from deberta_core.file_names import TOKENIZER_FILES, Choose
 from deberta_core.hub.errors import PUT, is_final, sentence, status_of
-from deberta_core.hub.files import TOKENIZER_FILES, Choose
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FILE_ENDS = (".safetensors", ".bin", ".h5", ".json", ".model", ".index", ".txt")
@@ -52,11 +52,6 @@ class HubOptions:
     def names(cls) -> list[str]:
         """All keywords that ``take`` takes."""
         return [*cls.__dataclass_fields__, "use_auth_token", *OLD_OPTIONS]
-
-    @classmethod
-    def among(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of a call's keywords that ``take`` takes."""
-        return {name: options[name] for name in cls.names() if name in options}
 
     @classmethod
     def take(cls, options: MutableMapping[str, Any]) -> Self:
@@ -137,7 +132,7 @@ def fetch(name: str, choose: Choose, *, subfolder: str = "", options: HubOptions
     if folder is None:
         raise FileNotFoundError(reason)
     if not options.offline:
-        warnings.warn(f"{reason}; taking what was fetched before", stacklevel=4)
+        warnings.warn(f"{reason}; taking what was fetched before", stacklevel=6)
     return folder
 
 

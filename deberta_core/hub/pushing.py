@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deberta_core.hub.card import CARD_NAME, write_card
+from deberta_core.file_names import CARD
+from deberta_core.files import write_text
+from deberta_core.hub.card import model_card
 from deberta_core.hub.errors import kinds_of, status_of
 
 OPTIONS = ("repo_id", "token", "private", "revision", "commit_message", "create_pr")
@@ -47,7 +49,7 @@ class PushToHub:
         """
         with tempfile.TemporaryDirectory() as folder:
             if hasattr(self, "saved_config"):  # a model
-                write_card(Path(folder), self.saved_config(), repo_id)
+                write_text(Path(folder) / CARD, model_card(self.saved_config(), repo_id))
             self.save_pretrained(folder, **saving)  # type: ignore[attr-defined]
             names = sorted(path.name for path in Path(folder).iterdir())
             return push_files(
@@ -131,7 +133,7 @@ def push_files(
             api.create_branch(name, branch=revision, exist_ok=True)
         there = {file.rfilename for file in api.model_info(name, revision=revision).siblings or ()}
         done = api.upload_folder(
-            repo_id=name, folder_path=os.fspath(folder), allow_patterns=sorted(set(names) - ({CARD_NAME} & there)),
+            repo_id=name, folder_path=os.fspath(folder), allow_patterns=sorted(set(names) - ({CARD} & there)),
             revision=revision, commit_message=commit_message or "Upload", create_pr=create_pr,
         )  # fmt: skip
     except Exception as error:  # of several packages, which differ between releases of the hub's

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deberta_core.config import AutoConfig
+from deberta_core.file_names import CARD
 from deberta_core.files import write_text
-from deberta_core.hub.card import CARD_NAME, model_card
+from deberta_core.hub.card import model_card
 from deberta_tasks.finetuning.options import Options
 
 if TYPE_CHECKING:
@@ -63,6 +64,6 @@ def write_card(
         lines += [f"![losses and scores]({CURVES})", ""]
     config = AutoConfig.from_pretrained(folder)
     text = model_card(config, str(folder), note="\n".join(lines))
-    write_text(folder / CARD_NAME, text)
+    write_text(folder / CARD, text)
     record = {"task": request.task.name, "part": part, "examples": count, "step": step, "scores": dict(scores)}
     write_text(folder / SCORES, json.dumps(record, indent=2) + "\n")

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from conversion.flushing import EVERY, Flusher
+from conversion.transfer import EVERY, Flusher
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system has no such call")
 

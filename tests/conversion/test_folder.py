@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,7 +13,6 @@ import time
 import pytest
 
 import conversion.converting
-import conversion.folder
 from conversion import convert
 from deberta_core.checkpoint import CheckpointError
 from tests.conversion.helpers import command, contents, listing, small_config, write_checkpoint
@@ -91,7 +91,7 @@ class TestAllOrNothing:
         return listing(tmp_path / "made")
 
     @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-    @pytest.mark.parametrize("step", ["write_weights", "carry", "write_text"])
+    @pytest.mark.parametrize("step", ["write_weights", "carry", "_config_text"])
     def test_a_failure_at_any_step_leaves_the_old_state(self, tmp_path, source, old, monkeypatch, step, error):
         def fail(*_, **__):
             raise error
@@ -103,14 +103,16 @@ class TestAllOrNothing:
         assert beside(tmp_path) == ["made"]
 
     def test_a_failing_exchange_is_undone(self, tmp_path, source, old, monkeypatch):
-        rename = os.rename
+        replace = os.replace
+        failed = []
 
         def fail_once(first, second):
-            if str(first).endswith(".new"):
+            if str(second).endswith("tf_model.h5") and not failed:
+                failed.append(first)
                 raise OSError(errno.EIO, "the disk is gone")
-            rename(first, second)
+            replace(first, second)
 
-        monkeypatch.setattr(os, "rename", fail_once)
+        monkeypatch.setattr(os, "replace", fail_once)
         with pytest.raises(OSError, match="the disk is gone"):
             convert(source, tmp_path / "made", to="tf", overwrite=True)
         assert listing(tmp_path / "made") == old
@@ -124,7 +126,7 @@ class TestAllOrNothing:
 
     def test_too_little_space_is_said_before_anything_is_written(self, tmp_path, source, monkeypatch):
         usage = type("Usage", (), {"free": 1000})
-        monkeypatch.setattr(conversion.folder.shutil, "disk_usage", lambda _: usage)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
         with pytest.raises(OSError, match=r"no space for 0\.00 GB .*nothing was changed"):
             convert(source, tmp_path / "made", to="tf")
         assert beside(tmp_path) == []
@@ -159,7 +161,7 @@ class TestAllOrNothing:
         write_checkpoint(tmp_path / "source", config, "Model")
         line = [sys.executable, "-m", "conversion", "convert", tmp_path / "source", tmp_path / "made"]
         process = subprocess.Popen([*line, "--to", "tf", "--overwrite"], stderr=subprocess.PIPE, text=True)
-        while process.poll() is None and not list(tmp_path.glob(".made.*.new/.tf_model.h5.*")):
+        while process.poll() is None and not list(tmp_path.glob("made/.deberta-*/new/tf_model.h5")):
             time.sleep(0.001)
         process.send_signal(number)
         _, error = process.communicate(timeout=60)

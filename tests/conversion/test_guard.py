@@ -13,6 +13,7 @@ import conversion.guarded
 from conversion import convert
 from conversion.guarded import GuardedFile
 from deberta_core.checkpoint import CheckpointError, open_weights
+from deberta_core.checkpoint.mapped import MappedFile
 from tests.conversion.helpers import contents, small_config, write_checkpoint
 
 
@@ -22,13 +23,13 @@ def folder(tmp_path):
 
 
 def guarded_contents(path):
-    with GuardedFile(path) as file:
+    with GuardedFile(MappedFile(path)) as file:
         return {name: (info.shape, info.dtype, file.read_raw(name).tobytes()) for name, info in file.tensors.items()}
 
 
 def test_it_gives_what_reading_directly_gives(folder):
     path = folder / "tf_model.h5"
-    with GuardedFile(path) as file, open_weights(path) as direct:
+    with GuardedFile(MappedFile(path)) as file, open_weights(path) as direct:
         assert dict(file.tensors) == dict(direct.tensors)
         assert list(file.tensors) == list(direct.tensors)
         assert (file.format, file.naming, file.paths) == (direct.format, direct.naming, direct.paths)
@@ -59,7 +60,7 @@ def test_packed_and_big_endian_tensors_come_through_the_pipe(folder):
 
 def test_arrays_stay_valid_after_closing(folder):
     path = folder / "tf_model.h5"
-    with GuardedFile(path) as file:
+    with GuardedFile(MappedFile(path)) as file:
         arrays = {name: file.read_raw(name) for name in file.tensors}
     assert {name: array.tobytes() for name, array in arrays.items()} == {n: t[2] for n, t in contents(path).items()}
     assert not any(array.flags.writeable for array in arrays.values())
@@ -93,7 +94,7 @@ def test_a_hang_ends_with_the_time_that_is_allowed(folder, replaced_child):
     replaced_child("import time; time.sleep(100)")
     started = time.monotonic()
     with pytest.raises(CheckpointError, match=r"busy for more than 0\.5 s; given up"):
-        GuardedFile(folder / "tf_model.h5", seconds=0.5)
+        GuardedFile(MappedFile(folder / "tf_model.h5"), seconds=0.5)
     assert time.monotonic() - started < 20
 
 
@@ -109,7 +110,7 @@ def test_the_environment_sets_the_limits(folder, replaced_child, monkeypatch, te
 def test_nonsense_from_the_process_is_its_end(folder, replaced_child):
     replaced_child("import sys; sys.stdout.write('\\0\\0\\0\\5hello')")
     with pytest.raises(CheckpointError, match=r"ended the process that reads HDF5 .exit code 0"):
-        GuardedFile(folder / "tf_model.h5", seconds=10)
+        GuardedFile(MappedFile(folder / "tf_model.h5"), seconds=10)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space are those of Linux")
@@ -124,7 +125,7 @@ def test_memory_is_limited(folder):
         chunk = zlib.compress(bytes(rows * width * 4))
         for number in range(64):
             data.id.write_direct_chunk((number * rows, 0), chunk)
-    with GuardedFile(path, memory=2 << 30) as file:
+    with GuardedFile(MappedFile(path), memory=2 << 30) as file:
         name = "deberta/embeddings/word_embeddings/weight:0"
         with pytest.raises(CheckpointError, match=r"more than 2\.1 GB of memory|signal"):
             file.read_raw(name)
@@ -136,7 +137,7 @@ def test_errors_of_the_reader_arrive_as_they_are(folder):
     with pytest.raises(CheckpointError) as direct:
         open_weights(path)
     with pytest.raises(CheckpointError) as guarded:
-        GuardedFile(path)
+        GuardedFile(MappedFile(path))
     assert str(guarded.value) == str(direct.value)
 
 
@@ -144,4 +145,4 @@ def test_errors_of_the_reader_arrive_as_they_are(folder):
 def test_what_is_evidently_no_weights_needs_no_process(tmp_path, content):
     (tmp_path / "tf_model.h5").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"is empty|is an HTML page"):
-        GuardedFile(tmp_path / "tf_model.h5")
+        GuardedFile(MappedFile(tmp_path / "tf_model.h5"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deberta_core.checkpoint import CheckpointError, TensorInfo, open_weights, write_weights
-from deberta_core.checkpoint.pickle_machine import MAX_OPERATIONS, MAX_PICKLE_BYTES
+from deberta_core.checkpoint.pickles import MAX_OPERATIONS, MAX_PICKLE_BYTES
 
 torch = pytest.importorskip("torch", reason="torch writes the files that are read here")
 

@@ -15,8 +15,8 @@ from deberta_core.checkpoint import (
     open_weights,
     write_weights,
 )
-from deberta_core.checkpoint.dtypes import DTYPES
-from deberta_core.checkpoint.plan import parse_size
+from deberta_core.checkpoint.shards import parse_size
+from deberta_core.checkpoint.tensors import DTYPES
 
 SHAPES = {"matrix": (5, 7), "vector": (11,), "cube": (3, 2, 4), "scalar": (), "empty": (0, 4), "big": (300, 1001)}
 LAYOUT = H5Layout("tf_deberta_v2_model", ("deberta", "dropout", "cls"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from deberta_core.file_names import checkpoint_files, config_files, model_files, tokenizer_files
 from deberta_core.hub.fetching import HubOptions, fetch, find, is_name
-from deberta_core.hub.files import checkpoint_files, config_files, model_files, tokenizer_files
 from tests.hub.server import GOOD_TOKEN
 
 huggingface_hub = pytest.importorskip("huggingface_hub")

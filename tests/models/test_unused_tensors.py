@@ -10,7 +10,8 @@ import pytest
 
 from deberta_core.checkpoint import TensorInfo, open_weights, write_weights
 from deberta_core.heads import weights
-from deberta_core.loading import match_names, published_key
+from deberta_core.loading import match_names, read_tensor
+from deberta_core.weight_names import published_key
 from tests.models.helpers import class_name, random_weights, small_config
 
 HEADS = ["Model", "ForMaskedLM", "ForSequenceClassification", "ForReplacedTokenDetection"]
@@ -33,9 +34,7 @@ def original_layout(folder: Path) -> tuple[Any, dict[str, np.ndarray]]:
 def stored(folder: Path) -> dict[str, np.ndarray]:
     with open_weights(folder) as file:
         keys = {published_key(n, naming=file.naming, family="deberta-v2"): n for n in file.tensors}
-        from deberta_core.loading import in_pytorch_axes
-
-        return {str(k): np.array(in_pytorch_axes(file.read(n), n, file.naming)) for k, n in keys.items()}
+        return {str(k): np.array(read_tensor(file, n)) for k, n in keys.items()}
 
 
 @pytest.mark.filterwarnings("ignore:.*holds a discriminator", "ignore:.*newly initialised")

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from conversion.folder import find_extras
-from deberta_core.hub.files import tokenizer_files
+from deberta_core.file_names import tokenizer_files
 from tokenization import (
     AutoTokenizer,
     DebertaTokenizer,

@@ -1,0 +1,183 @@
+"""A checkpoint's folder: its config and weights, each opened once, all of one state, and handed on from here.
+
+Importing this needs neither NumPy nor a format's library: configs and tokenizers do without.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from deberta_core.file_names import CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS, Choose, config_files, model_files
+from deberta_core.files import Reading, read_together
+from deberta_core.hub.fetching import HubOptions, find
+
+if TYPE_CHECKING:
+    from deberta_core.checkpoint import TensorFile
+
+_HUB = HubOptions.names()
+_SOME_LABELS = 1 << 14  # for a head that starts afresh
+
+
+@dataclass
+class Folder:
+    """An open checkpoint. A context manager.
+
+    Attributes:
+        path: where it is.
+        config: entries of its config.
+        weights: its tensors.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    weights: TensorFile
+
+    def close(self) -> None:
+        """Close the files; arrays that were read stay valid."""
+        self.weights.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_folder(
+    path: str | os.PathLike[str] | Folder, options: MutableMapping[str, Any], known: Sequence[str]
+) -> Folder:
+    """Open a checkpoint for a model to be made of it.
+
+    Args:
+        path: folder, or a name on the hub; or one that is open already.
+        options: keywords of ``from_pretrained``. Those that say where and how to look are taken out: ``subfolder``,
+            ``generator``, ``from_tf`` or ``from_pt``, ``use_safetensors``, and the fields of ``HubOptions``. With
+            ``config`` among them the folder needs none.
+        known: formats, best first, of the framework.
+
+    Raises:
+        FileNotFoundError: config or weights are not there.
+        ValueError: the config is no json, or the weights are damaged.
+    """
+    subfolder, generator = str(options.pop("subfolder", "")), bool(options.pop("generator", False))
+    foreign = [options.pop(name, False) for name in ("from_tf", "from_pt")]
+    safetensors = options.pop("use_safetensors", None)
+    if isinstance(path, Folder):
+        return path
+    # Asked for the other framework's file, a tree takes no other: PyTorch's takes h5, TensorFlow's all but h5.
+    wanted = [f for f in known if not any(foreign) or (f == "h5") == (known[0] != "h5")]
+    prefer = [f for f in wanted if safetensors is None or (f == "safetensors") == safetensors]
+    given = options.get("config")
+    where = locate(path, options, model_files(prefer, generator=generator), subfolder)
+
+    def read(reading: Reading) -> Folder:
+        from deberta_core.checkpoint.weights import choose_weights, open_one
+
+        config_name, name = _generator_names(reading) if generator else (CONFIG, None)
+        config = {} if given is not None else read_json(reading, config_name)
+        weights = open_one(reading, name or choose_weights(reading, prefer))
+        try:
+            check_sizes(config, reading.folder / config_name, weights)
+        except ValueError:
+            weights.close()
+            raise
+        return Folder(reading.folder, config, weights)
+
+    return read_together(where, read)
+
+
+def read_config(
+    path: str | os.PathLike[str], options: MutableMapping[str, Any], subfolder: str = ""
+) -> tuple[dict[str, Any], Path]:
+    """The entries of a ``config.json``, and where it is.
+
+    Args:
+        path: the file, its folder, or a name on the hub.
+        options: hub options are taken out.
+        subfolder: folder below ``path``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no json, or something else than named settings.
+    """
+    where = locate(path, options, config_files, subfolder)
+    folder, name = (where, CONFIG) if where.is_dir() else (where.parent, where.name)
+    return read_together(folder, lambda reading: read_json(reading, name)), folder / name
+
+
+def read_json(reading: Reading, name: str) -> dict[str, Any]:
+    """The entries of a config; raises as ``read_config``."""
+    file, content = reading.folder / name, reading.read(name)
+    if content is None:
+        raise FileNotFoundError(
+            f"no {CONFIG} at {file}; expected a folder that holds one, or a name such as microsoft/deberta-v3-base"
+        )
+    try:
+        values = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not valid json: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{file} holds a {type(values).__name__}, expected an object of named settings")
+    return values
+
+
+def check_sizes(config: Mapping[str, Any], file: Path, weights: TensorFile) -> None:
+    """Refuse numbers that would fill the memory before any shape is compared with the weights.
+
+    Args:
+        config: entries of the config.
+        file: where they are from.
+        weights: of the checkpoint.
+
+    Raises:
+        ValueError: for more layers than tensors, or absurdly many labels.
+    """
+    largest = max((size for info in weights.tensors.values() for size in info.shape), default=0)
+    limits = {"num_hidden_layers": len(weights.tensors), "num_labels": max(largest, _SOME_LABELS)}
+    for key, limit in limits.items():
+        value = config.get(key)
+        if type(value) is int and value > limit:
+            held = f"{weights.paths[0]} has {len(weights.tensors)} tensors of at most {largest} rows"
+            raise ValueError(f"{file}: {key} is {value}, but {held}; they do not belong together")
+
+
+def generator_paths(path: str | os.PathLike[str], subfolder: str = "") -> tuple[Path, Path]:
+    """Config and weights of the generator that a discriminator's folder holds.
+
+    Raises:
+        FileNotFoundError: if there is none; the text says what was looked for.
+    """
+    reading = Reading(Path(path) / subfolder)
+    config, weights = _generator_names(reading)
+    return reading.folder / config, reading.folder / weights
+
+
+def _generator_names(reading: Reading) -> tuple[str, str]:
+    names = [name for name in GENERATOR_WEIGHTS if reading.find(name)]
+    if not names or not reading.find(GENERATOR_CONFIG):
+        looked = f"{GENERATOR_CONFIG} and {' or '.join(GENERATOR_WEIGHTS)}"
+        raise FileNotFoundError(f"no generator in {reading.folder}: looked for {looked}")
+    return GENERATOR_CONFIG, names[0]
+
+
+def locate(path: str | os.PathLike[str], options: MutableMapping[str, Any], choose: Choose, subfolder: str) -> Path:
+    """The folder or file of a path; of a name, the folder into which the files that ``choose`` wants were fetched.
+
+    Args:
+        path: folder, file or name.
+        options: hub options are taken out.
+        choose: see ``deberta_core.file_names``.
+        subfolder: folder below ``path``.
+
+    Raises:
+        FileNotFoundError: a name's files cannot be had.
+    """
+    hub = {name: options.pop(name) for name in _HUB if name in options}
+    if not os.path.lexists(path):
+        path = find(path, choose, subfolder=subfolder, options=HubOptions.take(hub))
+    return Path(path) / subfolder
