@@ -60,8 +60,9 @@ class InsideEncoder(Encoder):
 
     def places(self, mask: Any) -> Any:
         """None where somebody watches a part: hooks expect states ``[B, L, H]``."""
-        watched = any(module._forward_hooks or module._forward_pre_hooks for module in self.modules())
-        return None if watched else super().places(mask)
+        if not is_traced() and any(m._forward_hooks or m._forward_pre_hooks for m in self.modules()):
+            return None
+        return super().places(mask)
 
     def forward(  # type: ignore[override]
         self,
