@@ -10,10 +10,14 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from transformers.models.deberta import modeling_deberta as v1  # noqa: E402
+from transformers.models.deberta_v2 import modeling_deberta_v2 as v2  # noqa: E402
+
 from deberta_pt.transformers import enable  # noqa: E402
 from tests.models.helpers import SMALL, V3, assert_close  # noqa: E402
 
 LIMIT = 1e-5
+PARTS = (v1.DebertaEncoder, v1.DebertaEmbeddings, v2.DebertaV2Encoder, v2.DebertaV2Embeddings)
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "v1": ("Deberta", {}),
     "v1 absolute": ("Deberta", {"position_biased_input": True, "max_position_embeddings": 40, "type_vocab_size": 2}),
@@ -64,7 +68,7 @@ def theirs_and_ours(family: str = "v3", head: str = "Model", *, options: Any = (
 
 def is_ours(model: Any) -> bool:
     """Whether all encoders and embeddings inside are of this package."""
-    parts = [m for m in model.modules() if type(m).__name__.endswith(("Encoder", "Embeddings"))]
+    parts = [m for m in model.modules() if isinstance(m, PARTS)]
     found = {type(part).__module__.startswith("deberta_pt.") for part in parts}
     assert len(found) == 1, f"some of {[type(part) for part in parts]} are ours, some not"
     return found.pop()
