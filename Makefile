@@ -5,6 +5,9 @@ STAMP := $(VENV)/.installed
 # Processes that run tests; each holds both frameworks, some 2 GB.
 WORKERS ?= 2
 
+# Environments with the libraries that build transformers' models themselves.
+INSIDE := .venv-transformers4 .venv-transformers5
+
 .PHONY: demo test test-slow lint docs
 
 demo: $(STAMP)  ## train, convert and compare a small classifier in both frameworks
@@ -13,8 +16,10 @@ demo: $(STAMP)  ## train, convert and compare a small classifier in both framewo
 test: lint  ## lint, types and every test but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
-test-slow: $(STAMP)  ## the slow tests alone
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile
+test-slow: $(STAMP) $(INSIDE:%=%/.installed)  ## the slow tests alone, and those inside both lines of transformers
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --ignore tests/inside/consumers
+	.venv-transformers4/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/inside/consumers
+	.venv-transformers5/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/inside
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -29,4 +34,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f $@
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+.venv-transformers%/.installed: pyproject.toml constraints.txt
+	@rm -f $@
+	@$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 --editable '.[pt,transformers$*]'
 	@touch $@
