@@ -10,7 +10,8 @@ from conversion.command_line import Command, run
 COMMANDS = (
     Command("run", "run a task on texts: classify, rank, answer, fill in", "deberta_tasks.run_command"),
     Command("demo", "train a small model, convert it and compare the two frameworks", "deberta_tasks.demo"),
-    Command("finetune", "train a model for a task on labelled texts", "deberta_tasks.finetuning.command"),
+    Command("finetune", "train a model for a task on labelled texts", "deberta_tasks.finetune.command"),
+    Command("pretrain", "train a model on plain text: masked or replaced tokens", "deberta_tasks.pretrain.command"),
     *CONVERSION,
     Command("attention", "draw the attention of a text, by head and part", "deberta_tasks.attention.command"),
     Command("info", "say what is installed: versions, devices", "deberta_tasks.info_command"),

@@ -7,28 +7,91 @@ what both frameworks answer. Each step says which files it wrote and which comma
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import shutil
+import tempfile
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from conversion.command_line import FINE, OVER_LIMIT, terminate_cleanly
-from deberta_tasks.data import BUNDLED, LabelledTexts, hold_back, read_csv
-from deberta_tasks.demo_training import Settings, fit_in_keras, one_thread, tf_scores, torch_scores, train_in_pytorch
+from deberta_tasks.data import BUNDLED, TASK, hold_back, most_frequent, read_csv
+from deberta_tasks.finetune.recipe import Judge
+from deberta_tasks.finetune.start import Size, small_config
+from deberta_tasks.pipelines import pipeline
 from deberta_tasks.quiet import start_tensorflow_quietly
+from deberta_tasks.records import Record
+from deberta_tasks.tasks import Limits
+from deberta_tasks.training.loop import Evaluation, TaskLearner, train
+from deberta_tasks.training.options import Options
+from deberta_tasks.training.run import Run
+from deberta_tasks.training.stream import Collator, Stream
 
 TORCH, TF, TF_TRAINED, TORCH_AGAIN = "1-pytorch", "2-tensorflow", "3-tensorflow-trained", "4-pytorch"
 MARKER = "deberta-demo.json"
 LIMIT = 1e-5  # largest difference of two probabilities
 STEPS = 7
+MAX_TOKENS = 128
 UNBROKEN: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+
+
+def options(seed: int = 0, **fields: Any) -> Options:
+    """Of the training in PyTorch, unless ``fields`` say otherwise: the rate rises during the first pass, and stays."""
+    return Options(**{"epochs": 16, "rate": 2e-3, "warmup": 1 / 16, "schedule": "constant", "seed": seed, **fields})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the demo trains, and for how long.
+
+    Attributes:
+        size: of the model.
+        torch: how it is trained in PyTorch.
+        enough: PyTorch stops at this share of the way from chance to all held-back texts right, and Keras goes on.
+        keras: how it is trained in Keras.
+    """
+
+    size: Size = field(default_factory=Size)
+    torch: Options = field(default_factory=options)
+    enough: float = 0.5
+    keras: Options = field(default_factory=lambda: options(epochs=4, rate=1e-3, warmup=0.0))
+
+    @classmethod
+    def seeded(cls, seed: int) -> Settings:
+        """With other starting weights, dropout and order."""
+        return cls(torch=replace(cls().torch, seed=seed), keras=replace(cls().keras, seed=seed))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What the demo learns from, and what it is judged by.
+
+    Attributes:
+        train: texts to learn from.
+        held: texts held back.
+        names: the labels by number.
+    """
+
+    train: list[Record]
+    held: list[Record]
+    names: list[str]
+
+    @classmethod
+    def of(cls, examples: list[Record]) -> Texts:
+        """One text in five of each label is held back.
+
+        Raises:
+            ValueError: if there are too few labels or texts.
+        """
+        return cls(*hold_back(examples), TASK.label_names(examples))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,20 +107,19 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 if it holds, 1 if the classifier is no better than chance or the frameworks differ."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same sums in both frameworks: a GPU may round products to TF32
     terminate_cleanly()
-    train, held = hold_back(read_csv(args.data))
+    texts = Texts.of(read_csv(args.data))
     prepare_folder(Path(args.output))
     print("Starting TensorFlow ...", flush=True)
     start_tensorflow_quietly()
-    return run_demo(Path(args.output), train, held, Settings(seed=args.seed))
+    return run_demo(Path(args.output), texts, Settings.seeded(args.seed))
 
 
-def run_demo(output: Path, train: LabelledTexts, held: LabelledTexts, settings: Settings) -> int:
+def run_demo(output: Path, texts: Texts, settings: Settings) -> int:
     """All steps, in one process.
 
     Args:
         output: folder to write; one that an earlier demo wrote is replaced.
-        train: texts to learn from.
-        held: texts to judge by.
+        texts: to learn from and to judge by.
         settings: sizes, epochs, seed.
 
     Raises:
@@ -65,15 +127,16 @@ def run_demo(output: Path, train: LabelledTexts, held: LabelledTexts, settings: 
     """
     started = time.monotonic()
     prepare_folder(output)
-    print(f"{len(train)} texts to train on, {len(held)} held back; labels: {', '.join(train.names)}")
+    held = texts.held
+    print(f"{len(texts.train)} texts to train on, {len(held)} held back; labels: {', '.join(texts.names)}")
     with one_thread():
-        train_vocabulary(output, train)
-        results = {"pytorch": first_training(output, train, held, settings)}
+        train_vocabulary(output, [example["text"] for example in texts.train])
+        results = {"pytorch": torch_training(output, texts, settings)}
         convert_to(output, TORCH, TF, "tf", step=3)
         verified = verify_step(output)
-        results["keras"] = keras_training(output, train, held, settings)
+        results["keras"] = keras_training(output, texts, settings)
         convert_to(output, TF_TRAINED, TORCH_AGAIN, "pt", step=6)
-        difference = compare(output, held)
+        difference = compare(output, texts)
     write_marker(output, accuracy=results, largest_difference=difference)
     good = judge(results, held, difference, verified)
     print(f"\nThis took {time.monotonic() - started:.0f} s.")
@@ -121,16 +184,16 @@ def say_done(written: Sequence[Path], *commands: str) -> None:
         print(f"  {'your data:' if number == 0 else '':<12} {command}")
 
 
-def train_vocabulary(output: Path, train: LabelledTexts) -> None:
+def train_vocabulary(output: Path, texts: list[str]) -> None:
     """Step 1: a SentencePiece vocabulary, from the texts to train on alone."""
     from tokenization import train_from_iterator
 
     say_step(1, "Vocabulary: SentencePiece pieces from the texts to train on")
-    size = min(max(sum(map(len, train.texts)) // 50, 500), 32000)  # a piece wants to be seen some ten times
-    tokenizer = train_from_iterator(train.texts, size, fast=False, byte_fallback=False)
+    size = min(max(sum(map(len, texts)) // 50, 500), 32000)  # a piece wants to be seen some ten times
+    tokenizer = train_from_iterator(texts, size, fast=False, byte_fallback=False)
     written = [Path(path) for path in tokenizer.save_pretrained(output / TORCH)]
-    tokens = tokenizer.tokenize(train.texts[0])
-    print(f"  {len(tokenizer)} pieces; {train.texts[0]!r} becomes\n  {' '.join(tokens)}")
+    tokens = tokenizer.tokenize(texts[0])
+    print(f"  {len(tokenizer)} pieces; {texts[0]!r} becomes\n  {' '.join(tokens)}")
     say_done(
         written,
         "python -c \"import tokenization as t; t.train_from_iterator(open('texts.txt'), 32000, fast=False)"
@@ -145,14 +208,57 @@ def load_tokenizer(output: Path, name: str) -> Any:
     return DebertaV2Tokenizer.from_pretrained(output / name)
 
 
-def first_training(output: Path, train: LabelledTexts, held: LabelledTexts, settings: Settings) -> float:
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread: for so small a model, waiting for others takes longer than the work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def learn(learner: TaskLearner, tokenizer: Any, texts: Texts, options: Options, enough: float = math.inf) -> float:
+    """Train with the loop of ``deberta finetune``, until ``enough`` answers are right; returns the share that is."""
+    limits, collate = Limits(MAX_TOKENS), Collator(tokenizer.pad_token_id)
+    features = TASK.features(texts.train, tokenizer, texts.names, limits)
+    stream = Stream(features, collate, options.batch_size, seed=options.seed)
+    held = TASK.features(texts.held, tokenizer, texts.names, limits)
+    judge = Judge(TASK, texts.names, texts.held, held, collate, options.batch_size)
+
+    def report(step: int, losses: Mapping[str, float], scores: Mapping[str, float]) -> str:
+        epoch, right = step // stream.steps_per_epoch, scores["accuracy"]
+        return f"  epoch {epoch:>2}   loss {losses['loss']:.3f}   right on held-back texts {right:6.1%}"
+
+    watch = Evaluation(lambda: judge(learner), "accuracy", keep=lambda: None, enough=enough, report=report)
+    with tempfile.TemporaryDirectory() as folder:  # the demo is short: it is not gone on with, but done again
+        run = Run(folder, {})
+        train(learner, run, stream, options, watch)
+        right = run.losses()[-1]["accuracy"]
+    print(f"  {right:.1%} of the held-back texts right, chance is {most_frequent(texts.held):.1%}")
+    return right
+
+
+def torch_training(output: Path, texts: Texts, settings: Settings) -> float:
     """Step 2: a classifier from scratch."""
-    say_step(2, f"PyTorch: a DeBERTa v3 with {settings.layers} layers of width {settings.hidden_size}, from scratch")
+    from deberta_tasks.training.pt import TorchLearner, new_model
+
+    size, chance = settings.size, most_frequent(texts.held)
+    say_step(2, f"PyTorch: a DeBERTa v3 with {size.layers} layers of width {size.hidden_size}, from scratch")
     folder = output / TORCH
     before = set(folder.iterdir())
-    right = train_in_pytorch(folder, load_tokenizer(output, TORCH), train, held, settings)
-    print(f"  {right:.1%} of the held-back texts right, chance is {held.most_frequent:.1%}")
-    say_done(sorted(set(folder.iterdir()) - before), "deberta demo --data my-texts.csv --output my-demo")
+    tokenizer = load_tokenizer(output, TORCH)
+    config = small_config(tokenizer, size, max_length=MAX_TOKENS, **TASK.config(texts.names))
+    learner = TorchLearner(new_model(TASK.head, config, None, settings.torch.seed), settings.torch)
+    right = learn(learner, tokenizer, texts, settings.torch, chance + settings.enough * (1 - chance))
+    learner.save_model(folder)
+    say_done(
+        sorted(set(folder.iterdir()) - before),
+        "deberta finetune --task text-classification --train my-texts.csv --output my-run",
+    )
     return right
 
 
@@ -180,72 +286,87 @@ def verify_step(output: Path) -> bool:
     return report.ok
 
 
-def keras_training(output: Path, train: LabelledTexts, held: LabelledTexts, settings: Settings) -> float:
+def keras_training(output: Path, texts: Texts, settings: Settings) -> float:
     """Step 5: the converted classifier goes on learning in Keras."""
-    say_step(5, "TensorFlow: training goes on with model.fit")
+    from deberta_tasks.training.tf import KerasLearner, new_model
+
+    say_step(5, "TensorFlow: training goes on in Keras")
     folder = output / TF_TRAINED
     tokenizer = load_tokenizer(output, TF)
-    right = fit_in_keras(output / TF, folder, tokenizer, train, held, settings)
+    learner = KerasLearner(lambda: new_model(TASK.head, None, output / TF, settings.keras.seed), settings.keras)
+    right = learn(learner, tokenizer, texts, settings.keras)
+    learner.save_model(folder)
     tokenizer.save_pretrained(folder)
-    print(f"  {right:.1%} of the held-back texts right, chance is {held.most_frequent:.1%}")
     say_done(
         sorted(folder.iterdir()),
-        "model = deberta_tf.TFAutoModelForSequenceClassification.from_pretrained('my-tf-model')",
-        "model.compile(tf_keras.optimizers.Adam(2e-5))",
-        "model.fit(dict(tokenizer(texts, padding=True, return_tensors='np')), numpy.array(labels))",
+        "deberta finetune --framework tf --task text-classification --model my-tf-model --train my-texts.csv "
+        "--output my-run",
+        "or with model.fit, as examples/nli_tf.py does",
     )
     return right
 
 
-def compare(output: Path, held: LabelledTexts) -> float:
+def compare(output: Path, texts: Texts) -> float:
     """Step 7: what both frameworks say to the held-back texts; returns the largest difference of two probabilities."""
-    from deberta_pt import AutoModelForSequenceClassification
-    from deberta_tf import TFAutoModelForSequenceClassification
-
     say_step(7, "The same texts in both frameworks: probability of the likeliest label")
-    tokenizer = load_tokenizer(output, TORCH_AGAIN)
-    left = torch_scores(AutoModelForSequenceClassification.from_pretrained(output / TORCH_AGAIN), tokenizer, held.texts)
-    right = tf_scores(TFAutoModelForSequenceClassification.from_pretrained(output / TF_TRAINED), tokenizer, held.texts)
-    print(table(held, left, right, examples(held)))
+    left, right = (
+        probabilities(output / name, framework, texts) for name, framework in ((TORCH_AGAIN, "pt"), (TF_TRAINED, "tf"))
+    )
+    print(table(texts.held, texts.names, left, right, examples(texts.held)))
     difference = float(np.abs(left - right).max())
-    print(f"  Largest difference over all labels of all {len(held)} held-back texts: {difference:.1e}")
+    print(f"  Largest difference over all labels of all {len(texts.held)} held-back texts: {difference:.1e}")
     say_done(
         [],
-        "tokenizer = tokenization.AutoTokenizer.from_pretrained('my-model')",
-        "model = deberta_pt.AutoModelForSequenceClassification.from_pretrained('my-model')",
-        "model(**tokenizer('A sentence.', return_tensors='pt')).logits.softmax(-1)",
+        "classify = deberta_tasks.pipeline('text-classification', 'my-model')  # the same with framework='tf'",
+        "classify('A sentence.')",
     )
     return difference
 
 
-def examples(held: LabelledTexts, most: int = 8) -> list[int]:
+def probabilities(folder: Path, framework: str, texts: Texts) -> np.ndarray[Any, Any]:
+    """Of each label, in the order of the names, for each text held back, ``[B, Y]``."""
+    classify = pipeline("text-classification", os.fspath(folder), framework, top_k=None, truncation=True,
+                        max_length=MAX_TOKENS)  # fmt: skip
+    answers = classify([example["text"] for example in texts.held])
+    by_name = [{answer["label"]: answer["score"] for answer in answer_list} for answer_list in answers]
+    return np.array([[scores[name] for name in texts.names] for scores in by_name])
+
+
+def examples(held: Sequence[Record], most: int = 8) -> list[int]:
     """Places of some texts, the labels in turn."""
-    by_label = [[i for i, label in enumerate(held.labels) if label == n] for n in range(len(held.names))]
-    turns = max(map(len, by_label))
-    return [places[turn] for turn in range(turns) for places in by_label if turn < len(places)][:most]
+    by_label: dict[str, list[int]] = {}
+    for place, example in enumerate(held):
+        by_label.setdefault(example["label"], []).append(place)
+    in_order = [places for _, places in sorted(by_label.items())]
+    turns = max(map(len, in_order))
+    return [places[turn] for turn in range(turns) for places in in_order if turn < len(places)][:most]
 
 
-def table(held: LabelledTexts, left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], places: list[int]) -> str:
-    """One row per text: what it says, the answer, both probabilities ``[B, Y]`` of it, the largest difference."""
-    width = max(map(len, (*held.names, "answer"))) + 2
+def table(
+    held: Sequence[Record], names: Sequence[str], left: np.ndarray[Any, Any], right: np.ndarray[Any, Any],
+    places: Sequence[int],
+) -> str:  # fmt: skip
+    """One line per text: what it says, the answer, both probabilities ``[B, Y]`` of it, the largest difference."""
+    width = max(map(len, (*names, "answer"))) + 2
     lines = [f"  {'text':<32}{'answer':<{width}}{'PyTorch':>9}{'TensorFlow':>12}{'difference':>12}"]
+    wrong = False
     for i in places:
-        text, best = held.texts[i], int(left[i].argmax())
+        text, best = held[i]["text"], int(left[i].argmax())
         text = text if len(text) <= 30 else text[:29].rstrip() + "…"
         gap = np.abs(left[i] - right[i]).max()
-        answer = held.names[best] + ("" if best == held.labels[i] else "*")
+        answer = names[best] + ("" if names[best] == held[i]["label"] else "*")
+        wrong |= answer.endswith("*")
         lines.append(f"  {text:<32}{answer:<{width}}{left[i, best]:>9.6f}{right[i, best]:>12.6f}{gap:>12.1e}")
-    wrong = any(left[i].argmax() != held.labels[i] for i in places)
     return "\n".join([*lines, *(["  * the text was labelled otherwise"] if wrong else [])])
 
 
-def needed(held: LabelledTexts) -> float:
+def needed(held: Sequence[Record]) -> float:
     """Share that must be right to be clearly above chance: four standard deviations of guessing."""
-    chance = held.most_frequent
+    chance = most_frequent(held)
     return chance + 4 * math.sqrt(chance * (1 - chance) / len(held))
 
 
-def judge(results: dict[str, float], held: LabelledTexts, difference: float, verified: bool) -> bool:
+def judge(results: dict[str, float], held: Sequence[Record], difference: float, verified: bool) -> bool:
     """Say whether the demo holds."""
     problems = [
         f"after training in {name}, {right:.1%} of the held-back texts are right; "

@@ -1,4 +1,4 @@
-"""Train a model that finds names in texts, in PyTorch, with a plain loop.
+"""Names in texts: labels of words become labels of tokens, in a loop that resumes and that several processes share.
 
     python examples/token_classification_pt.py --output run
 
@@ -12,118 +12,88 @@ FILE``, CSV or JSONL with ``tokens`` and ``tags``, such as B-PER, I-PER and O. A
 A run that was interrupted goes on when the same command is given again, with the losses it would have had.
 """
 
-from __future__ import annotations
-
 import argparse
-from pathlib import Path
 
 import torch
 
 from deberta_pt import AutoModelForTokenClassification
-from deberta_tasks.finetuning.loop import written
-from deberta_tasks.finetuning.start import new_tokenizer, small_config
-from deberta_tasks.finetuning.stream import Padder, Stream, padded_batches
-from deberta_tasks.tasks import DATA, Limits, split
-from deberta_tasks.tasks.token_classification import TokenClassification
+from deberta_tasks.finetune.start import new_tokenizer, small_config
+from deberta_tasks.tasks import DATA, Limits, split, task_named
 from deberta_tasks.training import Run, linear_rate
 from deberta_tasks.training.pt import set_rate
-from deberta_tasks.training.pt_parallel import Processes, load_state, own, save_state, whole_weights
+from deberta_tasks.training.pt_parallel import Processes, load_state, save_state, unwrapped, whole_weights
+from deberta_tasks.training.stream import Collator, Stream, predictions
 from tokenization import AutoTokenizer
 
-TASK = TokenClassification()
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+parser.add_argument("--output", required=True, help="folder of the run; the same one resumes it")
+parser.add_argument("--data", default=DATA / "names.jsonl", help="every fifth text is held back")
+parser.add_argument("--model", help="checkpoint to start from; default: a small model from scratch")
+parser.add_argument("--epochs", type=int, default=8)
+parser.add_argument("--batch-size", type=int, default=16, help="texts of a step, over all processes")
+parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
+parser.add_argument("--parallel", choices=("ddp", "fsdp"), default="ddp", help="under torchrun")
+args = parser.parse_args()
+processes = Processes.start()
+task = task_named("token-classification", trainable=True)
+train, held = split(task, task.read(args.data), every=5)
+names = task.label_names(train)
+task.check_labels(held, names)
+torch.manual_seed(0)
+if args.model:
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    model = AutoModelForTokenClassification.from_pretrained(args.model, **task.config(names))
+else:
+    tokenizer = new_tokenizer([" ".join(example["tokens"]) for example in train])
+    model = AutoModelForTokenClassification.from_config(small_config(tokenizer, **task.config(names)))
+
+# Of each word the first token has its label, all others -100, which no loss counts.
+features, held_features = (task.features(part, tokenizer, names, Limits(128)) for part in (train, held))
+collate = Collator(tokenizer.pad_token_id)
+batches = Stream(features, collate, args.batch_size)
+steps = args.epochs * batches.steps_per_epoch
+model = processes.wrap(model, args.parallel)
+optimizer = torch.optim.AdamW(unwrapped(model).parameter_groups(weight_decay=0.01))
+settings = {name: value for name, value in vars(args).items() if name not in ("output", "parallel")}
+run = Run(args.output, settings, writes=processes.first)
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=Path, required=True, help="folder of the run; the same one resumes it")
-    parser.add_argument("--data", type=Path, default=DATA / TASK.bundled, help="every fifth row is held back")
-    parser.add_argument("--model", type=Path, help="checkpoint to start from; default: a small model from scratch")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--batch-size", type=int, default=16, help="rows of a step, over all processes")
-    parser.add_argument("--length", type=int, default=128, help="tokens of a row")
-    parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
-    parser.add_argument("--parallel", choices=("ddp", "fsdp"), default="ddp", help="under torchrun")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
-
-
-def start(args, names, texts):
-    """Tokenizer and model: those of a checkpoint with a new head, or new ones."""
-    fields = TASK.config(names)  # how many labels, and what they are called
-    torch.manual_seed(args.seed)
-    if args.model:
-        tokenizer = AutoTokenizer.from_pretrained(args.model)
-        return tokenizer, AutoModelForTokenClassification.from_pretrained(args.model, **fields)
-    tokenizer = new_tokenizer(texts)
-    config = small_config(tokenizer, max_length=args.length, **fields)
-    return tokenizer, AutoModelForTokenClassification.from_config(config)
-
-
-def train_step(model, optimizer, batch, group) -> float:
-    """This process' rows of the batch; DDP and FSDP2 take the mean of all gradients."""
-    rows = group.part(len(batch["labels"]))
-    inputs = {name: torch.from_numpy(array[rows]).to(group.device) for name, array in batch.items()}
-    optimizer.zero_grad()
-    loss = model(**inputs).loss
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return group.total(loss.detach()) / group.size
+def tensors(batch, part=slice(None)):
+    return {name: torch.from_numpy(array[part]).to(processes.device) for name, array in batch.items()}
 
 
 @torch.no_grad()
-def evaluate(model, features, padder, examples, names, group):
-    """Scores on the examples that were held back."""
+def predict(batch):
+    return {"logits": unwrapped(model)(**tensors(batch)).logits.float().cpu().numpy()}
+
+
+def scores():
     model.eval()
-    outputs = [{} for _ in features]
-    for numbers, batch in padded_batches(features, padder, 32):
-        inputs = {name: torch.from_numpy(array).to(group.device) for name, array in batch.items()}
-        logits = own(model)(**inputs).logits.float().cpu().numpy()
-        for row, number in enumerate(numbers):
-            outputs[number] = {"logits": logits[row]}
-    return TASK.scores(TASK.answers(outputs, features, examples, names), examples, names)
+    outputs = predictions(predict, held_features, collate, 32)
+    found = task.scores(task.answers(outputs, held_features, held, names), held, names)
+    return ", ".join(f"{name} {value:.4f}" for name, value in found.items())
 
 
-def main() -> None:
-    args = parse()
-    group = Processes.start()
-    train, held = split(TASK, TASK.read(args.data), every=5)
-    names = TASK.label_names(train)
-    TASK.check_labels(held, names)
-    tokenizer, model = start(args, names, [text for example in train for text in TASK.texts(example)])
-    padder, limits = Padder(tokenizer.pad_token_id), Limits(args.length)
-    features = TASK.features(train, tokenizer, names, limits)
-    held_features = TASK.features(held, tokenizer, names, limits)
-    data = Stream(TASK, features, padder, args.batch_size, seed=args.seed)
-    steps = args.epochs * data.steps_per_epoch
+done = run.resume(batches, lambda folder: load_state(folder, model, optimizer))
+for step in range(done + 1, steps + 1):
+    torch.manual_seed(step * processes.size + processes.rank)  # dropout of a step is its own, whatever came before
+    set_rate([optimizer], linear_rate(step, steps, args.rate, warmup=steps // 10))
+    model.train()
+    optimizer.zero_grad()
+    loss = model(**tensors(batches.batch(step), processes.part(args.batch_size))).loss
+    loss.backward()  # DDP and FSDP2 take the mean of the gradients of all processes
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    run.log(step, loss=processes.total(loss.detach()) / processes.size)
+    if step % batches.steps_per_epoch == 0:
+        text = scores()  # every process asks: with FSDP2 each has a part of the weights
+        print(f"step {step}, held back: {text}") if processes.first else None
+        run.save(step, batches, lambda folder: save_state(folder, model, optimizer))
 
-    model = group.wrap(model, args.parallel)
-    optimizer = torch.optim.AdamW(own(model).parameter_groups(weight_decay=0.01))
-    settings = {name: value for name, value in vars(args).items() if name not in ("output", "parallel")}
-    run = Run(args.output, settings, writes=group.first)
-    done = run.resume(data, lambda folder: load_state(folder, model, optimizer))
-    with run.progress(done, steps) as bar:
-        for step in range(done + 1, steps + 1):
-            torch.manual_seed(args.seed + step * group.size + group.rank)  # dropout of a step is its own
-            set_rate([optimizer], linear_rate(step, steps, args.rate, warmup=steps // 10))
-            model.train()
-            loss = train_step(model, optimizer, data.batch(step), group)
-            run.log(step, loss=loss)
-            bar.update()
-            if step % data.steps_per_epoch == 0:
-                scores = evaluate(model, held_features, padder, held, names, group)
-                bar.write(f"step {step}: loss {loss:.3f}, held back: {written(scores)}")
-                run.save(step, data, lambda folder: save_state(folder, model, optimizer))
-
-    scores = evaluate(model, held_features, padder, held, names, group)
-    weights = whole_weights(model)
-    if group.first:
-        own(model).save_pretrained(args.output / "model", state_dict=weights)
-        tokenizer.save_pretrained(args.output / "model")
-        run.plot()
-        print(f"wrote {args.output / 'model'}; held back: {written(scores)}")
-    group.stop()
-
-
-if __name__ == "__main__":
-    main()
+text, weights = scores(), whole_weights(model)
+if processes.first:
+    unwrapped(model).save_pretrained(f"{args.output}/model", state_dict=weights)
+    tokenizer.save_pretrained(f"{args.output}/model")
+    run.plot()
+    print(f"wrote {args.output}/model; held back: {text}")
+processes.stop()

@@ -38,7 +38,6 @@ INSIDE = {
 KNOWN_CIRCLES = [
     {"deberta_pt.pretrained", "deberta_pt.surgery"},
     {"deberta_tf.pretrained", "deberta_tf.surgery"},
-    {"deberta_tasks.finetuning.card", "deberta_tasks.finetuning.recipe"},
 ]
 # Where our encoder works inside transformers: it may know that, and our tokenizers; nobody but its user knows it.
 DOOR, BEHIND = "deberta_pt.transformers", {"transformers", "tokenization"}

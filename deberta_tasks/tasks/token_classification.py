@@ -250,10 +250,6 @@ class TokenClassification(TrainableTask):
             found.append(replace(feature, labels={"labels": labels}, spans=firsts))
         return found
 
-    def weight(self, feature: Feature) -> int:
-        """Words that are in the feature."""
-        return sum(label != IGNORED for label in feature.labels["labels"])
-
     def answers(
         self, outputs: Outputs, features: Sequence[Feature], examples: Sequence[Record], names: Sequence[str]
     ) -> list[Any]:

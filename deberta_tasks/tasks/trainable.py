@@ -160,10 +160,6 @@ class TrainableTask(Task):
     def learnt(self, features: list[Feature], example: Record, names: Sequence[str]) -> list[Feature]:
         """The features of an example with their labels."""
 
-    def weight(self, feature: Feature) -> int:
-        """How many labels of a feature the loss counts."""
-        return 1
-
     @abstractmethod
     def answers(
         self, outputs: Outputs, features: Sequence[Feature], examples: Sequence[Record], names: Sequence[str]

@@ -1,44 +1,167 @@
-"""State of a training run in PyTorch: weights, optimisers and random numbers."""
+"""The learner in PyTorch: one process, or several under ``torchrun`` with DDP or FSDP2."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-FILE = "state.pt"
+from deberta_core.heads import weights
+from deberta_pt import auto
+from deberta_tasks.training.options import Options
+from deberta_tasks.training.pt_parallel import (
+    Processes,
+    load_state,
+    load_weights,
+    save_state,
+    synchronise,
+    unwrapped,
+    whole_weights,
+)
+from deberta_tasks.training.stream import Batch, shares
+
+NOT_PREDICTIONS = ("loss", "hidden_states", "attentions")
 
 
-def save_state(folder: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Write all that the next step depends on, the data aside.
+def new_model(head: str, config: Any, folder: str | Path | None, seed: int, **fields: Any) -> Any:
+    """A model of ``deberta_pt``.
 
     Args:
-        folder: existing folder.
-        model: with the weights.
-        optimizers: of the weights.
+        head: key of ``deberta_core.heads.HEADS``.
+        config: for a model from scratch.
+        folder: checkpoint to start from, or ``None``.
+        seed: of starting weights.
+        **fields: of the config, for a checkpoint.
     """
-    state: dict[str, Any] = {
-        "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "rng": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all(),
-    }  # fmt: skip
-    torch.save(state, folder / FILE)
+    torch.manual_seed(seed)
+    cls = getattr(auto, f"AutoModel{head}")
+    if folder is None:
+        return cls.from_config(config)
+    return cls.from_pretrained(folder, ignore_mismatched_sizes=True, **fields)
 
 
-def load_state(folder: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Read what ``save_state`` wrote; nothing in the file is executed."""
-    state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    torch.set_rng_state(state["rng"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+class TorchLearner:
+    """A PyTorch model that is trained; see ``loop.Learner``.
+
+    Args:
+        model: of ``deberta_pt``.
+        options: how it is trained.
+        group: this process among those that train it.
+        kind: ``ddp`` or ``fsdp``.
+        **asked: further keywords of the model's calls in training, such as ``only_masked``.
+
+    Raises:
+        ValueError: for float16 with FSDP2, whose gradients are scaled on one process at a time.
+    """
+
+    def __init__(
+        self, model: Any, options: Options, group: Processes | None = None, kind: str = "ddp", **asked: Any
+    ) -> None:
+        self.options, self.asked, self.group = options, asked, group or Processes.start()
+        self.processes, self.first = self.group.size, self.group.first
+        if options.precision == "float16" and kind == "fsdp" and self.processes > 1:
+            raise ValueError("precision float16 does not go with fsdp; use bfloat16")
+        if options.checkpointing:
+            model.gradient_checkpointing_enable()
+        self.model_class = type(model)  # FSDP2 gives the model another one
+        self.parallel = self.group.wrap(model, kind)
+        self.model = unwrapped(self.parallel)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, options), lr=0.0)
+        self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=options.precision == "float16")
+
+    def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
+        """One step; the parts of this process are computed one after the other."""
+        seed_step(self.options.seed, step, self.group.rank)
+        self.parallel.train()
+        set_rate([self.optimizer], rate)
+        self.optimizer.zero_grad()
+        parts, total = self.options.accumulate, torch.zeros((), device=self.group.device)
+        weights_of_parts = shares(batch, self.processes * parts)
+        size = len(batch["input_ids"]) // len(weights_of_parts)
+        for number in range(parts):
+            place = self.group.rank * parts + number
+            # Gradients add up in each process and are exchanged once, with the last part.
+            synchronise(self.parallel, number == parts - 1)
+            inputs = self.tensors(batch, slice(place * size, (place + 1) * size))
+            with self._autocast():
+                loss = self.parallel(**inputs, **self.asked).loss * float(weights_of_parts[place])
+            self.scaler.scale(loss * self.processes).backward()  # the engines take the mean over the processes
+            total += loss.detach()
+        # Clipping wants the true gradients, of all parts: those of float16 are scaled until here.
+        self.scaler.unscale_(self.optimizer)
+        if self.options.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return {"loss": self.group.total(total)}
+
+    def predict(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
+        """Each process computes its examples and gets those of all."""
+        self.model.eval()
+        with torch.no_grad(), self._autocast():
+            output = self.model(**self.tensors(batch, self.group.part(len(batch["input_ids"]))))
+        entries = {name: value for name, value in output.items() if name not in NOT_PREDICTIONS}
+        return {name: self.group.gather(value.float()).cpu().numpy() for name, value in entries.items()}
+
+    def tensors(self, batch: Batch, examples: slice) -> dict[str, torch.Tensor]:
+        """Some examples of a batch on this process' device."""
+        return {name: torch.from_numpy(array[examples]).to(self.group.device) for name, array in batch.items()}
+
+    def save_state(self, folder: Path | None) -> None:
+        """Whole tensors by name, however the model is spread."""
+        save_state(folder, self.model, self.optimizer, scaler=self.scaler.state_dict())
+
+    def load_state(self, folder: Path) -> None:
+        """To each process its part."""
+        self.scaler.load_state_dict(load_state(folder, self.model, self.optimizer)["scaler"])
+
+    def save_model(self, folder: Path | None) -> None:
+        """``model.safetensors``."""
+        state = whole_weights(self.model)
+        if folder is not None:
+            self.model.save_pretrained(folder, state_dict=state)
+
+    def load_model(self, folder: Path) -> None:
+        """The same weights for all processes."""
+        load_weights(self.model, self.model_class.from_pretrained(folder).state_dict())
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.group.wait()
+
+    def stop(self) -> None:
+        """Part from the other processes."""
+        self.group.stop()
+
+    def _autocast(self) -> Any:
+        dtype = getattr(torch, self.options.precision)
+        return torch.autocast(self.group.device.type, dtype=dtype, enabled=self.options.precision != "float32")
 
 
-def set_rate(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
-    """Set the learning rate of every group."""
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Random numbers of a step: of seed, step and process alone, so that a resumed run draws what it would have."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
+
+
+def parameter_groups(model: Any, options: Options) -> list[dict[str, Any]]:
+    """Groups by what the rate is multiplied with (``scale``), and by whether they decay."""
+    layers = model.config.num_hidden_layers
+    keys = {model.own_key(key): key for key in weights(model.config, model.head)}
+    groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        scale = options.scale(keys.get(name, name), layers)
+        groups.setdefault((scale, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": found, "scale": scale, "weight_decay": options.weight_decay if decays else 0.0}
+        for (scale, decays), found in groups.items()
+    ]
+
+
+def set_rate(optimizers: Any, rate: float) -> None:
+    """Set the learning rate of every group, times its ``scale`` where it has one."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("scale", 1.0)

@@ -106,17 +106,17 @@ class Processes:
         return fully_shard(model)
 
     def part(self, count: int) -> slice:
-        """This process' rows of ``count``, a multiple of the number of processes."""
+        """This process' examples of ``count``, a multiple of the number of processes."""
         each = count // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The rows of all processes, in order; of each the same shape."""
+        """What all processes have, in order; of each the same shape."""
         if self.size == 1:
             return tensor
-        parts = [torch.empty_like(tensor) for _ in range(self.size)]
-        dist.all_gather(parts, tensor.contiguous())
-        return torch.cat(parts)
+        tensors = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(tensors, tensor.contiguous())
+        return torch.cat(tensors)
 
     def total(self, value: torch.Tensor) -> float:
         """The sum of a number over all processes."""
@@ -125,7 +125,7 @@ class Processes:
         return float(value)
 
 
-def own(model: Any) -> Any:
+def unwrapped(model: Any) -> Any:
     """The model without what DDP put around it."""
     return model.module if isinstance(model, DistributedDataParallel) else model
 
@@ -140,12 +140,12 @@ def synchronise(model: Any, wanted: bool) -> None:
 
 def whole_weights(model: nn.Module) -> dict[str, Any]:
     """Weights in one piece; all processes have to ask, the first one gets them."""
-    return get_model_state_dict(own(model), options=WHOLE)
+    return get_model_state_dict(unwrapped(model), options=WHOLE)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Any]) -> None:
     """Give every process its part of weights in one piece."""
-    set_model_state_dict(own(model), weights, options=StateDictOptions(full_state_dict=True))
+    set_model_state_dict(unwrapped(model), weights, options=StateDictOptions(full_state_dict=True))
 
 
 def save_state(folder: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, **more: Any) -> None:
@@ -160,17 +160,26 @@ def save_state(folder: Path | None, model: nn.Module, optimizer: torch.optim.Opt
     Raises:
         OSError: if the file cannot be written.
     """
-    weights, state = get_state_dict(own(model), optimizer, options=WHOLE)
+    weights, state = get_state_dict(unwrapped(model), optimizer, options=WHOLE)
     if folder is not None:
-        try:
-            torch.save({"model": weights, "optimizer": state, "more": more}, folder / FILE)
-        except RuntimeError as error:  # how PyTorch's writer reports a full disk
-            text = f"the checkpoint cannot be written ({str(error).strip().splitlines()[0]}); is the disk full?"
-            raise OSError(errno.ENOSPC, text, os.fspath(folder)) from None
+        write_state(folder, {"model": weights, "optimizer": state, "more": more})
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write numbers, texts, tensors, and dicts and lists of them.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    try:
+        torch.save(state, folder / FILE)
+    except RuntimeError as error:  # how PyTorch's writer reports a full disk
+        text = f"the checkpoint cannot be written ({str(error).strip().splitlines()[0]}); is the disk full?"
+        raise OSError(errno.ENOSPC, text, os.fspath(folder)) from None
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Read what ``save_state`` wrote; nothing in the file is executed.
+    """Give every process its part of what ``save_state`` wrote.
 
     Returns:
         What was given as ``more``.
@@ -178,17 +187,27 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     Raises:
         ValueError: if it is of a model of another shape.
     """
-    state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+    state = read_state(folder, unwrapped(model))
+    set_state_dict(
+        unwrapped(model), optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"],
+        options=StateDictOptions(full_state_dict=True),
+    )  # fmt: skip
+    return dict(state["more"])
+
+
+def read_state(folder: Path, model: nn.Module) -> dict[str, Any]:
+    """Read what ``write_state`` wrote for a model of these shapes; nothing in the file is executed.
+
+    Raises:
+        ValueError: if it is of a model of another shape.
+    """
+    state: dict[str, Any] = torch.load(folder / FILE, map_location="cpu", weights_only=True)
     held = {name: list(value.shape) for name, value in state["model"].items()}
-    wanted = {name: list(value.shape) for name, value in own(model).state_dict().items()}
+    wanted = {name: list(value.shape) for name, value in model.state_dict().items()}
     for name in sorted(held.keys() | wanted.keys()):
         if held.get(name) != wanted.get(name):
             raise ValueError(
                 f"{folder} cannot be resumed: it holds {held.get(name, 'nothing')} for {name}, the model wants "
                 f"{wanted.get(name, 'nothing')}; start from the model that the run began with, or in a new folder"
             )
-    set_state_dict(
-        own(model), optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"],
-        options=StateDictOptions(full_state_dict=True),
-    )  # fmt: skip
-    return dict(state["more"])
+    return state

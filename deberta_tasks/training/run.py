@@ -16,21 +16,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from deberta_core.files import replacing, write_text
+
 CHECKPOINT, STATE, LOG, SETTINGS, PLOT = "checkpoint-", "run.json", "losses.jsonl", "settings.json", "losses.png"
-
-
-def linear_rate(step: int, steps: int, peak: float, *, warmup: int) -> float:
-    """Learning rate that rises to ``peak`` during ``warmup`` steps and falls to zero after the last.
-
-    Args:
-        step: number of the step, from 1.
-        steps: number of all steps.
-        peak: largest rate.
-        warmup: steps of the rise.
-    """
-    if step <= warmup:
-        return peak * step / warmup
-    return peak * (steps + 1 - step) / (steps + 1 - warmup)
 
 
 class Run:
@@ -55,20 +43,25 @@ class Run:
         path = self.folder / SETTINGS
         if path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))
-            for name in sorted(before.keys() | settings.keys()):
-                was, now = before.get(name), settings.get(name)
-                if was != now:
+            for name in sorted(before.keys() & settings.keys()):
+                if before[name] != settings[name]:
                     raise ValueError(
-                        f"{self.folder} holds a run with {name} {was!r}, now it is {now!r}; "
+                        f"{self.folder} holds a run with {name} {before[name]!r}, now it is {settings[name]!r}; "
                         "resume with the settings it was started with, or start in a new folder"
                     )
+            if before.keys() != settings.keys():
+                names = ", ".join(sorted(before.keys() ^ settings.keys()))
+                raise ValueError(
+                    f"{self.folder} holds a run of another command or an earlier version: only one of its settings and "
+                    f"those of now has {names}, so nobody can tell whether it would go on alike; start in a new folder"
+                )
         elif self.writes:
-            _write(path, json.dumps(settings, indent=2) + "\n")
+            write_text(path, json.dumps(settings, indent=2) + "\n")
 
     def latest(self) -> Path | None:
         """The last whole checkpoint."""
-        found = sorted(p for p in self.folder.glob(f"{CHECKPOINT}*") if (p / STATE).is_file())
-        return found[-1] if found else None
+        checkpoints = sorted(p for p in self.folder.glob(f"{CHECKPOINT}*") if (p / STATE).is_file())
+        return checkpoints[-1] if checkpoints else None
 
     def resume(self, data: Any, read: Callable[[Path], None]) -> int:
         """Go on from the last checkpoint, if there is one.
@@ -90,10 +83,9 @@ class Run:
             read(latest)
             if self.writes:
                 tqdm.write(f"resuming after step {step} from {latest}")
-        if not self.writes:
-            return step
-        lines = [json.dumps(row) + "\n" for row in self.losses() if row["step"] <= step]
-        _write(self.folder / LOG, "".join(lines))
+        if self.writes:  # lines after the checkpoint are written again, and are then those that stand here
+            lines = [json.dumps(line) + "\n" for line in self.losses() if line["step"] <= step]
+            write_text(self.folder / LOG, "".join(lines))
         return step
 
     def save(self, step: int, data: Any, write: Callable[[Any], None]) -> None:
@@ -111,22 +103,28 @@ class Run:
         if not self.writes:
             write(None)
             return
-        if self._log is not None:
-            os.fsync(self._log.fileno())
         name = f"{CHECKPOINT}{step:08d}"
         if (self.folder / name).exists():
             return
+        # The order is what a kill, or a machine that goes down, may leave: first the lines of the steps are on the
+        # disk, then the state, then its name, and only then does the checkpoint before go.
+        if self._log is not None:
+            os.fsync(self._log.fileno())
         made = self.folder / f".{name}.{secrets.token_hex(4)}"
         made.mkdir()
         try:
             write(made)
-            _write(made / STATE, json.dumps({"step": step, "data": data.state_dict()}))
+            write_text(made / STATE, json.dumps({"step": step, "data": data.state_dict()}))
+            for path in made.rglob("*"):
+                if path.is_file():
+                    with open(path, "rb+") as file:
+                        os.fsync(file.fileno())
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
-        old = [p for p in self.folder.glob(f"{CHECKPOINT}*") if p.name != name]
+        before = [p for p in self.folder.glob(f"{CHECKPOINT}*") if p.name != name]
         os.replace(made, self.folder / name)
-        for path in old:
+        for path in before:
             shutil.rmtree(path)
 
     def log(self, step: int, **losses: float) -> None:
@@ -141,11 +139,8 @@ class Run:
     def losses(self) -> list[dict[str, float]]:
         """The lines of the log; one that a kill cut short is left out."""
         path = self.folder / LOG
-        found = []
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else ():
-            if line.endswith("\n"):
-                found.append(json.loads(line))
-        return found
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def progress(self, done: int, steps: int) -> Any:
         """A progress bar that begins at ``done``; shown where there is a terminal, by the process that writes."""
@@ -159,28 +154,19 @@ class Run:
         except ImportError:
             print(f"no plot: matplotlib is not installed (pip install 'deberta[bench]'); losses are in {LOG}")
             return None
-        rows = self.losses()
-        names = dict.fromkeys(key for row in rows for key in row if key not in ("step", "rate"))
+        lines = self.losses()
+        names = dict.fromkeys(name for line in lines for name in line if name not in ("step", "rate"))
         losses = [name for name in names if name.endswith("loss")]
         scores = [name for name in names if name not in losses]
-        figure = Figure(figsize=(7, 7 if scores else 4), layout="constrained")
+        shown = {"loss": losses, "score": scores} if scores else {"loss": losses}
+        figure = Figure(figsize=(7, 4 if len(shown) == 1 else 7), layout="constrained")
         FigureCanvasAgg(figure)
-        for place, (kind, drawn) in enumerate([("loss", losses), *([("score", scores)] if scores else [])], 1):
-            axes = figure.add_subplot(2 if scores else 1, 1, place, xlabel="step", ylabel=kind)
+        for number, (kind, drawn) in enumerate(shown.items(), 1):
+            axes = figure.add_subplot(len(shown), 1, number, xlabel="step", ylabel=kind)
             for name in drawn:
-                found = [row for row in rows if name in row]
-                axes.plot([r["step"] for r in found], [r[name] for r in found], label=name, linewidth=1)
+                points = [(line["step"], line[name]) for line in lines if name in line]
+                axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
             axes.legend()
-        made = self.folder / f".{PLOT}"
-        figure.savefig(made, format="png", dpi=120)
-        os.replace(made, self.folder / PLOT)
+        with replacing(self.folder / PLOT) as made:
+            figure.savefig(made, format="png", dpi=120)
         return self.folder / PLOT
-
-
-def _write(path: Path, text: str) -> None:
-    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with open(made, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(made, path)

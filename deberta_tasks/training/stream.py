@@ -1,125 +1,167 @@
-"""From a plain text file to an endless stream of masked batches whose place can be saved."""
+"""Batches of examples: an endless stream in an order that can be taken up anywhere, and all of them once to judge by.
+
+The stream is a function of its seed and of the number of the step, so a run that resumes needs no more than that
+number, on as many processes as it likes. Shapes: ``B`` batch, ``C`` choices, ``L`` tokens.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deberta_tasks.masking import MaskingCollator
+from deberta_core.batching import pad_batch, run_by_length
+from deberta_core.checks import IGNORED
+from deberta_tasks.tasks import Feature
+
+Batch = dict[str, NDArray[Any]]
+CHUNK = 32  # batches whose examples are sorted by length together: the order stays random, padding gets rare
 
 
-def read_lines(path: str | os.PathLike[str]) -> list[str]:
-    """The lines of a text file that are not empty.
+@dataclass(frozen=True)
+class Collator:
+    """Features to a batch of one length.
 
-    Args:
-        path: UTF-8 file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not UTF-8, or has no text.
+    Attributes:
+        pad_id: token that fills up.
+        multiple: the length is rounded up to a multiple of this, tokens.
     """
-    name = os.fspath(path)
-    try:
-        text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if not lines:
-        raise ValueError(f"{name} has no text; expected a plain text file, one paragraph or sentence a line")
-    return lines
+
+    pad_id: int
+    multiple: int = 8
+
+    def __call__(self, features: Sequence[Feature]) -> Batch:
+        """Arrays ``[B, L]`` (``[B, C, L]``) with ``attention_mask``, and the labels."""
+        inputs = [{**feature.inputs, **feature.labels} for feature in features]
+        return pad_batch(inputs, fill={"input_ids": self.pad_id, "labels": IGNORED}, multiple=self.multiple)
 
 
-def blocks(tokenizer: Any, lines: Sequence[str], length: int) -> list[dict[str, Any]]:
-    """Lines one after the other, cut into rows of ``length`` tokens, the last one shorter.
-
-    Args:
-        tokenizer: of this project.
-        lines: texts; all are held in memory.
-        length: tokens of a row, [CLS] and [SEP] included.
-
-    Returns:
-        Rows with ``input_ids`` and ``word_ids``, as ``MaskingCollator`` takes them.
-
-    Raises:
-        ValueError: if a row has no room for text.
-    """
-    if length < 3:
-        raise ValueError(f"length is {length}, expected at least 3 tokens: [CLS], one of the text, [SEP]")
-    batch = tokenizer(list(lines), add_special_tokens=False)
-    ids: list[int] = []
-    words: list[int | None] = []
-    before = 0
-    for row, tokens in enumerate(batch["input_ids"]):
-        numbers = batch.word_ids(row)
-        ids += tokens
-        words += [None if n is None else before + n for n in numbers]
-        before += 1 + max((n for n in numbers if n is not None), default=0)
-    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
-    return [
-        {"input_ids": [first, *ids[i : i + length - 2], last], "word_ids": [None, *words[i : i + length - 2], None]}
-        for i in range(0, len(ids), length - 2)
-    ]
-
-
-class MaskedStream:
-    """Batches of masked rows, without end: each pass over the rows in a new order, batches always full.
+class Stream:
+    """Batches without end: each pass over the features in a new order, batches always full.
 
     Args:
-        rows: texts or encoded rows.
-        collator: pads and hides.
-        batch_size: rows in a batch.
+        features: what examples became; ``len`` of one is its tokens.
+        collate: makes a batch of some of them.
+        batch_size: examples of a step, over all processes.
         seed: of the order.
+        by_length: let the examples of a batch have similar lengths.
 
     Raises:
-        ValueError: for no rows.
+        ValueError: for no features.
     """
 
-    def __init__(self, rows: Sequence[Any], collator: MaskingCollator, batch_size: int, *, seed: int = 0) -> None:
-        if not rows or batch_size < 1:
-            raise ValueError(f"got {len(rows)} rows and batch_size {batch_size}, expected at least one of each")
-        self.rows, self.collator, self.batch_size = rows, collator, batch_size
-        self.seed, self.position = seed, 0
-        self._epoch = -1  # whose order is at hand
+    def __init__(
+        self, features: Sequence[Any], collate: Callable[[Sequence[Any]], Any], batch_size: int, *, seed: int = 0,
+        by_length: bool = True,
+    ) -> None:  # fmt: skip
+        if not features or batch_size < 1:
+            raise ValueError(f"got {len(features)} rows and batch_size {batch_size}, expected at least one of each")
+        self.features, self.collate = features, collate
+        self.batch_size, self.seed, self.by_length = batch_size, seed, by_length
+        self._epoch, self._order = -1, np.zeros(0, np.int64)
 
-    def __iter__(self) -> MaskedStream:
-        return self
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which every example was seen."""
+        return math.ceil(len(self.features) / self.batch_size)
 
-    def __next__(self) -> dict[str, Any]:
-        """The next batch."""
-        chosen = [self.rows[self._place(self.position + i)] for i in range(self.batch_size)]
-        self.position += self.batch_size
-        return self.collator(chosen)
+    def batch(self, step: int) -> Any:
+        """The batch of a step, counted from 1."""
+        return self.collate(self.drawn((step - 1) * self.batch_size))
 
-    def _place(self, number: int) -> int:
-        """Which row is the ``number``-th of all that are ever drawn."""
-        epoch, place = divmod(number, len(self.rows))
-        if self._epoch != epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
-        return int(self._order[place])
+    def drawn(self, first: int) -> list[Any]:
+        """The features of a batch, of which the first is the ``first``-th of all that are ever drawn, from 0."""
+        return [self.features[self._place(number)] for number in range(first, first + self.batch_size)]
+
+    def batches(self, done: int = 0) -> Iterator[Any]:
+        """All batches after the first ``done``, without end."""
+        step = done
+        while True:
+            step += 1
+            yield self.batch(step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Place in the rows and state of the masking; fits into JSON."""
-        return {
-            "seed": self.seed, "position": self.position, "rows": len(self.rows),
-            "collator": self.collator.state_dict(),
-        }  # fmt: skip
+        """What the order depends on beside the number of the step; fits into JSON."""
+        return {"seed": self.seed, "rows": len(self.features)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken.
+        """Check that the order is the one that was saved.
 
         Raises:
-            ValueError: if the rows are not as many as then.
+            ValueError: if it is not.
         """
-        if state["rows"] != len(self.rows):
+        if dict(state) != self.state_dict():
             raise ValueError(
-                f"the saved run had {state['rows']} rows of text, now there are {len(self.rows)}; give it the same "
-                "text and length, or start in a new folder"
+                f"the saved run had {state.get('rows')} rows and seed {state.get('seed')}, now there are "
+                f"{len(self.features)} and {self.seed}; give it the same data, or start in a new folder"
             )
-        self.seed, self.position = int(state["seed"]), int(state["position"])
-        self._epoch = -1
-        self.collator.load_state_dict(state["collator"])
+
+    def _place(self, number: int) -> int:
+        """Which feature is the ``number``-th of all that are ever drawn."""
+        epoch, place = divmod(number, len(self.features))
+        if self._epoch != epoch:
+            self._epoch, self._order = epoch, self._order_of(epoch)
+        return int(self._order[place])
+
+    def _order_of(self, epoch: int) -> NDArray[np.int64]:
+        # Seeded by the epoch, not by what was drawn before: any step can be asked for, and none but its epoch counts.
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(len(self.features))
+        if not self.by_length:
+            return order
+        batches = []
+        for start in range(0, len(order), CHUNK * self.batch_size):
+            chunk = order[start : start + CHUNK * self.batch_size]
+            chunk = chunk[np.argsort([len(self.features[i]) for i in chunk], kind="stable")]
+            groups = [chunk[i : i + self.batch_size] for i in range(0, len(chunk), self.batch_size)]
+            # A group that is not full stays last: in front of others it would shift the borders of their batches.
+            full, rest = (groups, []) if len(groups[-1]) == self.batch_size else (groups[:-1], groups[-1:])
+            batches += [full[i] for i in rng.permutation(len(full))] + rest
+        return np.concatenate(batches)
+
+
+def shares(batch: Mapping[str, Any], parts: int) -> NDArray[np.float32]:
+    """What part each of ``parts`` equal parts of a batch has in the labels that count, ``[parts]``.
+
+    The mean loss of a batch is the sum of the parts' mean losses, each times its share. Equal weights would not do:
+    each part's loss is a mean over its own labels, and parts of token labels have different numbers of them.
+
+    Raises:
+        ValueError: if the batch cannot be cut into so many.
+    """
+    size = len(batch["input_ids"])
+    if size % parts:
+        raise ValueError(f"batch_size {size} cannot be cut into {parts} equal parts")
+    labels = batch.get("labels")  # answers have positions instead, one of each for an example
+    counted = np.ones(size) if labels is None else np.reshape(np.asarray(labels) != IGNORED, (size, -1))
+    weights = np.asarray(counted, np.float64).reshape(parts, -1).sum(1)
+    return np.asarray(weights / max(weights.sum(), 1), np.float32)
+
+
+def predictions(
+    predict: Callable[[Batch], Mapping[str, NDArray[Any]]], features: Sequence[Feature], collate: Collator,
+    batch_size: int, parts: int = 1,
+) -> list[dict[str, NDArray[Any]]]:  # fmt: skip
+    """What a model says to each feature, in their order; batches are made longest first.
+
+    Args:
+        predict: takes a batch without labels; gives arrays ``[B, ...]`` by name.
+        features: of the examples to judge by.
+        collate: makes batches of them.
+        batch_size: features in a batch.
+        parts: a batch is a multiple of this, which processes ask for: the last feature is repeated.
+    """
+
+    def run(chosen: list[Feature]) -> list[dict[str, NDArray[Any]]]:
+        batch = collate([*chosen, *chosen[-1:] * (-len(chosen) % parts)])
+        outputs = predict({name: array for name, array in batch.items() if name not in chosen[0].labels})
+        return [{name: values[i] for name, values in outputs.items()} for i in range(len(chosen))]
+
+    longest = max(map(len, features), default=1)
+    return list(run_by_length(features, run, length=len, max_tokens=batch_size * longest, max_rows=batch_size,
+                              read_ahead=sys.maxsize))  # fmt: skip

@@ -45,27 +45,27 @@ def is_first(strategy: tf.distribute.Strategy) -> bool:
     )  # fmt: skip
 
 
-def cut(strategy: tf.distribute.Strategy, rows: dict[str, Any], *, parts: int = 1) -> dict[str, tf.Tensor]:
-    """The rows of a batch in as many pieces as there are replicas, of which each takes its own inside ``run``.
+def cut(strategy: tf.distribute.Strategy, batch: dict[str, Any], *, parts: int = 1) -> dict[str, tf.Tensor]:
+    """A batch in as many pieces as there are replicas, of which each takes its own inside ``run``.
 
-    All replicas are given all rows, so that one graph with open shapes serves them; ids are small.
+    All replicas are given all examples, so that one graph with open shapes serves them; ids are small.
 
     Args:
-        strategy: with so many replicas that the rows can be cut evenly.
-        rows: arrays ``[B, ...]``.
-        parts: pieces of a replica's rows.
+        strategy: with so many replicas that the batch can be cut evenly.
+        batch: arrays ``[B, ...]``.
+        parts: pieces of a replica's examples.
 
     Returns:
         Tensors ``[replicas, parts, B / replicas / parts, ...]``.
     """
     pieces = (strategy.num_replicas_in_sync, parts, -1)
-    return {name: tf.constant(np.reshape(array, (*pieces, *array.shape[1:]))) for name, array in rows.items()}
+    return {name: tf.constant(np.reshape(array, (*pieces, *array.shape[1:]))) for name, array in batch.items()}
 
 
-def own(rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def of_replica(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Inside ``run``: this replica's pieces of what ``cut`` gave."""
     context = tf.distribute.get_replica_context()
-    return {name: value[context.replica_id_in_sync_group] for name, value in rows.items()}
+    return {name: value[context.replica_id_in_sync_group] for name, value in batch.items()}
 
 
 def training_data(strategy: tf.distribute.Strategy, stream: Any, model: Any) -> Any:
@@ -77,7 +77,7 @@ def training_data(strategy: tf.distribute.Strategy, stream: Any, model: Any) -> 
 
     Args:
         strategy: that the model was made under.
-        stream: of ``deberta_tasks.finetuning.stream``, or another with ``batches(done)``.
+        stream: ``deberta_tasks.training.stream.Stream``, or another with ``batches(done)``.
         model: compiled.
 
     Raises:
@@ -92,15 +92,16 @@ def training_data(strategy: tf.distribute.Strategy, stream: Any, model: Any) -> 
         name: tf.TensorSpec([each, *[None] * (array.ndim - 1)], array.dtype) for name, array in first.items()
     }  # fmt: skip
 
-    def rows(context: Any) -> tf.data.Dataset:
+    def of_worker(context: Any) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines
-        own = range(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local)
+        parts = range(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local)
 
         def draw() -> Iterator[dict[str, Any]]:
+            # Asked when the first batch is drawn, not now: by then BackupAndRestore has brought the count back.
             for batch in stream.batches(int(model.optimizer.iterations.numpy())):
-                for part in own:
+                for part in parts:
                     yield {name: array[part * each : (part + 1) * each] for name, array in batch.items()}
 
         return tf.data.Dataset.from_generator(draw, output_signature=signature)
 
-    return strategy.distribute_datasets_from_function(rows)
+    return strategy.distribute_datasets_from_function(of_worker)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deberta_tasks.finetuning.start import Size, new_tokenizer, small_config
+from deberta_tasks.finetune.start import Size, new_tokenizer, small_config
 from deberta_tasks.tasks import TRAINABLE as TASKS
 from tests.finetuning.helpers import MODULES, ROOT, WEIGHTS, arguments, deberta, few, finish, log, together
 
@@ -130,18 +130,17 @@ def test_two_workers_of_tensorflow(start: Path, alone: Callable[[str], Path], tm
     go_on_alone(start, "tf", run, alone("tf"))
 
 
-def example(name: str, start: Path, output: Path) -> list[str]:
+def example(name: str, start: Path, data: Path, output: Path) -> list[str]:
     """A script of examples/, in short."""
-    data = ["--model", str(start), "--data", str(start / TASK.bundled), "--output", str(output)]
-    program = [sys.executable, str(ROOT / "examples" / name)]
-    return [*program, *data, "--epochs", "2", "--batch-size", "8", "--rate", "1e-3"]
+    program = [sys.executable, str(ROOT / "examples" / name), "--model", str(start), "--data", str(data)]
+    return [*program, "--output", str(output), "--epochs", "2", "--batch-size", "8", "--rate", "1e-3"]
 
 
 @pytest.mark.slow
 def test_the_same_example_under_torchrun(start: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    finish(example("token_classification_pt.py", start, one))
-    finish(torchrun(example("token_classification_pt.py", start, two)))
+    finish(example("token_classification_pt.py", start, start / TASK.bundled, one))
+    finish(torchrun(example("token_classification_pt.py", start, start / TASK.bundled, two)))
     got, want = (np.array([row["loss"] for row in log(folder)]) for folder in (two, one))
     assert len(got) == len(want) > 6
     assert got[-1] < got[0]
@@ -153,8 +152,9 @@ def test_the_same_example_under_torchrun(start: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_same_example_on_two_workers(start: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    finish(example("token_classification_tf.py", start, one))
-    together([example("token_classification_tf.py", start, two)] * 2, workers())
+    data = few("question-answering", tmp_path)
+    finish(example("question_answering_tf.py", start, data, one))
+    together([example("question_answering_tf.py", start, data, two)] * 2, workers())
     import h5py
 
     with h5py.File(one / "model" / WEIGHTS["tf"]) as a, h5py.File(two / "model" / WEIGHTS["tf"]) as b:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deberta_tasks.finetuning.start import Size, new_tokenizer, small_config
-from deberta_tasks.finetuning.stream import Padder, Stream
+from deberta_tasks.finetune.start import Size, new_tokenizer, small_config
 from deberta_tasks.tasks import DATA, Limits
 from deberta_tasks.tasks import TRAINABLE as TASKS
+from deberta_tasks.training.stream import Collator, Stream
 
 TASK = TASKS["nli"]
 
@@ -38,7 +38,7 @@ def torch_model() -> Any:
 def collate(rows: Any) -> dict[str, Any]:
     import torch
 
-    return {name: torch.from_numpy(array) for name, array in Padder(0)(rows).items()}
+    return {name: torch.from_numpy(array) for name, array in Collator(0)(rows).items()}
 
 
 def logits(model: Any) -> Any:
@@ -153,7 +153,7 @@ def keras_fit(folder: Path, *, stop_after: int = 0, callbacks: Any = ()) -> tupl
     tf_keras.utils.set_random_seed(0)
     model = TFDebertaV2ForSequenceClassification(data()[1])
     model.compile(optimizer=tf_keras.optimizers.AdamW(2e-3, weight_decay=0.01), metrics=["accuracy"])
-    stream = Stream(TASK, data()[2], Padder(0), 16)
+    stream = Stream(data()[2], Collator(0), 16)
 
     def interrupt(batch: int, logs: Any) -> None:
         if stop_after and int(model.optimizer.iterations) == stop_after:
@@ -202,7 +202,7 @@ def test_keras_callbacks(tmp_path: Path) -> None:
     )
     assert len(history.epoch) == 2, "no epoch is better than the first by as much as is asked for"
     assert list((tmp_path / "board" / "train").glob("events*"))
-    inputs = {k: v for k, v in Padder(0)(data()[2][:8]).items() if k != "labels"}
+    inputs = {k: v for k, v in Collator(0)(data()[2][:8]).items() if k != "labels"}
     want = model(inputs).logits.numpy()
     other, _ = keras_fit(tmp_path)
     assert not np.array_equal(other(inputs).logits, want)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deberta_tasks.finetuning.loop import Judged, judge
-from deberta_tasks.finetuning.options import Options
-from deberta_tasks.finetuning.start import Size, new_tokenizer, small_config
-from deberta_tasks.finetuning.stream import Padder, Stream
+from deberta_tasks.finetune.recipe import Judge
+from deberta_tasks.finetune.start import Size, new_tokenizer, small_config
 from deberta_tasks.tasks import DATA, Limits
 from deberta_tasks.tasks import TRAINABLE as TASKS
+from deberta_tasks.training.options import Options
+from deberta_tasks.training.stream import Collator, Stream
 from tests.finetuning.helpers import MODULES
 
 TASK = TASKS["token-classification"]  # whose rows have different numbers of labels
@@ -40,10 +40,10 @@ def learner(framework: str, options: Options, folder: Path | None = None, **fiel
     pytest.importorskip(MODULES[framework])
     given = None if folder else config(**fields)
     if framework == "pt":
-        from deberta_tasks.finetuning import pt
+        from deberta_tasks.training import pt
 
         return pt.TorchLearner(pt.new_model(TASK.head, given, folder, 0), options)
-    from deberta_tasks.finetuning import tf
+    from deberta_tasks.training import tf
 
     return tf.KerasLearner(lambda: tf.new_model(TASK.head, given, folder, 0), options)
 
@@ -59,12 +59,8 @@ def _float32() -> Any:
 
 
 def losses(learning: Any, steps: int = 4, rate: float = 5e-3) -> list[float]:
-    options = learning.options
-    stream = Stream(TASK, data()[3], Padder(0), 8, seed=1)
-    return [
-        learning.step(stream.batch(step), stream.shares(step, options.accumulate), rate, step)
-        for step in range(1, steps + 1)
-    ]
+    stream = Stream(data()[3], Collator(0), 8, seed=1)
+    return [learning.step(stream.batch(step), rate, step)["loss"] for step in range(1, steps + 1)]
 
 
 @pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])
@@ -86,13 +82,13 @@ def test_both_frameworks_take_the_same_steps(tmp_path: Path) -> None:
     learner("pt", options, **STILL).save_model(tmp_path)
     pt, tf = learner("pt", options, tmp_path), learner("tf", options, tmp_path)
     np.testing.assert_allclose(losses(pt, 12), losses(tf, 12), rtol=2e-4)  # a step of Adam magnifies what is near zero
-    for ours, theirs in zip(answers(pt), answers(tf), strict=True):
+    for ours, theirs in zip(judge().answers(pt), judge().answers(tf), strict=True):
         assert ours == theirs
 
 
-def answers(learning: Any) -> list[Any]:
+def judge() -> Judge:
     examples, names, _, features = data()
-    return judge(TASK, learning, Judged(examples, features), names, Padder(0), 16)[1]
+    return Judge(TASK, names, examples, features, Collator(0), 16)
 
 
 @pytest.mark.slow
@@ -106,10 +102,8 @@ def test_a_converted_checkpoint_has_the_same_scores(framework: str, tmp_path: Pa
     trained.save_model(tmp_path / "one")
     convert(tmp_path / "one", tmp_path / "two", to=other)
     converted = learner(other, Options(), tmp_path / "two")
-    examples, names, _, features = data()
-    want, said = judge(TASK, trained, Judged(examples, features), names, Padder(0), 16)
-    got, again = judge(TASK, converted, Judged(examples, features), names, Padder(0), 16)
-    assert got == want
+    said, again = judge().answers(trained), judge().answers(converted)
+    assert judge()(converted) == judge()(trained)
     assert said == again
     assert len({tuple(tags) for tags in said}) > 5, "a model that says the same to all"
 
@@ -143,11 +137,11 @@ def test_ways_to_save_memory(framework: str, mode: dict[str, Any], tmp_path: Pat
 def test_dropout_of_a_step_does_not_depend_on_the_steps_before(framework: str, tmp_path: Path) -> None:
     first = learner(framework, Options())
     first.save_model(tmp_path)
-    stream = Stream(TASK, data()[3], Padder(0), 8, seed=1)
-    batch, shares = stream.batch(1), stream.shares(1, 1)
-    found = [first.step(batch, shares, 0.0, step) for step in (1, 2, 1)]
+    stream = Stream(data()[3], Collator(0), 8, seed=1)
+    batch = stream.batch(1)
+    found = [first.step(batch, 0.0, step) for step in (1, 2, 1)]
     assert found[0] == found[2] != found[1]
-    assert learner(framework, Options(seed=5), tmp_path).step(batch, shares, 0.0, 1) != found[0]
+    assert learner(framework, Options(seed=5), tmp_path).step(batch, 0.0, 1) != found[0]
 
 
 def test_float16_where_it_does_not_go() -> None:

@@ -159,7 +159,7 @@ def start_folder(folder: Path, **fields: Any) -> Path:
     """A tiny checkpoint with a tokenizer."""
     torch = pytest.importorskip("torch")
     from deberta_pt import DebertaV2Model
-    from deberta_tasks.finetuning.start import Size, new_tokenizer, small_config
+    from deberta_tasks.finetune.start import Size, new_tokenizer, small_config
 
     task = TASKS["text-classification"]
     tokenizer = new_tokenizer([e["text"] for e in task.read(few(task.name, folder.parent))])

@@ -8,11 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from deberta_tasks.finetuning.loop import History, check_room
-from deberta_tasks.finetuning.options import Options, depth
-from deberta_tasks.finetuning.stream import Padder, Stream, padded_batches
 from deberta_tasks.tasks import Feature
-from deberta_tasks.tasks.token_classification import TokenClassification
+from deberta_tasks.training.loop import History, check_room
+from deberta_tasks.training.options import Options, depth
+from deberta_tasks.training.stream import Collator, Stream, predictions, shares
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(3, 60, 70).tolist()
@@ -22,13 +21,13 @@ FEATURES = [
 
 
 def stream(batch_size: int = 8, **options: bool) -> Stream:
-    return Stream(TokenClassification(), FEATURES, Padder(0), batch_size, seed=3, **options)
+    return Stream(FEATURES, Collator(0), batch_size, seed=3, **options)
 
 
 @pytest.mark.parametrize("by_length", [True, False])
 def test_every_row_once_a_pass_in_another_order(by_length: bool) -> None:
     data = stream(7, by_length=by_length)
-    passes = [[r.example for s in range(1 + 10 * e, 11 + 10 * e) for r in data.rows(s)] for e in range(2)]
+    passes = [[f.example for s in range(10 * e, 10 + 10 * e) for f in data.drawn(7 * s)] for e in range(2)]
     assert sorted(passes[0]) == sorted(passes[1]) == list(range(70))
     assert passes[0] != passes[1]
     assert data.steps_per_epoch == 10
@@ -50,44 +49,56 @@ def test_similar_lengths_save_padding() -> None:
 
 
 def test_padding() -> None:
-    batch = Padder(9, 8)(FEATURES[:4])
+    batch = Collator(9, 8)(FEATURES[:4])
     longest = max(LENGTHS[:4])
     assert batch["input_ids"].shape == (4, -(-longest // 8) * 8)
     assert (batch["attention_mask"].sum(1) == LENGTHS[:4]).all()
     assert (batch["input_ids"][batch["attention_mask"] == 0] == 9).all()
     assert (batch["labels"][batch["attention_mask"] == 0] == -100).all()
     choices = Feature({"input_ids": [[1, 2], [3]]}, {"labels": 1}, 0)
-    batch = Padder(9, 4)([choices])
+    batch = Collator(9, 4)([choices])
     assert batch["input_ids"].tolist() == [[[1, 2, 9, 9], [3, 9, 9, 9]]]
     assert batch["attention_mask"].tolist() == [[[1, 1, 0, 0], [1, 0, 0, 0]]]
-    assert Padder(0)([Feature({"input_ids": [1]}, {"labels": 0.5}, 0)])["labels"].dtype == np.float32
+    assert Collator(0)([Feature({"input_ids": [1]}, {"labels": 0.5}, 0)])["labels"].dtype == np.float32
 
 
 def test_shares_make_the_mean_of_parts_that_of_the_batch() -> None:
     data = stream()
-    rows, shares = data.rows(1), data.shares(1, 4)
-    losses = [RNG.normal(size=len(LENGTHS[r.example : r.example + 1]) * (len(r) - 2)) for r in rows]
+    losses = [RNG.normal(size=len(feature) - 2) for feature in data.drawn(0)]
     parts = [np.concatenate(losses[i : i + 2]).mean() for i in range(0, 8, 2)]
-    assert np.dot(shares, parts) == pytest.approx(np.concatenate(losses).mean())
+    assert np.dot(shares(data.batch(1), 4), parts) == pytest.approx(np.concatenate(losses).mean())
+    answers = [Feature({"input_ids": [1]}, {"start_positions": 0, "end_positions": 0}, i) for i in range(4)]
+    assert shares(Collator(0)(answers), 2).tolist() == [0.5, 0.5]
+    values = [Feature({"input_ids": [1]}, {"labels": 0.5}, i) for i in range(4)]
+    assert shares(Collator(0)(values), 4).tolist() == [0.25] * 4
     with pytest.raises(ValueError, match="batch_size 8 cannot be cut into 3 equal parts"):
-        data.shares(1, 3)
+        shares(data.batch(1), 3)
 
 
 def test_batches_for_judging_have_every_row_and_full_parts() -> None:
-    found = padded_batches(FEATURES, Padder(0), 16, 4)
-    assert sorted(n for numbers, _ in found for n in numbers) == list(range(70))
-    assert all(len(batch["input_ids"]) % 4 == 0 and "labels" not in batch for _, batch in found)
-    for numbers, batch in found:
-        assert (batch["input_ids"][: len(numbers), 0] == np.array(numbers) + 1).all()
+    batches = []
+
+    def predict(batch):
+        batches.append(batch)
+        return {"first": batch["input_ids"][:, 0], "length": batch["attention_mask"].sum(1)}
+
+    found = predictions(predict, FEATURES, Collator(0), 16, 4)
+    assert [int(one["first"]) - 1 for one in found] == list(range(70))
+    assert [int(one["length"]) for one in found] == LENGTHS
+    assert [len(batch["input_ids"]) for batch in batches] == [16, 16, 16, 16, 8]
+    assert all("labels" not in batch for batch in batches)
+    widths = [batch["input_ids"].shape[1] for batch in batches]
+    assert widths == sorted(widths, reverse=True)
+    assert predictions(predict, [], Collator(0), 16, 4) == []
 
 
 def test_a_stream_of_other_rows_is_refused() -> None:
     state = stream().state_dict()
     stream().load_state_dict(state)
     with pytest.raises(ValueError, match="the saved run had 70 rows and seed 3, now there are 5 and 3"):
-        Stream(TokenClassification(), FEATURES[:5], Padder(0), 2, seed=3).load_state_dict(state)
+        Stream(FEATURES[:5], Collator(0), 2, seed=3).load_state_dict(state)
     with pytest.raises(ValueError, match="got 0 rows"):
-        Stream(TokenClassification(), [], Padder(0), 2)
+        Stream([], Collator(0), 2)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])

@@ -12,7 +12,7 @@ from deberta_tasks.data import BUNDLED, hold_back, read_csv
 def sentences() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Bundled sentences to train on, and those held back."""
     train, held = hold_back(read_csv(BUNDLED))
-    return tuple(train.texts), tuple(held.texts)
+    return tuple(e["text"] for e in train), tuple(e["text"] for e in held)
 
 
 @functools.cache

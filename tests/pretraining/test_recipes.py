@@ -1,23 +1,21 @@
-"""The recipes in examples/: a run that is killed at any moment and started again writes what it would have written."""
+"""The command ``deberta pretrain``: a run that is killed at any moment and started again writes what it would have."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
 
-from tests.finetuning.helpers import MODULES, ROOT, environment, finish, kill_after
+from tests.finetuning.helpers import MODULES, deberta, environment, finish, kill_after
 from tests.finetuning.helpers import log as losses
 from tests.models.helpers import pt_model, small_config
 from tests.pretraining.helpers import sentences, tokenizer
 
 STEPS, EVERY = 14, 5
 SIZES = {
-    "mlm": ["--length", "24", "--batch-size", "4", "--warmup", "3", "--rate", "1e-3"],
-    "rtd": ["--length", "24", "--batch-size", "4", "--warmup", "3", "--vocab-size", "600", "--hidden-size", "64",
-            "--layers", "2"],
-}  # fmt: skip
+    "mlm": ["--rate", "1e-3"],
+    "rtd": ["--vocab-size", "600", "--hidden-size", "64", "--layers", "2"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +41,13 @@ def start(tmp_path_factory):
 
 
 def command(name, text, start, output, *, steps=STEPS):
-    kind = name.split("_")[0]
-    model = ["--model", str(start)] if kind == "mlm" else []
-    return [
-        sys.executable, str(ROOT / "examples" / f"{name}.py"), *model, "--text", str(text), "--output", str(output),
-        "--steps", str(steps), "--save-every", str(EVERY), *SIZES[kind],
-    ]  # fmt: skip
+    objective, framework = name.split("_")
+    model = ["--model", str(start)] if objective == "mlm" else []
+    return deberta(
+        "pretrain", "--objective", objective, "--framework", framework, *model, "--text", str(text),
+        "--output", str(output), "--steps", str(steps), "--save-every", str(EVERY), "--max-length", "24",
+        "--batch-size", "4", "--warmup", "0.2", *SIZES[objective],
+    )  # fmt: skip
 
 
 @pytest.mark.slow
@@ -87,7 +86,7 @@ def test_goes_on_from_a_folder(name, generator, text, start, tmp_path):
         finish([*command(other, text, start, tmp_path / "first", steps=30), "--rate", "5e-3"])
         folder = tmp_path / "first" / "model"
     output = tmp_path / "run"
-    done = finish([*command(name, text, start, output, steps=2), "--start", str(folder)])
+    done = finish([*command(name, text, start, output, steps=2), "--model", str(folder)])
     assert ("a new one starts with the discriminator's encoder" in done.stderr) != generator
     assert len(losses(output)) == 2
     if generator:

@@ -37,7 +37,7 @@ def test_blocks_hold_all_tokens_in_order():
 def test_every_row_once_a_pass_in_another_order():
     rows = list(range(10))
     data = stream()
-    data.rows = rows
+    data.features = rows
     order = [data._place(i) for i in range(30)]
     passes = [order[:10], order[10:20], order[20:]]
     assert all(sorted(one) == rows for one in passes)

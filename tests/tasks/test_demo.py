@@ -18,8 +18,9 @@ pytest.importorskip("tensorflow")
 
 from deberta_tasks import demo
 from deberta_tasks.cli import main
-from deberta_tasks.data import BUNDLED, LabelledTexts, hold_back, read_csv
-from deberta_tasks.demo_training import Settings
+from deberta_tasks.data import BUNDLED, read_csv
+from deberta_tasks.finetune.start import Size
+from deberta_tasks.records import Record
 
 FOLDERS = (demo.TORCH, demo.TF, demo.TF_TRAINED, demo.TORCH_AGAIN)
 TOKENIZER_FILES = {"added_tokens.json", "special_tokens_map.json", "spm.model", "tokenizer_config.json"}
@@ -36,9 +37,10 @@ def check_output(folder: Path) -> None:
 def test_a_short_demo_does_every_step_and_says_that_it_learnt_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train, held = hold_back(read_csv(BUNDLED))
-    short = Settings(hidden_size=16, layers=1, heads=2, batch_size=128, torch_epochs=1, keras_epochs=1, keras_rate=0.0)
-    code = demo.run_demo(tmp_path / "out", train, held, short)
+    short = demo.Settings(
+        Size(16, 1, 2), demo.options(epochs=1, batch_size=128), keras=demo.options(epochs=1, batch_size=128, rate=0.0)
+    )
+    code = demo.run_demo(tmp_path / "out", demo.Texts.of(read_csv(BUNDLED)), short)
     out = capsys.readouterr().out
     assert code == 1
     assert out.count("FAILED: after training in ") == 2
@@ -139,15 +141,20 @@ def test_data_that_does_not_fit_is_refused_before_the_folder_is_made(
     assert not (tmp_path / "out").exists()
 
 
+def labelled(labels: str, texts: list[str] | None = None) -> list[Record]:
+    """A record for each letter, which is its label."""
+    return [Record({"label": a, "text": texts[i] if texts else "x"}) for i, a in enumerate(labels)]
+
+
 def test_clearly_above_chance_depends_on_how_many_texts_are_held_back() -> None:
-    few = LabelledTexts(["x"] * 16, [0] * 8 + [1] * 8, ["a", "b"])
-    many = LabelledTexts(["x"] * 1600, [0] * 800 + [1] * 800, ["a", "b"])
+    few = labelled("a" * 8 + "b" * 8)
+    many = labelled("a" * 800 + "b" * 800)
     assert demo.needed(few) == pytest.approx(0.5 + 4 * 0.125)
     assert demo.needed(many) == pytest.approx(0.5 + 4 * 0.0125)
 
 
 def test_a_difference_or_a_failed_verification_fails_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
-    held = LabelledTexts(["x"] * 96, [0, 1, 2, 3] * 24, list("abcd"))
+    held = labelled("abcd" * 24)
     assert demo.judge({"pytorch": 0.7}, held, 1e-7, True)
     assert not demo.judge({"pytorch": 0.7}, held, 1e-4, True)
     assert not demo.judge({"pytorch": 0.7}, held, float("nan"), True)
@@ -157,15 +164,15 @@ def test_a_difference_or_a_failed_verification_fails_the_demo(capsys: pytest.Cap
 
 
 def test_examples_take_the_labels_in_turn() -> None:
-    held = LabelledTexts(list("tuvwxyz"), [0, 0, 0, 1, 1, 2, 0], list("abc"))
+    held = labelled("aaabbca", list("tuvwxyz"))
     assert demo.examples(held, most=6) == [0, 3, 5, 1, 4, 2]
 
 
 def test_the_table_shows_both_probabilities_and_marks_wrong_answers() -> None:
-    held = LabelledTexts(["a short one", "a text that is far too long for its column"], [0, 0], ["yes", "no"])
+    held = labelled("yy", ["a short one", "a text that is far too long for its column"])
     left = np.array([[0.75, 0.25], [0.4, 0.6]])
-    text = demo.table(held, left, left + np.array([[0.0, 0.001], [0.0, 0.0]]), [0, 1])
-    assert "a short one                     yes      0.750000    0.750000     1.0e-03" in text
+    text = demo.table(held, ["y", "no"], left, left + np.array([[0.0, 0.001], [0.0, 0.0]]), [0, 1])
+    assert "a short one                     y        0.750000    0.750000     1.0e-03" in text
     assert "a text that is far too long f…  no*      0.600000    0.600000     0.0e+00" in text
     assert text.endswith("* the text was labelled otherwise")
 

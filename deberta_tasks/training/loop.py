@@ -1,4 +1,4 @@
-"""The run: steps, evaluations, checkpoints. The same for both frameworks, which differ in the learner alone."""
+"""The one loop of training: steps, evaluations, checkpoints. Frameworks and objectives differ in the learner alone."""
 
 from __future__ import annotations
 
@@ -6,43 +6,35 @@ import errno
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deberta_tasks.finetuning.options import Options
-from deberta_tasks.finetuning.stream import Batch, Padder, Stream, padded_batches
-from deberta_tasks.records import Record
-from deberta_tasks.tasks import Feature, TrainableTask
-from deberta_tasks.training import Run
-
-MODEL = "model"
+from deberta_tasks.training.options import Options
+from deberta_tasks.training.run import Run
+from deberta_tasks.training.stream import Batch, Stream
 
 
 class Learner(Protocol):
-    """A model that is trained, in a framework, by one process or by several that all run the same loop."""
+    """A model that is trained, in a framework, by one process or by several that all run the same loop.
 
-    model: Any
-    processes: int
+    Attributes:
+        first: whether this is the process that writes.
+        processes: how many train it.
+    """
+
     first: bool
+    processes: int
 
-    def step(self, batch: Batch, shares: NDArray[np.float32], rate: float, step: int) -> float:
-        """One step of training; returns the loss before it.
+    def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
+        """One step of training; returns the losses before it, by name.
 
         Args:
-            batch: all rows of the step, for all processes.
-            shares: for each process, one after the other, the weight of each part in the loss.
+            batch: all examples of the step, for all processes.
             rate: learning rate.
             step: its number, from which the random numbers of dropout come.
         """
-        ...
-
-    def predict(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        """The model's entries for all rows of a batch."""
         ...
 
     def save_state(self, folder: Path | None) -> None:
@@ -61,16 +53,30 @@ class Learner(Protocol):
         """Write a checkpoint for ``from_pretrained``; all processes call, as for ``save_state``."""
         ...
 
+    def stop(self) -> None:
+        """The run is over."""
+        ...
+
+
+class TaskLearner(Learner, Protocol):
+    """A learner whose model is judged, too, and the best one of all steps taken.
+
+    Attributes:
+        model: of either framework.
+    """
+
+    model: Any
+
+    def predict(self, batch: Batch) -> Mapping[str, Any]:
+        """The model's entries for all examples of a batch, arrays ``[B, ...]`` by name."""
+        ...
+
     def load_model(self, folder: Path) -> None:
-        """Read the weights of such a checkpoint."""
+        """Read the weights of a checkpoint."""
         ...
 
     def wait(self) -> None:
         """Until all processes are here."""
-        ...
-
-    def stop(self) -> None:
-        """The run is over."""
         ...
 
 
@@ -111,40 +117,28 @@ class History:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Examples to judge by.
+class Evaluation:
+    """What is done between steps to find the best model.
 
     Attributes:
-        examples: the examples.
-        features: their rows.
+        judge: the scores of the model as it is; every process calls it.
+        decides: name of the score that says which model is best.
+        keep: keeps the model as the best one; every process calls it.
+        enough: score at which the run ends.
+        report: a line on step, losses and scores.
     """
 
-    examples: Sequence[Record]
-    features: Sequence[Feature]
-
-
-def judge(
-    task: TrainableTask, learner: Learner, data: Judged, names: Sequence[str], padder: Padder, batch_size: int
-) -> tuple[dict[str, float], list[Any]]:
-    """Scores of a model, and what it says to each example."""
-    outputs: list[dict[str, NDArray[np.float32]]] = [{} for _ in data.features]
-    for numbers, batch in padded_batches(data.features, padder, batch_size, learner.processes):
-        found = learner.predict(batch)
-        for row, number in enumerate(numbers):
-            outputs[number] = {name: values[row] for name, values in found.items()}
-    answers = task.answers(outputs, data.features, data.examples, names)
-    return task.scores(answers, data.examples, names), answers
+    judge: Callable[[], Mapping[str, float]]
+    decides: str
+    keep: Callable[[], None]
+    enough: float = math.inf
+    report: Callable[[int, Mapping[str, float], Mapping[str, float]], str] = (
+        lambda step, losses, scores: f"step {step}: {written(losses)}, {written(scores)}"
+    )
 
 
 def train(
-    learner: Learner,
-    run: Run,
-    stream: Stream,
-    options: Options,
-    *,
-    best: str,
-    evaluate: Callable[[], Mapping[str, float]],
-    save_model: Callable[[], None],
+    learner: Learner, run: Run, stream: Stream, options: Options, evaluation: Evaluation | None = None
 ) -> History:
     """Train, from the last checkpoint on if there is one.
 
@@ -153,12 +147,10 @@ def train(
         run: its folder.
         stream: batches.
         options: how.
-        best: name of the score that decides.
-        evaluate: scores of the model as it is.
-        save_model: keeps the model as the best one.
+        evaluation: how the best model is found; without one the last is as good as any.
 
     Raises:
-        FloatingPointError: if the loss is no number any more.
+        FloatingPointError: if a loss is no number any more.
     """
     steps = options.total(stream.steps_per_epoch)
     every = options.evaluate_every or stream.steps_per_epoch
@@ -169,29 +161,32 @@ def train(
             if history.stopped:
                 break
             rate = options.rate_at(step, steps)
-            shares = stream.shares(step, learner.processes * options.accumulate)
-            loss = learner.step(stream.batch(step), shares, rate, step)
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss of step {step} is {loss}; start again with a lower rate, or with precision float32"
-                )
+            losses = learner.step(stream.batch(step), rate, step)
+            for name, loss in losses.items():
+                if not math.isfinite(loss):
+                    raise FloatingPointError(
+                        f"the {name} of step {step} is {loss}; start again with a lower rate, or with precision float32"
+                    )
             scores: Mapping[str, float] = {}
-            if step % every == 0 or step == steps:
-                scores = evaluate()
-                if history.add(step, scores[best], options.patience):
-                    save_model()
+            if evaluation is not None and (step % every == 0 or step == steps):
+                scores = evaluation.judge()
+                if history.add(step, scores[evaluation.decides], options.patience):
+                    evaluation.keep()
+                history.stopped |= history.best >= evaluation.enough
                 if learner.first:
-                    bar.write(f"step {step}: loss {loss:.4f}, " + written(scores))
-            run.log(step, loss=loss, rate=rate, **scores)
-            if scores or (options.save_every and step % options.save_every == 0):
+                    bar.write(evaluation.report(step, losses, scores))
+            run.log(step, **losses, rate=rate, **scores)
+            # After the best model is kept, never before: a run that is killed in between judges and keeps again,
+            # where the other way round it would know of a best model that is not there.
+            if scores or step == steps or (options.save_every and step % options.save_every == 0):
                 run.save(step, history, learner.save_state)
             bar.update()
-            bar.set_postfix(loss=f"{loss:.3f}")
+            bar.set_postfix({name: f"{loss:.3f}" for name, loss in losses.items()})
     return history
 
 
 def written(scores: Mapping[str, float]) -> str:
-    """Scores in one line."""
+    """Losses or scores in one line."""
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
 
 

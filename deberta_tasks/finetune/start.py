@@ -11,9 +11,9 @@ from typing import Any
 
 from deberta_core.config import AutoConfig
 from deberta_core.presets import preset
-from deberta_tasks.finetuning.options import Options
 from deberta_tasks.records import Record
 from deberta_tasks.tasks import TrainableTask
+from deberta_tasks.training.options import Options
 
 PIECES, OFTEN = 2000, 10
 

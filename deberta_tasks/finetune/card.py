@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deberta_core.config import AutoConfig
 from deberta_core.file_names import CARD
 from deberta_core.files import write_text
 from deberta_core.hub.card import model_card
-from deberta_tasks.finetuning.options import Options
-
-if TYPE_CHECKING:
-    from deberta_tasks.finetuning.recipe import Request
+from deberta_tasks.finetune.request import Request
+from deberta_tasks.training.options import Options
 
 SCORES, CURVES = "scores.json", "curves.png"
 
@@ -45,12 +41,12 @@ def write_card(
     """
     start = request.model or "random weights, with a vocabulary from the training texts"
     data = request.train or f"the bundled set {request.task.bundled}"
-    changed = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) != f.default}
+    changed = ", ".join(f"`{name}={value}`" for name, value in options.changed().items())
     lines = [
         "## Training",
         "",
         f"Task `{request.task.name}`, from {start}, on {data}, with `deberta finetune`.",
-        f"Options that differ from the defaults: {', '.join(f'`{k}={v}`' for k, v in changed.items()) or 'none'}.",
+        f"Options that differ from the defaults: {changed or 'none'}.",
         "",
         f"## Scores on {count} {part} examples, of step {step}",
         "",

@@ -1,0 +1,92 @@
+"""What is to be trained, on what: files read, examples held back, labels numbered, before any framework is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deberta_core.config import AutoConfig
+from deberta_tasks.finetune.start import Size
+from deberta_tasks.records import Record
+from deberta_tasks.tasks import DATA, TrainableTask, split
+
+TEST_EVERY, VALIDATION_EVERY = 5, 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be trained, on what.
+
+    Attributes:
+        task: which task.
+        output: folder of the run.
+        framework: ``pt`` or ``tf``.
+        model: checkpoint to start from; ``None`` for a small model from scratch.
+        train: CSV or JSONL file; ``None`` for the bundled set.
+        validation: file to choose the best checkpoint by; ``None`` holds one in eight examples of ``train`` back.
+        test: file to judge the best checkpoint by; ``None``: of the bundled set what is held back, else none.
+        size: of a model from scratch.
+        parallel: ``ddp`` or ``fsdp``, for several processes of PyTorch.
+        devices: of this host, for TensorFlow; 0 for all GPUs, or one CPU.
+    """
+
+    task: TrainableTask
+    output: Path
+    framework: str = "pt"
+    model: str | None = None
+    train: Path | None = None
+    validation: Path | None = None
+    test: Path | None = None
+    size: Size = field(default_factory=Size)
+    parallel: str = "ddp"
+    devices: int = 0
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Examples to learn from, to choose the best checkpoint by, and to judge that by (there may be none)."""
+
+    train: Sequence[Record]
+    validation: Sequence[Record]
+    test: Sequence[Record]
+
+
+def read_splits(request: Request) -> Splits:
+    """Read all files, and hold back what is not given as a file.
+
+    Raises:
+        FileNotFoundError: if a file is not there.
+        ValueError: for what cannot be learnt from; the text names file and line.
+    """
+    task = request.task
+    learnt = task.read(request.train or DATA / task.bundled)
+    test: list[Record] = task.read(request.test) if request.test else []
+    if request.train is None and not test:
+        learnt, test = split(task, learnt, every=TEST_EVERY)
+    if request.validation:
+        validation = task.read(request.validation)
+    else:
+        learnt, validation = split(task, learnt, every=VALIDATION_EVERY)
+    return Splits(learnt, validation, test)
+
+
+def names_in_order(request: Request, names: list[str]) -> list[str]:
+    """The labels by number: sorted, or as the checkpoint has them if it has the same ones.
+
+    Args:
+        request: with the checkpoint.
+        names: labels of the training data, sorted.
+
+    Raises:
+        ValueError: for a single label, with which there is nothing to tell apart.
+    """
+    if len(names) == 1:
+        where = request.train or request.task.bundled
+        raise ValueError(f"{where}: all labels are {names[0]!r}, expected at least two different ones")
+    if request.model and names:
+        known = AutoConfig.from_pretrained(request.model).id2label or {}
+        own = [known[number] for number in sorted(known)]
+        if sorted(own) == sorted(names):
+            return own
+    return names

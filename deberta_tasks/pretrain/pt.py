@@ -1,0 +1,92 @@
+"""The learner of replaced-token pretraining in PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deberta_core.config import BaseConfig
+from deberta_core.pretraining import generator_config
+from deberta_pt import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection, ReplacedTokenPretraining
+from deberta_tasks.pretrain.request import LOSSES, NO_LIMIT, Request, check_options
+from deberta_tasks.training.loop import Learner
+from deberta_tasks.training.options import Options
+from deberta_tasks.training.pt import TorchLearner, seed_step, set_rate
+from deberta_tasks.training.pt_parallel import Processes, read_state, write_state
+from deberta_tasks.training.stream import Batch
+
+
+def new_learner(request: Request, options: Options, config: BaseConfig | None) -> Learner:
+    """A model with starting weights, or with those of the checkpoint where there is no config.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if checkpoint or options do not fit.
+    """
+    torch.manual_seed(options.seed)
+    folder = request.model or ""
+    if request.objective == "mlm":
+        model = (
+            AutoModelForMaskedLM.from_pretrained(folder, generator=request.generator) if config is None
+            else AutoModelForMaskedLM.from_config(config)
+        )  # fmt: skip
+        # Only the masked places are decoded, which is what makes a large vocabulary affordable.
+        return TorchLearner(model.train(), options, kind=request.parallel, only_masked=True)
+    how: dict[str, Any] = {"embedding_sharing": request.sharing, "rtd_lambda": request.rtd_lambda, "seed": options.seed}
+    if config is None:
+        return TorchPairLearner(ReplacedTokenPretraining.from_pretrained(folder, **how), options)
+    generator = AutoModelForMaskedLM.from_config(generator_config(config))
+    discriminator = AutoModelForReplacedTokenDetection.from_config(config)
+    return TorchPairLearner(ReplacedTokenPretraining(generator, discriminator, **how), options)
+
+
+class TorchPairLearner:
+    """A generator and a discriminator, each with its optimiser; see ``loop.Learner``.
+
+    Args:
+        model: both, in ``ReplacedTokenPretraining``.
+        options: how they are trained.
+
+    Raises:
+        ValueError: for options that two models that train in turn cannot have.
+    """
+
+    first, processes = True, 1
+
+    def __init__(self, model: Any, options: Options) -> None:
+        group = Processes.start()
+        check_options(options, group.size)
+        self.options, self.device = options, group.device
+        self.model = model.to(self.device).train()
+        halves = (model.generator, model.discriminator)
+        self.optimizers = [torch.optim.AdamW(half.parameter_groups(options.weight_decay), lr=0.0) for half in halves]
+
+    def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
+        """A step of the generator, then one of the discriminator on what the generator had written."""
+        seed_step(self.options.seed, step)
+        set_rate(self.optimizers, rate)
+        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in batch.items()}
+        output = self.model.decoupled_step(*self.optimizers, tensors, clip=self.options.clip or NO_LIMIT)
+        return {name: float(output[name].detach()) for name in LOSSES}
+
+    def save_state(self, folder: Path | None) -> None:
+        """Both models, how often was drawn from the generator, and both optimisers."""
+        assert folder is not None
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        write_state(folder, {"model": self.model.state_dict(), "optimizers": optimizers})
+
+    def load_state(self, folder: Path) -> None:
+        """Into the models as they are."""
+        state = read_state(folder, self.model)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+    def save_model(self, folder: Path | None) -> None:
+        """The discriminator as an ordinary checkpoint, the generator beside it."""
+        self.model.save_pretrained(folder)
+
+    def stop(self) -> None:
+        """Nothing to part from."""

@@ -1,0 +1,82 @@
+"""Pretraining from a plain text file: with masked tokens (MLM), or with replaced ones (RTD) as DeBERTa v3 has it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deberta_core.config import BaseConfig
+from deberta_tasks.masking import MLM, RTD, MaskingCollator
+from deberta_tasks.pretrain.request import Request, new_config
+from deberta_tasks.training.loop import Learner, train
+from deberta_tasks.training.options import Options
+from deberta_tasks.training.run import LOG, Run
+from deberta_tasks.training.stream import shares
+from deberta_tasks.training.text import MaskedStream, blocks, read_lines
+
+MODEL = "model"
+OBJECTIVES = {"mlm": MLM, "rtd": RTD}
+
+
+def pretrain(request: Request, options: Options) -> None:
+    """Train, or go on with a run that was interrupted; the model, with its tokenizer, is in ``output/model``.
+
+    Raises:
+        FileNotFoundError: if a file or folder is not there.
+        ValueError: for text, checkpoints or options that do not fit.
+    """
+    lines = read_lines(request.text)
+    folder = request.output / MODEL
+    tokenizer = load_tokenizer(request, folder, lines)
+    config = None if request.model else new_config(request, len(tokenizer), options.max_length)
+    learner = new_learner(request, options, config)
+    features = blocks(tokenizer, lines, options.max_length)
+    # TensorFlow: all batches of one shape, though the last block of the text is shorter, for one graph.
+    collator = MaskingCollator(
+        tokenizer, OBJECTIVES[request.objective], max_length=options.max_length, seed=options.seed,
+        pad_to_max_length=request.framework == "tf",
+    )  # fmt: skip
+    stream = MaskedStream(features, collator, options.batch_size, seed=options.seed)
+    shares(stream.batch(1), learner.processes * options.accumulate)  # says at once if it cannot be
+    run = Run(request.output, settings(request, options, features), writes=learner.first)
+    if learner.first and request.model is None:
+        tokenizer.save_pretrained(folder)  # now: a run that goes on has to read its own vocabulary
+    train(learner, run, stream, options)
+    learner.save_model(folder if learner.first else None)
+    if learner.first:
+        tokenizer.save_pretrained(folder)
+        plot = run.plot()
+        print(f"wrote {folder}, {run.folder / LOG}" + (f" and {plot}" if plot else ""))
+    learner.stop()
+
+
+def load_tokenizer(request: Request, folder: Path, lines: Sequence[str]) -> Any:
+    """That of the checkpoint, of the run, or a new one; several processes train the same from the same text."""
+    from tokenization import AutoTokenizer, train_from_iterator
+
+    if request.model is None and not (folder / "spm.model").is_file():
+        return train_from_iterator(lines, request.vocab_size, fast=False)
+    return AutoTokenizer.from_pretrained(request.model or folder)
+
+
+def new_learner(request: Request, options: Options, config: BaseConfig | None) -> Learner:
+    """The model in its framework, with starting weights or those of the checkpoint."""
+    if request.framework == "tf":
+        from deberta_tasks.pretrain import tf
+
+        return tf.new_learner(request, options, config)
+    from deberta_tasks.pretrain import pt
+
+    return pt.new_learner(request, options, config)
+
+
+def settings(request: Request, options: Options, features: Sequence[Any]) -> dict[str, Any]:
+    """What the weights depend on; the number of processes is not part of it."""
+    digest = zlib.crc32(repr([feature["input_ids"] for feature in features]).encode())
+    names = ["objective", "framework", "model"]
+    names += ["vocab_size", "hidden_size", "layers"] if request.model is None else []
+    names += ["sharing", "rtd_lambda"] if request.objective == "rtd" else ["generator"]
+    of_request = {name: getattr(request, name) for name in names}
+    return {**of_request, "data": f"{len(features)} blocks, checksum {digest:08x}", **options.settings()}

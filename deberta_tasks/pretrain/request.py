@@ -1,0 +1,76 @@
+"""What is asked of a pretraining run, and what it makes of options and sizes, whatever the framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deberta_core.config import BaseConfig
+from deberta_core.presets import preset
+from deberta_core.pretraining import generator_config
+from deberta_tasks.training.options import Options
+
+LOSSES = ("mlm_loss", "rtd_loss")
+NO_LIMIT = 1e30
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be trained, on what.
+
+    Attributes:
+        objective: ``mlm`` or ``rtd``.
+        text: UTF-8 file, a sentence or paragraph a line.
+        output: folder of the run.
+        framework: ``pt`` or ``tf``.
+        model: checkpoint to go on from; ``None`` for a new vocabulary and a DeBERTa v3 from scratch.
+        generator: for ``mlm``: train the generator in the folder.
+        vocab_size: tokens of a new vocabulary.
+        hidden_size: width of a new model, 64 for each head.
+        layers: of a new model; a generator beside it has half.
+        sharing: of the tables of generator and discriminator: ``gdes``, ``es`` or ``none``.
+        rtd_lambda: weight of the discriminator's loss.
+        parallel: ``ddp`` or ``fsdp``, for several processes of PyTorch.
+        devices: of this host, for TensorFlow; 0 for all GPUs, or one CPU.
+    """
+
+    objective: str
+    text: Path
+    output: Path
+    framework: str = "pt"
+    model: str | None = None
+    generator: bool = False
+    vocab_size: int = 8000
+    hidden_size: int = 256
+    layers: int = 6
+    sharing: str = "gdes"
+    rtd_lambda: float = 10.0
+    parallel: str = "ddp"
+    devices: int = 0
+
+
+def new_config(request: Request, vocab_size: int, max_length: int) -> BaseConfig:
+    """DeBERTa v3, as small as is asked for; of the model that predicts words with the enhanced mask decoder."""
+    config = preset(
+        "deberta-v3-small", vocab_size=vocab_size, hidden_size=request.hidden_size, num_hidden_layers=request.layers,
+        num_attention_heads=max(1, request.hidden_size // 64), intermediate_size=4 * request.hidden_size,
+        max_position_embeddings=max_length, position_buckets=max(4, max_length // 2),
+    )  # fmt: skip
+    return config if request.objective == "rtd" else generator_config(config, layers=request.layers)
+
+
+def check_options(options: Options, processes: int) -> None:
+    """Refuse what two models that train in turn cannot do.
+
+    Raises:
+        ValueError: for parts of a step, several processes, half precision, or rates by layer.
+    """
+    given = {"accumulate": options.accumulate, "layer_decay": options.layer_decay, "precision": options.precision,
+             "checkpointing": options.checkpointing, "processes": processes}  # fmt: skip
+    possible = {"accumulate": 1, "layer_decay": 1.0, "precision": "float32", "checkpointing": False, "processes": 1}
+    for name, value in given.items():
+        if value != possible[name]:
+            raise ValueError(
+                f"{name} is {value}, expected {possible[name]}: replaced tokens are trained in whole steps of float32, "
+                "on one device"
+            )

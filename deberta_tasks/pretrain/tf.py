@@ -1,0 +1,96 @@
+"""The learner of replaced-token pretraining in TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from deberta_core.config import BaseConfig
+from deberta_core.pretraining import generator_config
+from deberta_tasks.pretrain.request import LOSSES, NO_LIMIT, Request, check_options
+from deberta_tasks.training.loop import Learner
+from deberta_tasks.training.options import Options
+from deberta_tasks.training.stream import Batch
+from deberta_tasks.training.tf import KerasLearner, adamw, load_state, save_state, set_rate
+from deberta_tasks.training.tf_parallel import start_strategy
+from deberta_tf import TFAutoModelForMaskedLM, TFAutoModelForReplacedTokenDetection, TFReplacedTokenPretraining
+
+INPUTS = ("input_ids", "attention_mask", "labels")
+
+
+def new_learner(request: Request, options: Options, config: BaseConfig | None) -> Learner:
+    """A model with starting weights, or with those of the checkpoint where there is no config.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if checkpoint or options do not fit.
+    """
+    strategy = start_strategy(request.devices)  # before anything else of TensorFlow
+    tf_keras.utils.set_random_seed(options.seed)
+    folder = request.model or ""
+    if request.objective == "mlm":
+
+        def make() -> Any:
+            if config is None:
+                return TFAutoModelForMaskedLM.from_pretrained(folder, generator=request.generator)
+            return TFAutoModelForMaskedLM.from_config(config)
+
+        # Only the masked places are decoded, which is what makes a large vocabulary affordable.
+        return KerasLearner(make, options, strategy, only_masked=True)
+    how: dict[str, Any] = {"embedding_sharing": request.sharing, "rtd_lambda": request.rtd_lambda, "seed": options.seed}
+    if config is None:
+        return KerasPairLearner(TFReplacedTokenPretraining.from_pretrained(folder, **how), options, strategy)
+    generator = TFAutoModelForMaskedLM.from_config(generator_config(config))
+    discriminator = TFAutoModelForReplacedTokenDetection.from_config(config)
+    return KerasPairLearner(TFReplacedTokenPretraining(generator, discriminator, **how), options, strategy)
+
+
+class KerasPairLearner:
+    """A generator and a discriminator, each with its optimiser; see ``loop.Learner``.
+
+    Args:
+        model: both, in ``TFReplacedTokenPretraining``.
+        options: how they are trained.
+        strategy: of TensorFlow.
+
+    Raises:
+        ValueError: for options that two models that train in turn cannot have.
+    """
+
+    first, processes = True, 1
+
+    def __init__(self, model: Any, options: Options, strategy: tf.distribute.Strategy) -> None:
+        check_options(options, strategy.num_replicas_in_sync)
+        self.model, self.options = model, options
+        halves = (model.generator_parameters(), model.discriminator_parameters())
+        self.optimizers = [adamw(half, weight_decay=options.weight_decay) for half in halves]
+        signature = {name: tf.TensorSpec([None, None], tf.int64) for name in INPUTS}
+        self._graph = tf.function(self._losses, input_signature=[signature])
+
+    def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
+        """A step of the generator, then one of the discriminator on what the generator had written, as one graph."""
+        set_rate(self.optimizers, rate)
+        losses = self._graph({name: tf.constant(array) for name, array in batch.items()})
+        return {name: float(loss) for name, loss in losses.items()}
+
+    def _losses(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        output = self.model.decoupled_step(*self.optimizers, batch, clip=self.options.clip or NO_LIMIT)
+        return {name: output[name] for name in LOSSES}
+
+    def save_state(self, folder: Path | None) -> None:
+        """Both models, both optimisers, and how often was drawn from the generator and by dropout."""
+        save_state(folder, self.model, self.optimizers)
+
+    def load_state(self, folder: Path) -> None:
+        """Into the models as they are."""
+        load_state(folder, self.model, self.optimizers)
+
+    def save_model(self, folder: Path | None) -> None:
+        """The discriminator as an ordinary checkpoint, the generator beside it."""
+        self.model.save_pretrained(folder)
+
+    def stop(self) -> None:
+        """Nothing to part from."""

@@ -1,0 +1,119 @@
+"""From a plain text file to an endless stream of masked batches whose place can be saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deberta_tasks.masking import MaskingCollator
+from deberta_tasks.training.stream import Stream
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Args:
+        path: UTF-8 file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not UTF-8, or has no text.
+    """
+    name = os.fspath(path)
+    try:
+        text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if not lines:
+        raise ValueError(f"{name} has no text; expected a plain text file, one paragraph or sentence a line")
+    return lines
+
+
+def blocks(tokenizer: Any, lines: Sequence[str], length: int) -> list[dict[str, Any]]:
+    """Lines one after the other, cut into features of ``length`` tokens, the last one shorter.
+
+    Args:
+        tokenizer: of this project.
+        lines: texts; all are held in memory.
+        length: tokens of a feature, [CLS] and [SEP] included.
+
+    Returns:
+        Features with ``input_ids`` and ``word_ids``, as ``MaskingCollator`` takes them.
+
+    Raises:
+        ValueError: if a feature has no room for text.
+    """
+    if length < 3:
+        raise ValueError(f"length is {length}, expected at least 3 tokens: [CLS], one of the text, [SEP]")
+    encoded = tokenizer(list(lines), add_special_tokens=False)
+    ids: list[int] = []
+    words: list[int | None] = []
+    before = 0  # words of the lines before: the last word of a line and the first of the next are two
+    for number, tokens in enumerate(encoded["input_ids"]):
+        of_line = encoded.word_ids(number)
+        ids += tokens
+        words += [None if word is None else before + word for word in of_line]
+        before += 1 + max((word for word in of_line if word is not None), default=0)
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    return [
+        {"input_ids": [first, *ids[i : i + length - 2], last], "word_ids": [None, *words[i : i + length - 2], None]}
+        for i in range(0, len(ids), length - 2)
+    ]
+
+
+class MaskedStream(Stream):
+    """Batches of masked texts, without end: each pass over the texts in a new order, batches always full.
+
+    An iterator with a place that is saved and loaded, for loops of your own; or asked by the number of a step, as the
+    loop here does.
+
+    Args:
+        features: texts, or what ``blocks`` gives.
+        collator: pads and hides.
+        batch_size: texts in a batch.
+        seed: of the order.
+
+    Raises:
+        ValueError: for no texts.
+    """
+
+    def __init__(self, features: Sequence[Any], collator: MaskingCollator, batch_size: int, *, seed: int = 0) -> None:
+        super().__init__(features, collator, batch_size, seed=seed, by_length=False)
+        self.collator, self.position = collator, 0
+
+    def __iter__(self) -> MaskedStream:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        """The next batch."""
+        chosen = self.drawn(self.position)
+        self.position += self.batch_size
+        return self.collator(chosen)
+
+    def batch(self, step: int) -> dict[str, Any]:
+        """The batch of a step, counted from 1; the next one is that of the step after."""
+        # What is hidden depends on the number of batches before, as order does: both are put where the step has them.
+        self.position, self.collator.batches = (step - 1) * self.batch_size, step - 1
+        return next(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Place in the texts and state of the masking; fits into JSON."""
+        return {**super().state_dict(), "position": self.position, "collator": self.collator.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken.
+
+        Raises:
+            ValueError: if the texts are not as many as then.
+        """
+        if state["rows"] != len(self.features):
+            raise ValueError(
+                f"the saved run had {state['rows']} rows of text, now there are {len(self.features)}; give it the same "
+                "text and length, or start in a new folder"
+            )
+        self.seed, self.position = int(state["seed"]), int(state["position"])
+        self._epoch = -1
+        self.collator.load_state_dict(state["collator"])
