@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from deberta_core.file_names import CARD, CONFIG
 from deberta_core.files import Replacement
 
-TASKS = {  # the hub's words for what a head does, by the end of its class's name
-    "Model": "feature-extraction",
-    "MaskedLM": "fill-mask",
-    "SequenceClassification": "text-classification",
-    "TokenClassification": "token-classification",
-    "QuestionAnswering": "question-answering",
-    "MultipleChoice": "multiple-choice",
-}
+# The hub's words for what a head does, where they are not those of its class.
+OTHER_WORDS = {"Model": "feature-extraction", "MaskedLM": "fill-mask", "SequenceClassification": "text-classification"}
 MOST_LABELS = 30
 
 
@@ -28,7 +23,9 @@ def model_card(config: Any, name: str, note: str | None = None) -> str:
         note: what is known about the training, in Markdown; default: that it is not known.
     """
     cls = str((config.extra.get("architectures") or ["DebertaV2Model"])[0])
-    task = next((word for end, word in TASKS.items() if cls.endswith(end)), None)
+    task = next((word for end, word in OTHER_WORDS.items() if cls.endswith(end)), None)
+    same = re.search("For([A-Z][a-z]+)(Classification|Answering|Choice)$", cls)
+    task = f"{same[1]}-{same[2]}".lower() if same and task is None else task
     head = ["---", f"tags: [{config.model_type}, deberta, pytorch, tensorflow]"]
     head += [f"pipeline_tag: {task}"] if task else []
     rows = {

@@ -2,8 +2,8 @@
 
     python -m deberta_tasks.finetuning.bundled deberta_tasks/data
 
-writes them again. ``topics.csv`` was written by hand. Every row occurs once; what a model has to learn is how words
-decide, since the phrases themselves come up in rows to train on and rows to judge by.
+writes them again. ``topics.csv`` was written by hand. Every example occurs once; what a model has to learn is how
+words decide, since the phrases themselves come up in examples to train on and to judge by.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from deberta_core.files import write_text
 from deberta_tasks.finetuning import phrases as p
 
 FOLDER = Path(__file__).parents[1] / "data"
-Row = dict[str, Any]
+Example = dict[str, Any]
 
 
-def stays(rng: random.Random) -> Row:
+def stays(rng: random.Random) -> Example:
     """A review of a stay, and its stars from 0 to 5."""
     clauses, values = [], []
     for aspect in rng.sample(p.ASPECTS, rng.randint(1, 3)):
@@ -36,7 +36,7 @@ def stays(rng: random.Random) -> Row:
     return {"text": f"{text[0].upper()}{text[1:]}.", "label": round(2.5 + sum(values) / len(values), 1)}
 
 
-def names(rng: random.Random) -> Row:
+def names(rng: random.Random) -> Example:
     """A sentence in words, and which of them name people, places and organisations."""
     tokens: list[str] = []
     tags: list[str] = []
@@ -56,7 +56,7 @@ def _name(kind: str, rng: random.Random) -> list[str]:
     return [rng.choice(p.PEOPLE), rng.choice(p.SURNAMES)][: rng.choice((1, 2, 2))]
 
 
-def answers(rng: random.Random) -> Row:
+def answers(rng: random.Random) -> Example:
     """A report of an event, a question and the answer in the report's words."""
     event = rng.choice(p.EVENTS)
     values = {
@@ -74,7 +74,7 @@ def answers(rng: random.Random) -> Row:
     return {"question": question, "context": context.strip(), "answer": values[asked], "answer_start": starts[asked]}
 
 
-def endings(rng: random.Random) -> Row:
+def endings(rng: random.Random) -> Example:
     """The beginning of a scene and three ways to go on, one of which belongs to it."""
     scene, *others = rng.sample(list(p.SCENES), 3)
     befores, afters = p.SCENES[scene]
@@ -86,7 +86,7 @@ def endings(rng: random.Random) -> Row:
     return {"prompt": context, "choices": [f"{c[0].upper()}{c[1:]}." for c in choices], "label": choices.index(right)}
 
 
-def pairs(rng: random.Random) -> Row:
+def pairs(rng: random.Random) -> Example:
     """A premise, a hypothesis, and whether the first entails or contradicts the second."""
     who, site = rng.choice(p.GROUPS), rng.choice(list(p.SITES))
     action, implied = rng.choice(list(p.ACTIONS.items()))
@@ -103,32 +103,32 @@ def pairs(rng: random.Random) -> Row:
     return {"premise": premise, "hypothesis": f"{who} {verb} {rng.choice(rest)}.", "label": label}
 
 
-SETS: dict[str, tuple[Callable[[random.Random], Row], int]] = {
+SETS: dict[str, tuple[Callable[[random.Random], Example], int]] = {
     "stays.csv": (stays, 900), "names.jsonl": (names, 800), "answers.jsonl": (answers, 1200),
     "endings.jsonl": (endings, 1000), "pairs.csv": (pairs, 1200),
 }  # fmt: skip
 
 
-def rows(name: str) -> Iterator[Row]:
-    """The rows of a set, each another; labels of pairs occur equally often."""
+def examples(name: str) -> Iterator[Example]:
+    """The examples of a set, each another; labels of pairs occur equally often."""
     make, count = SETS[name]
     rng = random.Random(name)
     seen: set[str] = set()
     labels: Counter[str] = Counter()
     while len(seen) < count:
-        row = make(rng)
-        key = json.dumps({k: v for k, v in row.items() if k != "label"})
-        if key not in seen and (make is not pairs or labels[row["label"]] < count // 3):
+        example = make(rng)
+        key = json.dumps({k: v for k, v in example.items() if k != "label"})
+        if key not in seen and (make is not pairs or labels[example["label"]] < count // 3):
             seen.add(key)
-            labels[str(row.get("label"))] += 1
-            yield row
+            labels[str(example.get("label"))] += 1
+            yield example
 
 
 def text_of(name: str) -> str:
     """A set as the file holds it."""
-    found = list(rows(name))
+    found = list(examples(name))
     if name.endswith(".jsonl"):
-        return "".join(json.dumps(row) + "\n" for row in found)
+        return "".join(json.dumps(example) + "\n" for example in found)
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
     writer.writeheader()

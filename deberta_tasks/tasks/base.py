@@ -130,8 +130,9 @@ class Reader:
 
     def inputs(self, encoded: Mapping[str, Any]) -> dict[str, Any]:
         """What the model takes of an encoding; masks are made when features are padded."""
-        has_types = self.config is None or self.config.type_vocab_size
-        return {n: encoded[n] for n in ("input_ids", "token_type_ids") if n in encoded and (has_types or n[0] == "i")}
+        typed = self.config is None or self.config.type_vocab_size
+        names = ("input_ids", "token_type_ids") if typed else ("input_ids",)
+        return {name: encoded[name] for name in names if name in encoded}
 
     def too_long(self, count: int, room: int) -> ValueError:
         """What to say of a text.
@@ -190,7 +191,7 @@ class Task(ABC):
             ValueError: if a field is missing or empty.
         """
         needed = len(self.fields) + bool(self.either)
-        if isinstance(item, str) and min(needed, len(self.fields) or 1) == 1:
+        if isinstance(item, str) and len(self.fields) <= 1:
             item = {self.columns[0]: item}
         elif isinstance(item, tuple) and needed <= len(item) <= len(self.columns):
             item = dict(zip(self.columns, item, strict=False))

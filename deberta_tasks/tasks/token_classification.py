@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -104,20 +104,20 @@ class TokenClassification(TrainableTask):
 
     def example(self, item: Any) -> Record:
         """A text, or a list of words."""
-        if isinstance(item, list):
+        if isinstance(item, (list, tuple)):
             item = {"tokens": item}
-        if isinstance(item, dict):
+        if isinstance(item, Mapping):
             item = with_old_names(item, self.old_names)
-            if isinstance(item.get("text"), list) and "tokens" not in item:
+            if isinstance(item.get("text"), (list, tuple)) and "tokens" not in item:
                 item["tokens"] = item.pop("text")
             if isinstance(item.get("tokens"), str):
                 item["tokens"] = item["tokens"].split()
         return super().example(item)
 
     def is_one(self, inputs: Any, options: TokenClassificationOptions) -> bool:
-        """Words are one example where the options say so."""
-        words = options.is_split_into_words and isinstance(inputs, list) and all(isinstance(w, str) for w in inputs)
-        return words or super().is_one(inputs, options)
+        """Texts in a list are words of one example where the options say so."""
+        several = isinstance(inputs, (list, tuple)) and all(isinstance(word, str) for word in inputs)
+        return isinstance(inputs, (str, Mapping)) or (several and options.is_split_into_words)
 
     def check_options(self, reader: Reader) -> None:
         """Ignored labels must be labels."""

@@ -16,19 +16,19 @@ def test_the_files_are_what_the_generator_writes(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(bundled.SETS))
 def test_no_row_occurs_twice(name: str) -> None:
-    rows = [json.dumps(row) for row in bundled.rows(name)]
+    rows = [json.dumps(row) for row in bundled.examples(name)]
     assert len(set(rows)) == len(rows) == bundled.SETS[name][1]
 
 
 def test_answers_stand_where_they_are_said_to_stand() -> None:
-    for row in bundled.rows("answers.jsonl"):
+    for row in bundled.examples("answers.jsonl"):
         start = row["answer_start"]
         assert row["context"][start : start + len(row["answer"])] == row["answer"]
 
 
 def test_labels_are_balanced() -> None:
-    endings = [row["label"] for row in bundled.rows("endings.jsonl")]
-    pairs = [row["label"] for row in bundled.rows("pairs.csv")]
+    endings = [row["label"] for row in bundled.examples("endings.jsonl")]
+    pairs = [row["label"] for row in bundled.examples("pairs.csv")]
     for labels in (endings, pairs):
         shares = [labels.count(label) / len(labels) for label in set(labels)]
         assert len(shares) == 3

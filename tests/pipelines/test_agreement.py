@@ -11,6 +11,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
 
+from deberta_core.config import DebertaV2Config
+from deberta_core.heads import HEADS
+from deberta_core.hub.card import model_card
 from deberta_tasks import tasks
 from deberta_tasks.cli import main
 from deberta_tasks.pipelines import TASKS, pipeline
@@ -80,3 +83,11 @@ def test_a_new_task_is_a_new_file(
         main(["finetune", "--task", "mood", "--train", str(tmp_path / "b.csv"), "--output", str(tmp_path / "c")]) == 2
     )
     assert "b.csv, line 3: the row has no label" in capsys.readouterr().err
+
+
+def test_model_cards_call_tasks_what_pipelines_call_them() -> None:
+    for head in HEADS:
+        config = DebertaV2Config()
+        config.extra["architectures"] = [f"DebertaV2{head}"]
+        named = [line.split()[1] for line in model_card(config, "x").splitlines() if line.startswith("pipeline_tag:")]
+        assert [TASKS[task].head for task in named] == [head] * (head != "ForReplacedTokenDetection")

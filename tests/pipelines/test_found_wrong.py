@@ -185,6 +185,16 @@ def test_given_words_are_the_units(checkpoint: Make) -> None:
         assert "New York's"[one["start"] : one["end"]] == one["word"] == one["word"].strip()
 
 
+@pytest.mark.parametrize("task", ["token-classification", "text-classification", "fill-mask"])
+def test_texts_in_a_tuple_are_several(task: str, checkpoint: Make) -> None:
+    texts = tuple(text for text in CASES[task].inputs if isinstance(text, str))
+    pipe = pipe_of(task, checkpoint)
+    if task == "text-classification":  # a pair
+        assert_same(pipe(texts[:2]), pipe({"text": texts[0], "text_pair": texts[1]}))
+    else:
+        assert_same(pipe(texts), pipe(list(texts)))
+
+
 @pytest.mark.parametrize("tokens", [[], ["a", ""], ["a", 3], "", 7])
 def test_words_that_are_none(tokens: Any, checkpoint: Make) -> None:
     with pytest.raises((ValueError, TypeError), match="tokens"):
