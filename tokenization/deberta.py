@@ -69,7 +69,7 @@ class DebertaTokenizer(PretrainedTokenizer):
         **common: Any,
     ) -> None:
         source = BpeSource.read(vocab_file, merges_file, tokenizer_file)
-        self._follow(source.rules, {} if vocab_file is None else source.files())
+        self._follow(source.rules, {} if source.rules is None or vocab_file is None else source.files())
         self._engine: Any = self._rules or ByteBpe(source.vocab, source.merges, 0)
         self._tokens = source.tokens() if self._rules is None else self._rules.tokens
         prefix = self._rules is not None and self._rules.add_prefix_space

@@ -52,6 +52,7 @@ def read_special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, An
         ValueError: a file is damaged.
     """
     mapped = read_json_object(folder / "special_tokens_map.json")
+    decoder = config.get("added_tokens_decoder")
     found: dict[str, Any] = {}
     for name in (*SPECIAL_NAMES, "additional_special_tokens"):
         value = config.get(name, mapped.get(name))
@@ -59,31 +60,23 @@ def read_special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, An
         detailed = mapped.get(name)
         if isinstance(value, str) and isinstance(detailed, dict) and detailed.get("content") == value:
             value = detailed
+        if name == "additional_special_tokens" and name in mapped and not decoder:  # of old files the map is the list
+            value = mapped[name]
         if value is not None:
             found[name] = value
-    decoder = config.get("added_tokens_decoder")
-    if decoder:
-        for name in SPECIAL_NAMES:  # flags by id overrule those by name
-            value = found.get(name)
-            if isinstance(value, dict):
-                found[name] = value["content"]
-        return {**found, "added_tokens_decoder": decoder}
-    listed = read_json_object(folder / "tokenizer.json").get("added_tokens") if _only_json(folder) else None
-    if isinstance(listed, list):
-        found["added_tokens_decoder"] = {row["id"]: row for row in listed if isinstance(row, dict) and "id" in row}
-        return found
-    added = read_json_object(folder / "added_tokens.json")
-    contents = {value["content"] if isinstance(value, dict) else value for value in _values(found)}
-    decoder = {i: {"content": token, "special": token in contents, "normalized": token not in contents}
-               for token, i in added.items()}  # fmt: skip
-    if decoder:
-        found["added_tokens_decoder"] = decoder
-    return found
-
-
-def _only_json(folder: Path) -> bool:
-    """Whether added tokens stand in tokenizer.json alone."""
-    return (folder / "tokenizer.json").is_file() and not (folder / "added_tokens.json").is_file()
+    if not decoder:
+        listed = read_json_object(folder / "tokenizer.json").get("added_tokens")
+        rows = listed if isinstance(listed, list) else []
+        decoder = {row["id"]: row for row in rows if isinstance(row, dict) and "id" in row}
+        contents = {value["content"] if isinstance(value, dict) else value for value in _values(found)}
+        for token, i in read_json_object(folder / "added_tokens.json").items():
+            decoder.setdefault(i, {"content": token, "special": token in contents, "normalized": token not in contents})
+    known = {row.get("content") for row in decoder.values() if isinstance(row, dict)}
+    for name in SPECIAL_NAMES:  # flags by id overrule those by name
+        value = found.get(name)
+        if isinstance(value, dict) and value.get("content") in known:
+            found[name] = value["content"]
+    return {**found, "added_tokens_decoder": decoder} if decoder else found
 
 
 def _values(found: Mapping[str, Any]) -> list[Any]:

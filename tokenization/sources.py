@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from .file_rules import FileRules
 from .files import read_bytes, read_json
-from .tokenizer_json import NO_CHARSMAP, PREFIXED, BpeJson, Kind, UnigramJson, read_tokenizer_json
+from .tokenizer_json import NO_CHARSMAP, PREFIXED, BpeJson, Kind, UnigramJson, read_rules_beside, read_tokenizer_json
 
 Pair = tuple[str, str]
 MERGES_HEADER = "#version: 0.2"
@@ -98,7 +98,7 @@ def read_beside(tokenizer_file: Any, kind: type[Kind]) -> Kind | None:
     if tokenizer_file is None:
         return None
     try:
-        return read_tokenizer_json(tokenizer_file, kind)
+        return read_rules_beside(tokenizer_file, kind)
     except ValueError as error:
         warnings.warn(f"{error}. The vocabulary beside it is used without it", stacklevel=5)
         return None
@@ -239,7 +239,7 @@ class UnigramSource:
         else:
             proto, name = read_bytes(refuse_vocab_txt(Path(vocab_file))), str(vocab_file)
         beside = read_beside(tokenizer_file, UnigramJson)
-        return cls._of(beside, proto, name) if beside is not None and beside.rules else cls(proto, name)
+        return cls(proto, name) if beside is None else cls._of(beside, proto, name)
 
     @classmethod
     def _of(cls, found: UnigramJson, proto: bytes, name: str) -> UnigramSource:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from .byte_bpe import BYTE_TO_CHAR
 from .file_rules import FileRules
-from .files import read_json
+from .files import read_bytes, read_json
 from .rule_names import OWN_CUT, has_published_frame, names_of, steps_of, unigram_form
 from .spm_proto import BYTE, CONTROL, NORMAL, UNKNOWN, SpmModel, read_rules, write_model
 
@@ -37,12 +38,19 @@ NO_CHARSMAP = (
 class JsonKind(Protocol):
     """What one family reads of the file."""
 
+    rules: FileRules | None
+
+    @staticmethod
+    def own_rules(content: dict[str, Any], name: str, has: Has) -> list[str]:
+        """The rules that the family has not; ``has`` tells whether a token is in the vocabulary."""
+
     @classmethod
     def of(cls, content: dict[str, Any], name: str) -> Self:
         """Reads the file's content."""
 
 
 Kind = TypeVar("Kind", bound=JsonKind)
+Has = Callable[[str], bool]
 
 
 def read_content(path: Path) -> dict[str, Any]:
@@ -83,6 +91,41 @@ def read_tokenizer_json(path: Any, kind: type[Kind]) -> Kind:
     content = read_content(Path(path))
     with named_errors(path):
         return kind.of(content, str(path))
+
+
+def read_rules_beside(path: Any, kind: type[Kind]) -> Kind | None:
+    """What a file has to say beside another whole vocabulary: None if it has no rules of its own.
+
+    Its vocabulary, nearly the whole file, is then passed over.
+
+    Raises:
+        ValueError: as ``read_tokenizer_json``.
+    """
+    outline = _outline(Path(path))
+    if outline is not None:
+        content, text = outline
+        with named_errors(path):
+            if not kind.own_rules(content, str(path), lambda token: f'"{token}"' in text):
+                return None
+    found = read_tokenizer_json(path, kind)
+    return None if found.rules is None else found
+
+
+def _outline(path: Path) -> tuple[dict[str, Any], str] | None:
+    """A file as the library writes it, with an empty vocabulary, and its text; None for a file in another order.
+
+    The model comes last there, in it the vocabulary before all lists and the merges before what follows.
+    """
+    text = read_bytes(path).decode("utf-8", "replace")
+    begin, end = text.find('"vocab":', text.find('"model":')), text.rfind("]")
+    try:
+        content = json.loads(f'{text[:begin]}"vocab": []{text[end + 1 :]}') if 0 <= begin < end else None
+    except (ValueError, RecursionError):
+        return None
+    parts = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
+    if not isinstance(content, dict) or not all(part in content for part in parts):
+        return None
+    return (content, text) if isinstance(content["model"], dict) and content["model"].get("type") else None
 
 
 def _model(content: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
@@ -128,7 +171,7 @@ class BpeJson:
         bad = next((pair for pair in pairs if len(pair) != 2 or not all(isinstance(one, str) for one in pair)), None)
         if bad is not None:
             raise ValueError(f"{name}: the merge {bad!r} is no pair of tokens; fetch or copy the file again")
-        own = _bpe_rules(content, name)
+        own = cls.own_rules(content, name, model["vocab"].__contains__)
         return cls(
             model["vocab"],
             [(pair[0], pair[1]) for pair in pairs],
@@ -136,17 +179,17 @@ class BpeJson:
             FileRules(content, name, own) if own else None,
         )
 
-
-def _bpe_rules(content: dict[str, Any], name: str) -> list[str]:
-    """The rules of a file that GPT-2's BPE has not."""
-    model = content["model"]
-    own = [f"normalizer {rule}" for rule in names_of(content.get("normalizer"))]
-    cuts = names_of(content.get("pre_tokenizer"))
-    own += [f"pre_tokenizer {rule}" for rule in cuts if cuts != ["ByteLevel"]]
-    own += [f"model {option}={model[option]!r}" for option in BPE_OPTIONS if model.get(option)]
-    if model.get("unk_token") is None and not all(char in model["vocab"] for char in BYTE_TO_CHAR):
-        own.append("model unk_token=None (bytes that the vocabulary lacks are dropped)")
-    return own + _output_rules(content, name, ("ByteLevel",))
+    @staticmethod
+    def own_rules(content: dict[str, Any], name: str, has: Has) -> list[str]:
+        """The rules that GPT-2's BPE has not."""
+        model = _model(content, name, "BPE")
+        own = [f"normalizer {rule}" for rule in names_of(content.get("normalizer"))]
+        cuts = names_of(content.get("pre_tokenizer"))
+        own += [f"pre_tokenizer {rule}" for rule in cuts if cuts != ["ByteLevel"]]
+        own += [f"model {option}={model[option]!r}" for option in BPE_OPTIONS if model.get(option)]
+        if model.get("unk_token") is None and not all(map(has, BYTE_TO_CHAR)):
+            own.append("model unk_token=None (bytes that the vocabulary lacks are dropped)")
+        return own + _output_rules(content, name, ("ByteLevel",))
 
 
 def _output_rules(content: dict[str, Any], name: str, decoders: tuple[str, ...]) -> list[str]:
@@ -191,18 +234,12 @@ class UnigramJson:
         unk_id = model.get("unk_id")
         if not isinstance(unk_id, int) or not 0 <= unk_id < len(pieces):
             raise ValueError(f"{name}: unk_id is {unk_id!r}, expected the id of one of the {len(pieces)} pieces")
-        texts = {text for text, _ in pieces}
-        has_bytes = all(text in texts for text in BYTE_NAMES)
-        form = unigram_form(content, has_bytes=has_bytes)
-        own = [] if form else [f"{part} {rule}" for part in ("normalizer", "pre_tokenizer")
-                               for rule in names_of(content.get(part)) or ["None"]]  # fmt: skip
-        if not form and bool(model.get("byte_fallback")) != has_bytes:
-            own.append(f"model byte_fallback={bool(model.get('byte_fallback'))}")
-        if form != "replaced":  # there the frame is as much transformers' own as the rules
-            own += _output_rules(content, name, ("Metaspace", "ByteFallback"))
+        has = {text for text, _ in pieces}.__contains__
+        own, has_bytes = cls.own_rules(content, name, has), all(map(has, BYTE_NAMES))
+        replaced = not own and unigram_form(content, has_bytes=has_bytes) == "replaced"
         steps = list(steps_of(content.get("normalizer")))
         cuts = names_of(content.get("pre_tokenizer"))
-        if form == "replaced":
+        if replaced:
             charsmap = published_charsmap()
         else:
             maps = [step["precompiled_charsmap"] for step in steps if step.get("type") == "Precompiled"]
@@ -217,9 +254,22 @@ class UnigramJson:
             any(rule.startswith("Punctuation") or rule == OWN_CUT for rule in cuts),
             added_tokens_of(content),
             rules.add_prefix_space if rules else "Metaspace" in cuts,
-            form == "replaced",
+            replaced,
             rules,
         )
+
+    @staticmethod
+    def own_rules(content: dict[str, Any], name: str, has: Has) -> list[str]:
+        """The rules that SentencePiece has not."""
+        model, has_bytes = _model(content, name, "Unigram"), all(map(has, BYTE_NAMES))
+        form = unigram_form(content, has_bytes=has_bytes)
+        if form == "replaced":  # the frame, too, is then transformers' own
+            return []
+        own = [] if form else [f"{part} {rule}" for part in ("normalizer", "pre_tokenizer")
+                               for rule in names_of(content.get(part)) or ["None"]]  # fmt: skip
+        if not form and bool(model.get("byte_fallback")) != has_bytes:
+            own.append(f"model byte_fallback={bool(model.get('byte_fallback'))}")
+        return own + _output_rules(content, name, ("Metaspace", "ByteFallback"))
 
     def proto(self) -> bytes:
         """The bytes of the spm.model that this file was made from, as far as it matters for ids."""

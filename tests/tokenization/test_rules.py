@@ -396,6 +396,19 @@ def test_rules_beside_another_vocabulary(build, v2_model, unigram, tmp_path):
         assert AutoTokenizer.from_pretrained(folder)(TEXTS)["input_ids"] == exact(TEXTS)["input_ids"]
 
 
+def test_flags_of_added_tokens_come_from_the_file_not_from_older_lists(unigram, tmp_path):
+    backend = unigram_file(unigram, NORMALIZERS["japanese"])
+    backend.add_tokens([AddedToken("<new>", lstrip=True, normalized=False)])
+    folder = save(backend, tmp_path, additional_special_tokens=["<a>"])
+    (folder / "added_tokens.json").write_text(json.dumps({"<new>": backend.token_to_id("<new>")}), encoding="utf-8")
+    mapped = {"additional_special_tokens": ["<a>", "<b>"], "mask_token": {"content": "[MASK]", "rstrip": True}}
+    (folder / "special_tokens_map.json").write_text(json.dumps(mapped), encoding="utf-8")
+    loaded = AutoTokenizer.from_pretrained(folder)
+    backend.add_special_tokens(["<a>", "<b>"])
+    check(loaded, backend, [*TEXTS, "a  <new> b <a><b> [MASK]  c"])
+    assert loaded.additional_special_tokens == ["<a>", "<b>"]
+
+
 def test_added_tokens_are_found_by_the_rules(unigram, tmp_path):
     backend = unigram_file(unigram, normalizers.Sequence([normalizers.Lowercase(), normalizers.NFKC()]))
     backend.add_tokens([AddedToken("<Ent>"), AddedToken("<raw>", normalized=False, rstrip=True, single_word=True)])
@@ -460,6 +473,18 @@ def test_spaces_before_words_of_byte_level_files(byte_bpe, tmp_path):
     assert loaded(TEXTS, add_prefix_space=False)["input_ids"] == [bare.encode(text).ids for text in TEXTS]
     loaded = AutoTokenizer.from_pretrained(save(bare, tmp_path / "c", add_prefix_space=True))
     assert loaded("dog")["input_ids"] == bare.encode(" dog").ids
+
+
+def test_leftovers_of_a_call_in_the_file_are_ignored(unigram, tmp_path):
+    backend = unigram_file(unigram, NORMALIZERS["japanese"])
+    whole = Tokenizer.from_str(backend.to_str())
+    backend.enable_truncation(3)
+    backend.enable_padding(length=64)
+    loaded = AutoTokenizer.from_pretrained(save(backend, tmp_path / "a"))
+    check(loaded, whole)
+    loaded.save_pretrained(tmp_path / "b")
+    saved = json.loads((tmp_path / "b/tokenizer.json").read_text(encoding="utf-8"))
+    assert saved["truncation"] is saved["padding"] is None
 
 
 def test_unknown_rules_are_named(unigram, tmp_path):
