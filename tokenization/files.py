@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from deberta_core.files import Replacement
 
 
 def read_bytes(path: Path) -> bytes:
@@ -63,7 +64,7 @@ def to_json(content: Any) -> bytes:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
-    """Writes files under temporary names and renames them when all are complete.
+    """Writes files that all appear together, when they are complete.
 
     Args:
         folder: made where it does not exist.
@@ -77,14 +78,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
     """
     if folder.is_file():
         raise ValueError(f"{folder} is a file, expected a folder to save into")
-    folder.mkdir(parents=True, exist_ok=True)
-    waiting = {folder / name: folder / f".{name}.{os.getpid()}.part" for name in files}
-    try:
+    with Replacement(folder) as commit:
         for name, content in files.items():
-            waiting[folder / name].write_bytes(content)
-        for path, temporary in waiting.items():
-            temporary.replace(path)
-    finally:
-        for temporary in waiting.values():
-            temporary.unlink(missing_ok=True)
-    return tuple(str(path) for path in waiting)
+            commit.write(name, content)
+        return tuple(str(path) for path in commit.commit())

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from .file_rules import FileRules
 from .files import read_bytes, read_json
@@ -18,7 +15,6 @@ from .tokenizer_json import NO_CHARSMAP, PREFIXED, BpeJson, Kind, UnigramJson, r
 
 Pair = tuple[str, str]
 MERGES_HEADER = "#version: 0.2"
-MOST_PICKLE_BYTES = 1 << 28  # a real bpe_encoder.bin has 4 MB
 
 
 @dataclass
@@ -148,16 +144,6 @@ def read_merges(path: Path) -> list[Pair]:
     return pairs
 
 
-class _DataUnpickler(pickle._Unpickler):  # the Python one: its table of operations can be cut down
-    """Reads dictionaries, lists, tuples, strings and integers, and nothing that could name or call code."""
-
-    dispatch: ClassVar[dict[int, Any]] = {
-        code: pickle._Unpickler.dispatch[code]
-        for code in b"\x80\x8a.()]}aesutq0rhjJKMX\x8c\x94\x95\x85\x86\x87N\x88\x89\x8d2"
-        if code in pickle._Unpickler.dispatch
-    }
-
-
 def read_bpe_encoder(path: Path) -> BpeSource:
     """The vocabulary in a bpe_encoder.bin of the original code.
 
@@ -167,35 +153,22 @@ def read_bpe_encoder(path: Path) -> BpeSource:
     Raises:
         ValueError: the file is cut short, holds anything but data, or not what an encoder holds.
     """
-    data = read_bytes(path)
+    from deberta_core.checkpoint.pickles import PickleError  # here: other vocabularies need no NumPy
+    from deberta_core.checkpoint.torch_containers import read_data
+
+    read_bytes(path)  # says what is wrong with what is no file
     advice = "expected bpe_encoder.bin of the original, or give vocab.json with merges.txt"
     try:
-        content = _load_data(data)
+        content = read_data(path)
         gpt2 = {str(token_id): token for token, token_id in content["encoder"].items()}
         names = [gpt2.get(str(row[0]), str(row[0])) for row in content["dict_map"]]
         merges = [(str(first), str(second)) for first, second in content["vocab"]]
-    except (KeyError, TypeError, IndexError, ValueError, EOFError, AttributeError, OverflowError, MemoryError,
-            pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError) as error:  # fmt: skip
+    except (PickleError, KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is no vocabulary ({type(error).__name__}: {error}); {advice}") from None
     tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *names, "[MASK]"]
     if len(set(tokens)) < len(tokens):
         raise ValueError(f"{path} holds a token twice; {advice}")
     return BpeSource({token: number for number, token in enumerate(tokens)}, merges)
-
-
-def _load_data(data: bytes) -> Any:
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        member = next(info for info in archive.infolist() if info.filename.endswith("data.pkl"))
-        if member.file_size > MOST_PICKLE_BYTES:
-            raise ValueError(f"the pickle inside claims {member.file_size} bytes, at most {MOST_PICKLE_BYTES} are read")
-        return _DataUnpickler(io.BytesIO(archive.read(member))).load()
-    stream = io.BytesIO(data)
-    content = _DataUnpickler(stream).load()
-    if isinstance(content, int):  # the older container of torch.save: a mark, a version, the machine, then the data
-        for _ in range(3):
-            content = _DataUnpickler(stream).load()
-    return content
 
 
 @dataclass

@@ -12,7 +12,8 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any, NoReturn, Protocol, cast
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 # A state dict takes some 45 operations and 150 bytes per tensor; these limits leave room for 20,000 tensors. A
 # vocabulary of 50,000 tokens takes 900,000 operations and 4 MB.
@@ -62,8 +63,10 @@ _LITERALS = frozenset(
     | {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
     | {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
 )
-_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_EMPTY: dict[str, Callable[[], Any]] = {
+_NEW: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
     "EMPTY_DICT": dict,
     "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
@@ -71,6 +74,9 @@ _EMPTY: dict[str, Callable[[], Any]] = {
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = Opaque("mark")
+_OPCODES: dict[bytes, tuple[str, Callable[[Any], Any] | None]] = {
+    row.code.encode("latin-1"): (row.name, row.arg.reader if row.arg else None) for row in pickletools.opcodes
+}
 
 
 class PickleMachine:
@@ -95,60 +101,65 @@ class PickleMachine:
         Raises:
             PickleError: damaged, too large, or more than plain data.
         """
+        handlers = self._handlers()
         try:
-            for operation, argument, _ in pickletools.genops(cast(IO[bytes], stream)):
-                self._spend(1)
-                if operation.name == "STOP":
+            while code := stream.read(1):
+                name, read = _OPCODES[code]
+                argument = read(stream) if read else None
+                self._left -= 1
+                if self._left < 0:
+                    raise PickleError(f"takes more than {MAX_OPERATIONS} steps")
+                if name == "STOP":
                     return self._pop()
-                self._step(operation.name, argument)
+                handler = handlers.get(name)
+                if handler is None:
+                    raise PickleError(f"uses the opcode {name}, which builds more than plain data")
+                handler(argument)
         except PickleError:
             raise
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, Warning) as error:
             raise PickleError(f"is damaged ({error})") from None
         raise PickleError("has no end")
 
-    def _spend(self, steps: int) -> None:
-        self._left -= steps
-        if self._left < 0:
-            raise PickleError(f"takes more than {MAX_OPERATIONS} steps")
+    def _handlers(self) -> dict[str, Callable[[Any], Any]]:
+        """What to do at each opcode, given its argument."""
+        push = self._stack.append
 
-    def _step(self, name: str, argument: Any) -> None:
-        if name in _LITERALS:
-            self._stack.append(argument)
-        elif name in _CONSTANTS:
-            self._stack.append(_CONSTANTS[name])
-        elif name in _EMPTY:
-            self._stack.append(_EMPTY[name]())
-        elif name in _TUPLES:
-            self._stack.append(self._pop_many(_TUPLES[name]))
-        elif name not in ("PROTO", "FRAME"):
-            handler = getattr(self, f"_op_{name.lower()}", None)
-            if handler is None:
-                raise PickleError(f"uses the opcode {name}, which builds more than plain data")
-            handler(argument)
+        def pushing(make: Callable[[], Any]) -> Callable[[Any], None]:
+            return lambda _: push(make())
 
-    def _pop(self) -> Any:
+        found: dict[str, Callable[[Any], Any]] = {"PROTO": bool, "FRAME": bool, **dict.fromkeys(_LITERALS, push)}
+        found |= {name: pushing(partial(self._pop_many, size)) for name, size in _TUPLES.items()}
+        found |= {name: pushing(make) for name, make in _NEW.items()}
+        own = (name for name in dir(self) if name.startswith("_op_"))
+        return found | {name.removeprefix("_op_").upper(): getattr(self, name) for name in own}
+
+    def _top(self) -> Any:
         if not self._stack or self._stack[-1] is _MARK:
             raise PickleError("is damaged (it takes a value that it never made)")
+        return self._stack[-1]
+
+    def _pop(self) -> Any:
+        self._top()
         return self._stack.pop()
 
     def _pop_many(self, count: int) -> tuple[Any, ...]:
-        return tuple(reversed([self._pop() for _ in range(count)]))
-
-    def _pop_to_mark(self) -> list[Any]:
-        items = []
-        while self._stack and self._stack[-1] is not _MARK:
-            items.append(self._stack.pop())
-        if not self._stack:
-            raise PickleError("is damaged (a mark is missing)")
-        self._stack.pop()
-        items.reverse()
+        items = tuple(self._stack[-count:])
+        if len(items) < count or _MARK in items:
+            raise PickleError("is damaged (it takes values that it never made)")
+        del self._stack[-count:]
         return items
 
-    def _top(self) -> Any:
-        value = self._pop()
-        self._stack.append(value)
-        return value
+    def _pop_to_mark(self) -> list[Any]:
+        stack = self._stack
+        start = len(stack)
+        while start and stack[start - 1] is not _MARK:
+            start -= 1
+        if not start:
+            raise PickleError("is damaged (a mark is missing)")
+        items = stack[start:]
+        del stack[start - 1 :]
+        return items
 
     def _op_mark(self, _: None) -> None:
         self._stack.append(_MARK)
@@ -206,7 +217,7 @@ class PickleMachine:
             target[key if plain else Opaque(type(key).__name__)] = value
 
     def _op_put(self, index: int) -> None:
-        self._memo[int(index)] = self._top()
+        self._memo[index] = self._top()
 
     _op_binput = _op_long_binput = _op_put
 
@@ -214,7 +225,7 @@ class PickleMachine:
         self._memo[len(self._memo)] = self._top()
 
     def _op_get(self, index: int) -> None:
-        self._stack.append(self._memo[int(index)])
+        self._stack.append(self._memo[index])
 
     _op_binget = _op_long_binget = _op_get
 
@@ -231,7 +242,7 @@ class PickleMachine:
         if not callable(function) or not isinstance(arguments, tuple):
             raise PickleError("is damaged (it calls what is no function)")
         # One list of the memo can be the argument of every call: going through it counts as many steps as it is long.
-        self._spend(sum(len(value) for value in arguments if isinstance(value, list | tuple | dict)))
+        self._left -= sum(len(value) for value in arguments if isinstance(value, list | tuple | dict))
         self._stack.append(function(*arguments))
 
     def _op_newobj(self, argument: None) -> None:
