@@ -245,7 +245,7 @@ class BackendEngine:
 
     def spacing(self, char: str) -> str | None:
         """What the pipeline leaves of a character between letters: "" or a space, or ``None`` for anything else."""
-        if char.isascii() and char.isprintable():
+        if char.isascii() and char.isprintable() and char != " ":
             return None
         if char not in self._spacing:
             between = self._stretches(f"a{char}a")

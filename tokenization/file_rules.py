@@ -63,6 +63,13 @@ class FileRules:
         """Whether the file puts a space before a text."""
         return any(_has_prefix(step) for step in steps_of(self.content["pre_tokenizer"]))
 
+    @property
+    def spaces_words(self) -> bool | None:
+        """Whether a call can switch the space before a text; None where the file puts one there in any case."""
+        if any(step.get("type") == "Prepend" for step in steps_of(self.content["normalizer"])):
+            return None
+        return any(step.get("type") in ("Metaspace", "ByteLevel") for step in steps_of(self.content["pre_tokenizer"]))
+
     settings: Mapping[str, Any] = {}  # SentencePiece's; there are none
 
     def with_prefix(self, prefix: bool) -> FileRules:

@@ -49,6 +49,13 @@ class FollowsFile(PretrainedTokenizer):
         if self._rules is None:
             return super()._engine_for(options)  # type: ignore[safe-super]
         prefix = self._rules_prefix(options.prefix)
+        if not options.separator and not self._rules.spaces_words:
+            if self._rules.spaces_words is None:
+                raise ValueError(
+                    f"word_separator='' cannot be had: {self._rules.name} has a Prepend, which puts a space before "
+                    "every word; leave word_separator out"
+                )
+            prefix = self._rules.add_prefix_space  # spaces are no part of its words
         return self._rules.engine(self._added, specials=options.specials, prefix=prefix)
 
     def _to_cut(self, texts: Sequence[str], options: TextOptions) -> set[int]:

@@ -445,6 +445,9 @@ def test_arguments_of_a_call(unigram, tmp_path):
     words = loaded([["The", "lazy dog"], [""]], is_split_into_words=True)
     assert words["input_ids"] == [backend.encode(row, is_pretokenized=True).ids for row in (["The", "lazy dog"], [""])]
     assert words.word_ids(0) == backend.encode(["The", "lazy dog"], is_pretokenized=True).word_ids
+    joined = loaded(["New", " York", "s"], is_split_into_words=True, word_separator="", **bare)
+    sides = backend.encode("New", **bare), backend.encode("York", **bare), never.encode("s", **bare)
+    assert joined["input_ids"] == [token_id for side in sides for token_id in side.ids]
     assert loaded("  a", return_offsets_mapping=True)["offset_mapping"][1:-1] == [(2, 3)]
     with pytest.raises(ValueError, match="lone surrogate"):
         loaded("dog \ud800")
@@ -457,6 +460,8 @@ def test_arguments_of_a_call(unigram, tmp_path):
     save(unigram_file(unigram, NORMALIZERS["prepend"], None), tmp_path)
     with pytest.raises(ValueError, match="no Metaspace"):
         AutoTokenizer.from_pretrained(tmp_path)("a", add_prefix_space=True)
+    with pytest.raises(ValueError, match=r"word_separator='' cannot be had.*Prepend"):
+        AutoTokenizer.from_pretrained(tmp_path)(["a"], is_split_into_words=True, word_separator="")
 
 
 def test_spaces_before_words_of_byte_level_files(byte_bpe, tmp_path):

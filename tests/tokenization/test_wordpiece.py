@@ -124,6 +124,14 @@ def test_spans_begin_and_end_on_characters_of_the_word(folder):
     assert spans == ["The", "fox", "es", "jump", "s", "。"]
 
 
+def test_words_with_their_own_spaces(folder):
+    loaded = AutoTokenizer.from_pretrained(folder({}))
+    words = ["The", " foxes", "jump", "。"]
+    joined = loaded(words, is_split_into_words=True, word_separator="", return_offsets_mapping=True)
+    assert joined["input_ids"] == loaded(words, is_split_into_words=True)["input_ids"]
+    assert joined["offset_mapping"][1:-1] == [(0, 3), (1, 4), (4, 6), (0, 4), (0, 1)]
+
+
 def test_no_basic_tokenization_cuts_at_white_space_alone(folder):
     transformers = pytest.importorskip("transformers")
     path = folder({"do_basic_tokenize": False})
