@@ -61,7 +61,7 @@ def names_of(part: Any) -> list[str]:
 def _name(step: dict[str, Any]) -> str:
     kind = str(step.get("type"))
     options = {name: value for name, value in step.items() if name not in ("type", "trim_offsets", "str_rep")}
-    if kind == "Precompiled" and options.get("precompiled_charsmap"):
+    if kind == "Precompiled":
         return kind
     if kind == "Metaspace" and "add_prefix_space" in options:  # as older releases spell it
         prefix = options.pop("add_prefix_space")

@@ -195,6 +195,25 @@ def test_byte_fallback_is_as_the_file_says(unigram, tmp_path, has_bytes, fallbac
     round_trip(loaded, backend, tmp_path / "b")
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bytes", "bpe"])
+def test_transformers_reads_what_is_written(unigram, byte_bpe, tmp_path, kind):
+    transformers = pytest.importorskip("transformers")
+    if kind == "unigram":
+        backend, settings = unigram_file(unigram, NORMALIZERS["japanese"]), {}
+    elif kind == "bytes":
+        backend, settings = bpe_file(byte_bpe, BYTE_CUTS["own pattern"]), {}
+    else:
+        backend, settings = bpe_file(byte_bpe, METASPACE), {"tokenizer_class": "PreTrainedTokenizerFast"}
+    loaded = AutoTokenizer.from_pretrained(save(backend, tmp_path / "a", **settings))
+    loaded.add_tokens(["<new>"])
+    loaded.save_pretrained(tmp_path / "b")
+    peer = transformers.AutoTokenizer.from_pretrained(tmp_path / "b")
+    texts = [*TEXTS, "a <new>b"]
+    assert peer(texts)["input_ids"] == loaded(texts)["input_ids"]
+    assert peer(texts, texts)["input_ids"] == loaded(texts, texts)["input_ids"]
+    assert len(peer) == len(loaded)
+
+
 FRAMES = {
     "two between": ("[CLS] $A [SEP]", "[CLS] $A [SEP] [SEP] $B [SEP]"),
     "none": ("$A", "$A $B"),
