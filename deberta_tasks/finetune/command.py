@@ -12,6 +12,7 @@ from deberta_tasks.finetune.recipe import finetune
 from deberta_tasks.finetune.request import Request
 from deberta_tasks.finetune.start import Size
 from deberta_tasks.tasks import TRAINABLE, task_named
+from deberta_tasks.tasks.options import COMBINATIONS, listed
 from deberta_tasks.training.options import Options, add_options, given_options
 
 FROM_SCRATCH = {"rate": 2e-3, "epochs": 12.0}  # which learn faster than published ones may
@@ -30,9 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("test", "examples to judge the best checkpoint by"),
     ):
         files.add_argument(f"--{name}", type=Path, metavar="FILE", help=what)
+    files.add_argument("--labels", nargs="+", metavar="NAME", help="of labels that are numbers in the files, from 0 on")
     how = parser.add_argument_group("training")
     add_options(how, {}, without=("by_length",))
     how.add_argument("--any-length", action="store_true", help="do not put examples of similar lengths together")
+    how.add_argument("--combine", choices=COMBINATIONS, help="judge long texts in windows; default: cut them")
     many = parser.add_argument_group("several devices")
     many.add_argument("--parallel", choices=("ddp", "fsdp"), default="ddp", help="under torchrun, default %(default)s")
     many.add_argument("--devices", type=int, default=0, metavar="N", help="for TensorFlow; default all GPUs")
@@ -50,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     request = Request(
         task=task_named(args.task, trainable=True), output=args.output, framework=args.framework, model=args.model,
         train=args.train, validation=args.validation, test=args.test, parallel=args.parallel, devices=args.devices,
-        size=Size(args.hidden_size, args.layers, args.heads),
+        size=Size(args.hidden_size, args.layers, args.heads), combine=args.combine or "",
+        labels=tuple(listed(args.labels[0]) if args.labels and len(args.labels) == 1 else args.labels or ()),
     )  # fmt: skip
     start = FROM_SCRATCH if args.model is None else {}
     finetune(request, Options(**{**start, **given_options(args)}, by_length=not args.any_length))

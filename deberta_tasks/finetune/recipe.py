@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deberta_tasks.finetune.card import write_card
@@ -63,7 +63,7 @@ def finetune(request: Request, options: Options) -> dict[str, float]:
     task = request.task
     splits = read_splits(request)
     names = names_in_order(request, task.label_names(splits.train))
-    for examples in (splits.validation, splits.test):
+    for examples in (splits.train, splits.validation, splits.test):
         task.check_labels(examples, names)
     if request.framework == "tf":
         from deberta_tasks.training.tf_parallel import start_strategy
@@ -73,11 +73,12 @@ def finetune(request: Request, options: Options) -> dict[str, float]:
         strategy = None
     tokenizer, config = start(task, names, splits.train, request.model, request.size, options)
     limits, collate = Limits(options.max_length, options.stride), Collator(tokenizer.pad_token_id)
+    whole = replace(limits, combine=request.combine)  # to learn from, a text is cut; to be judged by, it need not be
     features = task.features(splits.train, tokenizer, names, limits)
     learner = make_learner(request, options, config, names, strategy)
     batch_size = max(options.batch_size // options.accumulate, learner.processes)
     validation, test = (
-        Judge(task, names, examples, task.features(examples, tokenizer, names, limits) if examples else [], collate,
+        Judge(task, names, examples, task.features(examples, tokenizer, names, whole) if examples else [], collate,
               batch_size)
         for examples in (splits.validation, splits.test)
     )  # fmt: skip
@@ -127,5 +128,5 @@ def settings(request: Request, options: Options, features: Sequence[Feature]) ->
     return {
         "task": request.task.name, "framework": request.framework, "model": request.model,
         **(size if request.model is None else {}), "data": f"{len(features)} rows, checksum {digest:08x}",
-        **options.settings(),
+        **options.settings(), **({"combine": request.combine} if request.combine else {}),
     }  # fmt: skip

@@ -29,6 +29,9 @@ class Request:
         size: of a model from scratch.
         parallel: ``ddp`` or ``fsdp``, for several processes of PyTorch.
         devices: of this host, for TensorFlow; 0 for all GPUs, or one CPU.
+        labels: names of the labels, by number; for files that have numbers. Empty: as the files have them.
+        combine: how the scores of a long text's windows become one when the model is judged: ``mean``, ``max`` or
+            ``first``; empty: long texts are cut.
     """
 
     task: TrainableTask
@@ -41,6 +44,8 @@ class Request:
     size: Size = field(default_factory=Size)
     parallel: str = "ddp"
     devices: int = 0
+    labels: tuple[str, ...] = ()
+    combine: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,19 +65,19 @@ def read_splits(request: Request) -> Splits:
         ValueError: for what cannot be learnt from; the text names file and line.
     """
     task = request.task
-    learnt = task.read(request.train or DATA / task.bundled)
-    test: list[Record] = task.read(request.test) if request.test else []
+    learnt = task.read(request.train or DATA / task.bundled, request.labels)
+    test: list[Record] = task.read(request.test, request.labels) if request.test else []
     if request.train is None and not test:
         learnt, test = split(task, learnt, every=TEST_EVERY)
     if request.validation:
-        validation = task.read(request.validation)
+        validation = task.read(request.validation, request.labels)
     else:
         learnt, validation = split(task, learnt, every=VALIDATION_EVERY)
     return Splits(learnt, validation, test)
 
 
 def names_in_order(request: Request, names: list[str]) -> list[str]:
-    """The labels by number: sorted, or as the checkpoint has them if it has the same ones.
+    """The labels by number: as they were given, or as the checkpoint has them if it has the same ones, else sorted.
 
     Args:
         request: with the checkpoint.
@@ -81,12 +86,14 @@ def names_in_order(request: Request, names: list[str]) -> list[str]:
     Raises:
         ValueError: for a single label, with which there is nothing to tell apart.
     """
+    if request.labels:
+        return list(request.labels)
     if len(names) == 1:
         where = request.train or request.task.bundled
         raise ValueError(f"{where}: all labels are {names[0]!r}, expected at least two different ones")
     if request.model and names:
         known = AutoConfig.from_pretrained(request.model).id2label or {}
-        own = [known[number] for number in sorted(known)]
+        own = [str(known[number]) for number in sorted(known)]
         if sorted(own) == sorted(names):
             return own
     return names

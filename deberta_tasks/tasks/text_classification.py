@@ -13,7 +13,7 @@ from deberta_tasks.records import Record
 from deberta_tasks.tasks import metrics
 from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, best, combined, sigmoid, softmax
 from deberta_tasks.tasks.options import FUNCTIONS, WindowOptions, check_choice, check_count, option
-from deberta_tasks.tasks.trainable import Outputs, TrainableTask, in_order, text_of
+from deberta_tasks.tasks.trainable import Limits, Outputs, TrainableTask, in_order, label_named, text_of
 
 ONE = 0  # top_k: the best label, not in a list
 
@@ -114,6 +114,10 @@ class TextClassification(TrainableTask):
         """A label as it stands in a file, and as examples hold it."""
         return label
 
+    def name_labels(self, example: Record, labels: Sequence[str]) -> None:
+        """Its label."""
+        example["label"] = label_named(example["label"], labels, example.place)
+
     def texts(self, example: Record) -> list[str]:
         """One text, or two."""
         return [example[part] for part in self.parts(example)]
@@ -125,6 +129,10 @@ class TextClassification(TrainableTask):
     def strata(self, example: Record) -> Any:
         """Labels occur evenly in all parts."""
         return example["label"]
+
+    def windows(self, limits: Limits) -> dict[str, Any]:
+        """Where scores of windows are combined, they are read."""
+        return {"stride": limits.stride, "combine": limits.combine} if limits.combine else {}
 
     def check_alike(self, example: Record, first: Record) -> None:
         """All examples are texts, or all are pairs."""

@@ -14,7 +14,7 @@ from deberta_tasks.records import Record, with_old_names
 from deberta_tasks.tasks import metrics
 from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, softmax, visible_span
 from deberta_tasks.tasks.options import Options, check_choice, check_count, option
-from deberta_tasks.tasks.trainable import Limits, Outputs, TrainableTask, in_order
+from deberta_tasks.tasks.trainable import Limits, Outputs, TrainableTask, in_order, label_named
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
 SPECIALS = 2  # [CLS] before and [SEP] after
@@ -208,8 +208,6 @@ class TokenClassification(TrainableTask):
             words = value.split() if isinstance(value, str) else value
             if column == "tags" and isinstance(words, list):
                 words = [str(tag) if isinstance(tag, int) and not isinstance(tag, bool) else tag for tag in words]
-                if all(isinstance(tag, str) and tag.isdecimal() for tag in words):
-                    words = ["O" if int(tag) == 0 else str(int(tag)) for tag in words]
             if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
                 raise ValueError(f"{example.place}: {column} is {value!r}, expected a list of words")
             example[column] = words
@@ -218,6 +216,12 @@ class TokenClassification(TrainableTask):
             raise ValueError(
                 f"{example.place} has {len(words)} tokens and {len(tags)} tags, expected one tag for each token"
             )
+
+    def name_labels(self, example: Record, labels: Sequence[str]) -> None:
+        """Its tags; of numbers that have no names, 0 is ``O``."""
+        tags = [label_named(tag, labels, example.place) for tag in example["tags"]]
+        numbers = all(tag.isdecimal() for tag in tags)
+        example["tags"] = ["O" if int(tag) == 0 else tag for tag in tags] if numbers else tags
 
     def texts(self, example: Record) -> list[str]:
         """The words with spaces."""

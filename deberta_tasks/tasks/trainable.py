@@ -57,8 +57,12 @@ class TrainableTask(Task):
         """Columns of a file of labelled examples."""
         return (*self.fields, *self.targets)
 
-    def read(self, path: str | os.PathLike[str]) -> list[Record]:
+    def read(self, path: str | os.PathLike[str], labels: Sequence[str] = ()) -> list[Record]:
         """The examples of a CSV or JSONL file, each checked.
+
+        Args:
+            path: of the file.
+            labels: names of labels that are numbers in the file; empty: they are called as they stand there.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -68,6 +72,10 @@ class TrainableTask(Task):
         examples = list(read_records(path, required=self.labelled, old_names=names, known=self.columns))
         for example in examples:
             self.check(example)
+        if labels and not self.label_names(examples):
+            raise ValueError(f"labels of {self.name} have no names; leave out labels (--labels)")
+        for example in examples:
+            self.name_labels(example, labels)
         return examples
 
     @abstractmethod
@@ -76,6 +84,13 @@ class TrainableTask(Task):
 
         Raises:
             ValueError: for a value that does not fit.
+        """
+
+    def name_labels(self, example: Record, labels: Sequence[str]) -> None:
+        """Call labels that are numbers by their names.
+
+        Raises:
+            ValueError: for a number without a name.
         """
 
     @abstractmethod
@@ -146,8 +161,14 @@ class TrainableTask(Task):
         return found
 
     def windows(self, limits: Limits) -> dict[str, Any]:
-        """The options that say how long texts are read."""
-        return {"stride": limits.stride, "combine": limits.combine} if limits.combine else {}
+        """The options that say how long texts are read.
+
+        Raises:
+            ValueError: where they are never read in windows.
+        """
+        if limits.combine:
+            raise ValueError(f"{self.name} does not read texts in windows; leave out combine (--combine)")
+        return {}
 
     def check_alike(self, example: Record, first: Record) -> None:
         """Refuse an example that cannot be learnt beside the first one.
@@ -202,6 +223,19 @@ def split(task: TrainableTask, examples: Sequence[Record], *, every: int) -> tup
             "add some, or give files of your own for validation and test"
         )
     return kept, held
+
+
+def label_named(label: str, labels: Sequence[str], place: str) -> str:
+    """The name of a label that is a number; others are names already.
+
+    Raises:
+        ValueError: for a number that has none.
+    """
+    if not labels or not label.isdecimal() or label in labels:
+        return label
+    if int(label) >= len(labels):
+        raise ValueError(f"{place}: label is {label}, but labels has {len(labels)} names, for 0 to {len(labels) - 1}")
+    return labels[int(label)]
 
 
 def in_order(labels: Iterable[str]) -> list[str]:

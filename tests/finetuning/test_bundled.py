@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deberta_tasks.finetuning import bundled
+from deberta_tasks.finetune import bundled
 
 
 @pytest.mark.parametrize("name", sorted(bundled.SETS))

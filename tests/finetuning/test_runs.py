@@ -245,3 +245,26 @@ sys.exit(main({given!r}))
     assert [path.name for path in (tmp_path / "run").glob("*checkpoint-*")] == ["checkpoint-00000002"]
     finish(deberta(*given))
     assert [row["step"] for row in log(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_long_texts_with_numbers_for_tags(framework: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Words with spaces, ``ner_tags``, their names, windows in evaluation; the model that is left answers by name."""
+    pytest.importorskip(MODULES[framework])
+    from deberta_tasks.pipelines import pipeline
+
+    labels = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC", "B-X", "I-X"]
+    path = tmp_path / "named.jsonl"
+    rows = [json.loads(line) for line in few("token-classification", tmp_path, 24).read_text().splitlines()]
+    numbers = [{"tokens": " ".join(r["tokens"]), "ner_tags": [labels.index(t) for t in r["tags"]]} for r in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in numbers))
+    given = arguments("token-classification", framework, tmp_path / "run", "--train", str(path), "--steps", "2")
+    more = ["--max-length", "12", "--stride", "4", "--combine", "mean", "--labels", ", ".join(labels)]
+    assert main([*given, *more]) == 0
+    assert capsys.readouterr().err.count("were cut") <= 1  # of those to learn from, not of those to judge by
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert [config["id2label"][str(number)] for number in range(len(labels))] == labels
+    found = pipeline("ner", tmp_path / "run" / "model", framework, ignore_labels=[])(tokens=rows[0]["tokens"])
+    assert {one["entity"] for one in found} <= set(labels)
+    assert main([*given, *more[:-1], "O", "B-PER"]) == 2
+    assert "has 2 names, for 0 to 1" in capsys.readouterr().err

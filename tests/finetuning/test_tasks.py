@@ -311,3 +311,18 @@ def test_padding_is_on_the_right_whatever_the_tokenizer_says() -> None:
         assert [f.inputs for f in features] == [f.inputs for f in want]
         mask = pad_batch([f.inputs for f in features], fill={})["attention_mask"]
         assert (np.diff(mask, axis=-1) <= 0).all()
+
+
+def test_numbers_are_called_by_the_names_that_are_given(tmp_path: Path) -> None:
+    labels = ("O", "B-LOC", "I-LOC", "B-PER")
+    task = TASKS["token-classification"]
+    path = written(tmp_path, {"tokens": "In New York", "ner_tags": [0, 1, 2]}, {"tokens": ["x"], "tags": ["B-PER"]})
+    assert [example["tags"] for example in task.read(path, labels)] == [["O", "B-LOC", "I-LOC"], ["B-PER"]]
+    with pytest.raises(ValueError, match=r"line 1: label is 2, but labels has 2 names, for 0 to 1"):
+        task.read(path, labels[:2])
+    path = written(tmp_path, {"text": "x", "label": 1}, {"text": "y", "label": 0})
+    assert [e["label"] for e in TASKS["text-classification"].read(path, ("bad", "good"))] == ["good", "bad"]
+    with pytest.raises(ValueError, match="labels of regression have no names; leave out labels"):
+        TASKS["regression"].read(path, labels)
+    with pytest.raises(ValueError, match="multiple-choice does not read texts in windows; leave out combine"):
+        TASKS["multiple-choice"].features(examples("multiple-choice"), tokenizer(), [], Limits(64, 8, "max"))

@@ -1,6 +1,6 @@
 """The sets in ``deberta_tasks/data``: where each is, and the seeded generator that wrote those made from phrases.
 
-    python -m deberta_tasks.finetuning.bundled deberta_tasks/data
+    python -m deberta_tasks.finetune.bundled deberta_tasks/data
 
 writes them again. ``topics.csv`` was written by hand. Every example occurs once; what a model has to learn is how
 words decide, since the phrases themselves come up in examples to train on and to judge by.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from deberta_core.files import write_text
-from deberta_tasks.finetuning import phrases as p
+from deberta_tasks.finetune import phrases as p
 
 FOLDER = Path(__file__).parents[1] / "data"
 Example = dict[str, Any]
