@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,15 +188,14 @@ def _carry(
     others = [extra for extra in extras if extra.name not in own]
     carry(others, files)
     if config is not None:
-        files.write(CONFIG, _config_text(config, source, dtype))
+        files.write(CONFIG, _config_text(source, dtype))
     report.copied = [*([CONFIG] if config else []), *(extra.name for extra in others)]
 
 
-def _config_text(config: Path, source: Source, dtype: str | None) -> str:
+def _config_text(source: Source, dtype: str | None) -> str | bytes:
     """The config as it is, unless the type of the weights changes."""
-    text = config.read_text(encoding="utf-8")
     if dtype is None:
-        return text
+        return source.config_text
     values = dict(source.config_values)
     values["torch_dtype" if "torch_dtype" in values else "dtype"] = dtype
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

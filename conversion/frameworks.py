@@ -37,7 +37,11 @@ def run_model(framework: str, source: Source, head: str, dtype: str, batches: Se
     Returns:
         For each batch the embeddings, every layer's states and the head's outputs, float32, by name.
     """
-    return _RUNNERS[framework](source, head, fit_head(source.config, head, source.file), dtype, batches)
+    return _RUNNERS[framework](source, head, _config(source, head), dtype, batches)
+
+
+def _config(source: Source, head: str) -> BaseConfig:
+    return fit_head(source.config, source.file) if head == "ForMaskedLM" else source.config
 
 
 def _run_torch(source: Source, head: str, config: BaseConfig, dtype: str, batches: Sequence[Batch]) -> list[Outputs]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +25,12 @@ from deberta_core.checkpoint.weights import choose_weights, open_one, place
 from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import CONFIG, GENERATOR_CONFIG, WEIGHTS, checkpoint_files
 from deberta_core.files import Reading, read_together
-from deberta_core.folder import check_sizes, locate, read_json
+from deberta_core.folder import locate, read_json
+from deberta_core.loading import check_sizes
 
 
 @dataclass
-class Source:
+class Source(contextlib.AbstractContextManager["Source"]):
     """An open checkpoint and what is known of it. A context manager.
 
     Attributes:
@@ -41,6 +42,7 @@ class Source:
         names: its names, understood.
         config_file: its config, if there is one.
         config_values: entries of that file.
+        config_text: its text.
         config: from that file, else from the shapes.
         head: the head it has, a key of ``deberta_core.heads.HEADS``.
     """
@@ -53,6 +55,7 @@ class Source:
     names: Names
     config_file: Path | None
     config_values: Mapping[str, Any]
+    config_text: bytes
     config: BaseConfig
     head: str
 
@@ -90,17 +93,10 @@ class Source:
             return self.file.read_raw(name)
         return self.side.read_raw(name)
 
-    def close(self) -> None:
-        """Close the files."""
+    def __exit__(self, *_: object) -> None:
         self.file.close()
         if self.side is not None:
             self.side.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check: bool = True) -> Source:
@@ -139,7 +135,8 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
             if check:
                 check_shapes(shapes, config, head, str(file.paths[0]), names.foreign)
             opened.pop_all()
-            return Source(given, file.paths[0], file, side, record, names, config_path, values, config, head)
+            text = reading.read(config_file) or b"" if config_file else b""
+            return Source(given, file.paths[0], file, side, record, names, config_path, values, text, config, head)
 
     return read_together(folder, read)
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 try:
     import fcntl
@@ -38,7 +38,7 @@ _LONGEST_WRITE = 86400.0  # seconds that making new files may take, there
 _TRIES = 200
 
 
-class Replacement:
+class Replacement(contextlib.AbstractContextManager["Replacement"]):
     """New files that take the place of old ones together: one commit. A context manager.
 
     Leaving the ``with`` statement through an exception, or without ``commit``, leaves the folder as it was. A file
@@ -161,9 +161,6 @@ class Replacement:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
         note = Note.read(self.folder)
         if note is None or note.stage != self.stage.name:  # else it holds files that are still needed
@@ -206,7 +203,8 @@ class Reading:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._note = Note.read(folder)
+        self._note = Note.read(folder) if os.path.lexists(folder / _NOTE) else None
+        self._content: dict[str, bytes] = {}
         self._seen: dict[str, tuple[int, ...] | None] = {}
 
     def find(self, name: str) -> Path | None:
@@ -222,8 +220,9 @@ class Reading:
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, None if there is none."""
-        path = self.find(name)
-        return path.read_bytes() if path else None
+        if name not in self._content and (path := self.find(name)):
+            self._content[name] = path.read_bytes()
+        return self._content.get(name)
 
     def stands(self) -> bool:
         """Whether every name still leads to what it led to first."""
@@ -238,7 +237,7 @@ def read_together(folder: Path, read: Callable[[Reading], Result]) -> Result:
 
     Args:
         folder: of the files.
-        read: looks its files up and opens them; its result is closed if it has a ``close`` and is not used.
+        read: looks its files up and opens them; a result that is not used and is a context manager is left again.
 
     Raises:
         OSError: the folder changes so often that no two looks at it agree.
@@ -254,7 +253,8 @@ def read_together(folder: Path, read: Callable[[Reading], Result]) -> Result:
         else:
             if reading.stands():
                 return result  # type: ignore[no-any-return]
-            getattr(result, "close", bool)()
+            if isinstance(result, contextlib.AbstractContextManager):
+                result.__exit__(None, None, None)
         time.sleep(min(attempt, 50) / 1000)
     raise OSError(errno.EBUSY, "files keep changing while they are read; try again", os.fspath(folder))
 
@@ -285,8 +285,6 @@ class Note:
     @classmethod
     def read(cls, folder: Path) -> Note | None:
         """The note of a folder; None where there is none, or one that no program of ours wrote."""
-        if not os.path.lexists(folder / _NOTE):
-            return None
         try:
             with open(folder / _NOTE, encoding="utf-8") as file:
                 stage, names, gone, backward = json.loads(file.read(_LARGEST_NOTE))

@@ -8,44 +8,36 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from deberta_core.file_names import CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS, Choose, config_files, model_files
 from deberta_core.files import Reading, read_together
-from deberta_core.hub.fetching import HubOptions, find
+from deberta_core.hub.fetching import HUB_KEYWORDS, HubOptions, find
 
 if TYPE_CHECKING:
     from deberta_core.checkpoint import TensorFile
 
-_HUB = HubOptions.names()
-_SOME_LABELS = 1 << 14  # for a head that starts afresh
-
-
 @dataclass
-class Folder:
+class Folder(AbstractContextManager["Folder"]):
     """An open checkpoint. A context manager.
 
     Attributes:
         path: where it is.
-        config: entries of its config.
+        config_file: where its config is.
+        config: entries of that.
         weights: its tensors.
     """
 
     path: Path
+    config_file: Path
     config: Mapping[str, Any]
     weights: TensorFile
 
-    def close(self) -> None:
-        """Close the files; arrays that were read stay valid."""
-        self.weights.close()
-
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.weights.close()
 
 
 def open_folder(
@@ -73,7 +65,7 @@ def open_folder(
     wanted = [f for f in known if not any(foreign) or (f == "h5") == (known[0] != "h5")]
     prefer = [f for f in wanted if safetensors is None or (f == "safetensors") == safetensors]
     given = options.get("config")
-    where = locate(path, options, model_files(prefer, generator=generator), subfolder)
+    where = locate(path, options, lambda names: model_files(prefer, generator=generator)(names), subfolder)
 
     def read(reading: Reading) -> Folder:
         from deberta_core.checkpoint.weights import choose_weights, open_one
@@ -81,12 +73,7 @@ def open_folder(
         config_name, name = _generator_names(reading) if generator else (CONFIG, None)
         config = {} if given is not None else read_json(reading, config_name)
         weights = open_one(reading, name or choose_weights(reading, prefer))
-        try:
-            check_sizes(config, reading.folder / config_name, weights)
-        except ValueError:
-            weights.close()
-            raise
-        return Folder(reading.folder, config, weights)
+        return Folder(reading.folder, reading.folder / config_name, config, weights)
 
     return read_together(where, read)
 
@@ -126,26 +113,6 @@ def read_json(reading: Reading, name: str) -> dict[str, Any]:
     return values
 
 
-def check_sizes(config: Mapping[str, Any], file: Path, weights: TensorFile) -> None:
-    """Refuse numbers that would fill the memory before any shape is compared with the weights.
-
-    Args:
-        config: entries of the config.
-        file: where they are from.
-        weights: of the checkpoint.
-
-    Raises:
-        ValueError: for more layers than tensors, or absurdly many labels.
-    """
-    largest = max((size for info in weights.tensors.values() for size in info.shape), default=0)
-    limits = {"num_hidden_layers": len(weights.tensors), "num_labels": max(largest, _SOME_LABELS)}
-    for key, limit in limits.items():
-        value = config.get(key)
-        if type(value) is int and value > limit:
-            held = f"{weights.paths[0]} has {len(weights.tensors)} tensors of at most {largest} rows"
-            raise ValueError(f"{file}: {key} is {value}, but {held}; they do not belong together")
-
-
 def generator_paths(path: str | os.PathLike[str], subfolder: str = "") -> tuple[Path, Path]:
     """Config and weights of the generator that a discriminator's folder holds.
 
@@ -177,7 +144,7 @@ def locate(path: str | os.PathLike[str], options: MutableMapping[str, Any], choo
     Raises:
         FileNotFoundError: a name's files cannot be had.
     """
-    hub = {name: options.pop(name) for name in _HUB if name in options}
+    hub = {name: options.pop(name) for name in HUB_KEYWORDS if name in options}
     if not os.path.lexists(path):
         path = find(path, choose, subfolder=subfolder, options=HubOptions.take(hub))
     return Path(path) / subfolder

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Self
 from deberta_core.file_names import CONFIG
 from deberta_core.files import write_text
 from deberta_core.folder import read_config
-from deberta_core.hub.fetching import HubOptions
+from deberta_core.hub.fetching import HUB_KEYWORDS
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 
 # Settings that scripts and libraries ask any config for, whatever the model, with their value where nobody set them. No
@@ -544,7 +544,7 @@ def refuse_unused(unused: Iterable[str], cls: type, keywords: Iterable[str]) -> 
     Raises:
         TypeError: for the first of them; the text names the near spelling.
     """
-    known = {*keywords, *cls.config_class._named_fields(), *HubOptions.names()} - {"overrides"}  # type: ignore[attr-defined]
+    known = {*keywords, *cls.config_class._named_fields(), *HUB_KEYWORDS} - {"overrides"}  # type: ignore[attr-defined]
     for name in unused:
         text = f"{cls.__name__}.from_pretrained has no keyword and its config no field {name!r}"
         raise TypeError(text + near(name, known))

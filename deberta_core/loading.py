@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from deberta_core.folder import Folder
 from deberta_core.general_config import refuse_unused
 from deberta_core.heads import mlm_head_of, weights
 from deberta_core.weight_names import ALIASES, Weight, flip_axes, is_kernel, published_key
+
+_SOME_LABELS = 1 << 14  # for a head that starts afresh
 
 
 @dataclass
@@ -106,26 +109,45 @@ def read_config(cls: Any, folder: Folder, options: MutableMapping[str, Any]) -> 
     """
     given = options.pop("config", None)
     if given is None:
+        check_sizes(folder.config, folder.config_file, folder.weights)
         config, unused = cls.config_class.from_dict(folder.config, return_unused_kwargs=True, **options)
         config.remember(folder.path)
     else:
         config, unused = cls.config_class.of(given, cls.__name__), {}
         if options:
             config, unused = config.copy(return_unused_kwargs=True, **options)
-    refuse_unused(unused, cls, signature(cls.from_pretrained).parameters)
-    return fit_head(config, cls.head, folder.weights)
+    if unused:
+        refuse_unused(unused, cls, signature(cls.from_pretrained).parameters)
+    return fit_head(config, folder.weights) if cls.head == "ForMaskedLM" else config
 
 
-def fit_head(config: BaseConfig, head: str, file: TensorFile) -> BaseConfig:
-    """The config with the masked-LM head that the file has, for a masked-LM model; else as it is.
+def check_sizes(config: Mapping[str, Any], file: Path, weights: TensorFile) -> None:
+    """Refuse numbers that would fill the memory before any shape is compared with the weights.
+
+    Args:
+        config: entries of the config.
+        file: where they are from.
+        weights: of the checkpoint.
+
+    Raises:
+        ValueError: for more layers than tensors, or absurdly many labels.
+    """
+    largest = max((size for info in weights.tensors.values() for size in info.shape), default=0)
+    limits = {"num_hidden_layers": len(weights.tensors), "num_labels": max(largest, _SOME_LABELS)}
+    for key, limit in limits.items():
+        value = config.get(key)
+        if type(value) is int and value > limit:
+            held = f"{weights.paths[0]} has {len(weights.tensors)} tensors of at most {largest} rows"
+            raise ValueError(f"{file}: {key} is {value}, but {held}; they do not belong together")
+
+
+def fit_head(config: BaseConfig, file: TensorFile) -> BaseConfig:
+    """The config with the masked-LM head that the file has.
 
     Args:
         config: of the checkpoint.
-        head: key of ``HEADS``.
         file: open checkpoint.
     """
-    if head != "ForMaskedLM":
-        return config
     keys = {published_key(name, naming=file.naming, family=config.model_type) for name in file.tensors}
     known = {key for key in keys if key is not None}
     if any(key.startswith("mask_predictions.") for key in known):
@@ -170,13 +192,16 @@ def read_tensor(file: TensorFile, name: str) -> NDArray[np.generic]:
     return flip_axes(array) if file.naming == "tf" and is_kernel(name) else array
 
 
-def plan_load(file: TensorFile, config: BaseConfig, head: str, *, ignore_mismatched: bool = False) -> LoadReport:
+def plan_load(
+    file: TensorFile, config: BaseConfig, head: str, name: str = "", *, ignore_mismatched: bool = False
+) -> LoadReport:
     """Find the weights of a model before it is built, so that a config of another one costs nothing.
 
     Args:
         file: open checkpoint.
         config: the model's config.
         head: key of ``HEADS``.
+        name: of the model's class, for the warning of a head that starts afresh.
         ignore_mismatched: start heads afresh where the shape differs, instead of an error.
 
     Raises:
@@ -204,15 +229,11 @@ def plan_load(file: TensorFile, config: BaseConfig, head: str, *, ignore_mismatc
             advice = "Does config.json belong to it?"
         raise ValueError(f"{report.where} does not fit (num_labels is {config.num_labels}): {rows}. {advice}")
     report.fresh = report.missing_keys + [key for key, _, _ in report.mismatched_keys]
-    return report
-
-
-def warn_of_fresh_head(cls_name: str, report: LoadReport) -> None:
-    """Tell the user of weights that start afresh, if there are any."""
     if report.fresh:
         found = f"not found in {report.where} (or not in this shape)"
-        text = f"{cls_name}: {_some(report.fresh)} {found} and newly initialised; train the model before using it"
-        warnings.warn(text, stacklevel=5)
+        text = f"{name}: {_some(report.fresh)} {found} and newly initialised; train the model before using it"
+        warnings.warn(text, stacklevel=4)
+    return report
 
 
 def _some(keys: Collection[str], most: int = 8) -> str:

@@ -26,7 +26,6 @@ from deberta_core.loading import (
     read_config,
     read_tensor,
     unused_tensors,
-    warn_of_fresh_head,
 )
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import HEAD_MODULES, Weight
@@ -252,7 +251,9 @@ class PreTrainedModel(PushToHub, nn.Module):
         options |= {"from_tf": from_tf, "use_safetensors": use_safetensors}
         with open_folder(path, options, FORMATS) as folder:
             config = read_config(cls, folder, options)
-            report = plan_load(folder.weights, config, cls.head, ignore_mismatched=ignore_mismatched_sizes)
+            report = plan_load(
+                folder.weights, config, cls.head, cls.__name__, ignore_mismatched=ignore_mismatched_sizes
+            )  # fmt: skip
             with torch.device("meta"):
                 model = cls(config)
             model.load_file(folder.weights, report, dtype if dtype is not None else torch_dtype)
@@ -274,7 +275,6 @@ class PreTrainedModel(PushToHub, nn.Module):
                 array = np.array(read_tensor(file, name), order="C")
                 self._put(key, torch.from_numpy(array).to(target))
         self.unused_tensors = unused_tensors(file, report, self.config.model_type)
-        warn_of_fresh_head(type(self).__name__, report)
 
     def _start(self, fresh: list[str], wanted: Mapping[str, Weight], dtype: torch.dtype) -> None:
         """Give memory and starting values to the weights that a file does not fill."""

@@ -26,7 +26,6 @@ from deberta_core.loading import (
     read_config,
     read_tensor,
     unused_tensors,
-    warn_of_fresh_head,
 )
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import Weight, flip_axes, tf_name_of
@@ -227,7 +226,9 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         options |= {"from_pt": from_pt, "use_safetensors": use_safetensors}
         with open_folder(path, options, FORMATS) as folder:
             config = read_config(cls, folder, options)
-            report = plan_load(folder.weights, config, cls.head, ignore_mismatched=ignore_mismatched_sizes)
+            report = plan_load(
+                folder.weights, config, cls.head, cls.__name__, ignore_mismatched=ignore_mismatched_sizes
+            )  # fmt: skip
             stored = {info.dtype for info in folder.weights.tensors.values()}
             with policy(read_dtype(dtype if dtype is not None else torch_dtype, stored)):
                 model = cls(config)
@@ -248,7 +249,6 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
                 variable = self.variable(wanted[key])
                 variable.assign(tf.cast(flip_axes(array) if wanted[key].transposed else array, variable.dtype))
         self.__dict__["unused_tensors"] = unused_tensors(file, report, self.config.model_type)
-        warn_of_fresh_head(type(self).__name__, report)
 
     def weight_rows(self) -> dict[str, Weight]:
         """The model's weights by full published key."""

@@ -47,13 +47,13 @@ def parse_size(size: int | str) -> int:
     return bytes_
 
 
-def split(infos: Sequence[TensorInfo], file_name: str, max_shard_size: int | None) -> dict[str, list[TensorInfo]]:
+def split(infos: Sequence[TensorInfo], file_name: str, max_shard_size: int) -> dict[str, Sequence[TensorInfo]]:
     """Distribute tensors over files in their order.
 
     Args:
         infos: all tensors.
         file_name: name of the single file, such as ``model.safetensors``.
-        max_shard_size: bytes of tensors per file; a larger tensor has a file to itself. None for one file.
+        max_shard_size: bytes of tensors per file; a larger tensor has a file to itself.
 
     Returns:
         Tensors by file: one called ``file_name``, or several called ``model-00001-of-00003.safetensors`` and so on.
@@ -61,7 +61,7 @@ def split(infos: Sequence[TensorInfo], file_name: str, max_shard_size: int | Non
     groups: list[list[TensorInfo]] = [[]]
     used = 0
     for info in infos:
-        if max_shard_size is not None and groups[-1] and used + info.nbytes > max_shard_size:
+        if groups[-1] and used + info.nbytes > max_shard_size:
             groups.append([])
             used = 0
         groups[-1].append(info)

@@ -10,9 +10,10 @@ import difflib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -97,7 +98,7 @@ class TensorInfo:
         return math.prod(self.shape) * DTYPES[self.dtype].raw.itemsize
 
 
-class TensorFile(ABC):
+class TensorFile(AbstractContextManager["TensorFile"], ABC):
     """One open checkpoint, a single file or a set of shards, of any format. A context manager.
 
     Attributes:
@@ -159,9 +160,6 @@ class TensorFile(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the files; arrays that were read stay valid."""
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -273,10 +271,10 @@ def as_array(view: np.ndarray, dtype: np.dtype[Any], shape: Sequence[int]) -> np
     Returns:
         A read-only array; a copy only where bytes are swapped or lie unaligned.
     """
-    return in_native_order(view.view(dtype).reshape(shape))
+    return as_native(view.view(dtype).reshape(shape))
 
 
-def in_native_order(array: np.ndarray) -> np.ndarray:
+def as_native(array: np.ndarray) -> np.ndarray:
     """A tensor as it is, or a copy where its elements lie unaligned or have their bytes swapped; read-only."""
     if not array.flags.aligned or not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="), copy=True)

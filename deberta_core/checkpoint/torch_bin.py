@@ -22,7 +22,7 @@ from deberta_core.checkpoint.tensors import (
     Format,
     TensorInfo,
     WriteRequest,
-    in_native_order,
+    as_native,
     is_text,
     recognise_naming,
 )
@@ -107,7 +107,7 @@ class TorchFile(Format):
             data = self._container.view(storage.key, start, storage.length * unit)
             strides = tuple(stride * raw.itemsize for stride in tensor.strides)
             array = np.ndarray(tensor.shape, dtype, data, tensor.offset * raw.itemsize, strides)
-        return in_native_order(array)
+        return as_native(array)
 
     # Writing.
 

@@ -69,7 +69,9 @@ def find_weights(
 
 def choose_weights(reading: Reading, prefer: Sequence[str]) -> str:
     """Name of the file, or of the index, that a folder is to be read from; as ``find_weights``."""
-    wanted = [name for single in map(weights_name, prefer) for name in (single, single + INDEX)]
+    for format in set(prefer) - WEIGHTS.keys():
+        weights_name(format)  # says that there is no such format
+    wanted = [WEIGHTS[format] + end for format in prefer for end in ("", INDEX)]
     for name in wanted:
         if reading.find(name):
             return name
@@ -122,9 +124,11 @@ def open_file(path: Path, formats: Sequence[type[Format]], expected: Sequence[st
     """Open one file; its content decides what it is, and its name only for the sake of the error."""
     file = MappedFile(path)
     try:
-        kinds = [kind for kind in formats if kind.recognise(file)]
-        kinds += [kind for kind in formats if path.suffix in kind.suffixes]
-        return kinds[0](file, expected) if kinds else SafetensorsFile(file, expected)
+        for kind in formats:
+            if kind.recognise(file):
+                return kind(file, expected)
+        by_name = [kind for kind in formats if path.suffix in kind.suffixes]
+        return by_name[0](file, expected) if by_name else SafetensorsFile(file, expected)
     except BaseException:
         file.close()
         raise
@@ -179,7 +183,8 @@ def write_weights(
     target = folder.folder if isinstance(folder, Replacement) else Path(folder)
     _check(target / name, kind, infos, naming, h5, aliases)
     limit = None if max_shard_size is None else parse_size(max_shard_size)
-    parts = split(kind.arrange(infos), name, limit)
+    ordered = kind.arrange(infos)
+    parts = {name: ordered} if limit is None else split(ordered, name, limit)
     with contextlib.nullcontext(folder) if isinstance(folder, Replacement) else Replacement(target) as files:
         files.check_space(sum(info.nbytes for info in infos))
         weight_map: dict[str, str] = {}

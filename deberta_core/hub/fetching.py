@@ -49,11 +49,6 @@ class HubOptions:
     force_download: bool = False
 
     @classmethod
-    def names(cls) -> list[str]:
-        """All keywords that ``take`` takes."""
-        return [*cls.__dataclass_fields__, "use_auth_token", *OLD_OPTIONS]
-
-    @classmethod
     def take(cls, options: MutableMapping[str, Any]) -> Self:
         """Move these options out of a call's keywords; those of old scripts are dropped."""
         for name in OLD_OPTIONS:
@@ -66,6 +61,10 @@ class HubOptions:
     def offline(self) -> bool:
         """Whether nobody may be asked."""
         return self.local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+# All keywords that ``HubOptions.take`` takes.
+HUB_KEYWORDS = (*HubOptions.__dataclass_fields__, "use_auth_token", *OLD_OPTIONS)
 
 
 def is_name(path: str | os.PathLike[str]) -> bool:

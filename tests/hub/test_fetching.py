@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deberta_core.file_names import checkpoint_files, config_files, model_files, tokenizer_files
-from deberta_core.hub.fetching import HubOptions, fetch, find, is_name
+from deberta_core.hub.fetching import HUB_KEYWORDS, HubOptions, fetch, find, is_name
 from tests.hub.server import GOOD_TOKEN
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -227,4 +227,4 @@ def test_options_of_old_scripts():
     keywords = {"use_auth_token": "t", "resume_download": True, "proxies": None, "revision": "v1", "num_labels": 3}
     assert HubOptions.take(keywords) == HubOptions(revision="v1", token="t")
     assert keywords == {"num_labels": 3}
-    assert "revision" in HubOptions.names()
+    assert "revision" in HUB_KEYWORDS
