@@ -125,8 +125,9 @@ class Replacement(contextlib.AbstractContextManager["Replacement"]):
         """
         gone = [name for name in dict.fromkeys(self._stale) if name not in self._names]
         gone = [name for name in gone if os.path.lexists(self.folder / name)]
-        for path in sorted((self.stage / "new").rglob("*")):
-            _flush(path)
+        for path in (self.stage / "new").rglob("*"):
+            if path.is_file():
+                _flush(path)
         for name in self._names:
             _adopt(self.stage / "new" / name, self.folder / name)
             self._made += _make_folders((self.folder / name).parent)
@@ -205,16 +206,15 @@ class Reading:
         self.folder = folder
         self._note = Note.read(folder) if os.path.lexists(folder / _NOTE) else None
         self._content: dict[str, bytes] = {}
-        self._seen: dict[str, tuple[int, ...] | None] = {}
+        self._seen: dict[str, tuple[Path, tuple[int, ...]] | None] = {}
 
     def find(self, name: str) -> Path | None:
         """Where a file is now, under its name or on the way there; None if there is none."""
         path = self._note.place(name) if self._note else self.folder / name
-        seen = None
+        seen: tuple[Path, tuple[int, ...]] | None = None
         with contextlib.suppress(OSError, ValueError):  # ValueError: a name with a zero byte
-            status = os.stat(path) if path else None
-            if status is not None and stat.S_ISREG(status.st_mode):
-                seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if path is not None and stat.S_ISREG((status := os.stat(path)).st_mode):
+                seen = path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         self._seen.setdefault(name, seen)
         return path if seen else None
 
@@ -224,12 +224,19 @@ class Reading:
             self._content[name] = path.read_bytes()
         return self._content.get(name)
 
-    def stands(self) -> bool:
-        """Whether every name still leads to what it led to first."""
+    def stands(self, *, at_its_place: bool = False) -> bool:
+        """Whether every name still leads to the file that it led to first.
+
+        Args:
+            at_its_place: ask also whether the file has got its final name meanwhile.
+        """
         again = Reading(self.folder)
-        for name in self._seen:
+        for name, seen in self._seen.items():
             again.find(name)
-        return again._seen == self._seen
+            now = again._seen[name]
+            if (now and now[1]) != (seen and seen[1]) or (at_its_place and now != seen):
+                return False
+        return True
 
 
 def read_together(folder: Path, read: Callable[[Reading], Result]) -> Result:
@@ -248,7 +255,7 @@ def read_together(folder: Path, read: Callable[[Reading], Result]) -> Result:
         try:
             result = read(reading)
         except (OSError, ValueError):  # a file that went away while it was looked for, or was being written
-            if reading.stands():
+            if reading.stands(at_its_place=True):
                 raise
         else:
             if reading.stands():
@@ -305,7 +312,6 @@ class Note:
         made.write_text(json.dumps([self.stage, self.names, self.gone, self.backward]), encoding="utf-8")
         _flush(made)
         os.replace(made, self.path)
-        _flush(self.folder)
 
     def place(self, name: str) -> Path | None:
         """Where a file is, or will be if it is just on its way."""

@@ -27,6 +27,7 @@ from deberta_core.checkpoint.torch_pickle import Storage
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _MAX_RATIO = 1040  # deflate cannot do better
+_PIECE = 1 << 20  # bytes
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # of an entry of a zip file
 
 
@@ -197,7 +198,7 @@ class ZipContainer:
             return self._file.view(position + start, length)
         content = self._unpacked.get(name)
         if content is None:  # tensors that are windows on one storage share what was unpacked for the first
-            content = self._unpacked[name] = np.frombuffer(self._unpack(info), np.uint8)
+            content = self._unpacked[name] = self._unpack(info)
         return content[start : start + length]
 
     def _position(self, info: zipfile.ZipInfo) -> int:
@@ -210,14 +211,19 @@ class ZipContainer:
         self._file.check_range(start, info.compress_size)
         return start
 
-    def _unpack(self, info: zipfile.ZipInfo) -> bytes:
+    def _unpack(self, info: zipfile.ZipInfo) -> np.ndarray:
         unpacker = zlib.decompressobj(-15)  # a bare stream, without the header of zlib
         packed = self._file.read(self._position(info), info.compress_size)
+        content, filled = np.empty(info.file_size, np.uint8), 0
         try:
-            content = unpacker.decompress(packed, info.file_size + 1)
+            while piece := unpacker.decompress(packed, _PIECE):
+                packed = unpacker.unconsumed_tail
+                filled += len(piece)
+                if filled <= info.file_size:
+                    content[filled - len(piece) : filled] = np.frombuffer(piece, np.uint8)
         except zlib.error as error:
             self._fail(f"entry {info.filename!r} cannot be unpacked ({error})")
-        if len(content) != info.file_size:
+        if filled != info.file_size:
             self._fail(f"entry {info.filename!r} unpacks to another size than the {info.file_size} bytes it claims")
         self._check_sum(info, content)
         return content

@@ -201,7 +201,42 @@ class TestOverwrite:
         assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o750
 
 
+    def test_the_target_folder_stays_itself(self, tmp_path, source, monkeypatch):
+        """A mount point cannot be renamed, and a shell that stands in the target is to go on standing there."""
+        made = write_checkpoint(tmp_path / "made", small_config("v1"), "Model")
+        made.chmod(0o2750)
+        (made / "config.json").chmod(0o600)
+        number, mode = made.stat().st_ino, stat.S_IMODE(made.stat().st_mode)
+        monkeypatch.setattr(os, "rename", lambda *_: pytest.fail("a folder was renamed"))
+        monkeypatch.chdir(made)
+        convert(source, ".", to="tf", overwrite=True)
+        assert (made.stat().st_ino, stat.S_IMODE(made.stat().st_mode)) == (number, mode)
+        assert stat.S_IMODE((made / "config.json").stat().st_mode) == 0o600
+        assert set(os.listdir(".")) == {"config.json", "tf_model.h5"}
+
+    def test_what_a_kill_left_is_no_content_and_goes(self, tmp_path, source):
+        line = [sys.executable, "-m", "conversion", "convert", source, tmp_path / "made", "--to", "tf"]
+        process = subprocess.Popen(line, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while process.poll() is None and not list(tmp_path.glob("made/.deberta-*/new/tf_model.h5")):
+            time.sleep(0.0005)
+        process.kill()
+        process.wait()
+        stage = tmp_path / "made" / ".deberta-0123456789abcdef" / "new"
+        stage.mkdir(parents=True)  # if the kill came too late, as if it had not
+        (stage / "tf_model.h5").write_bytes(b"half")
+        convert(source, tmp_path / "made", to="tf", overwrite=process.returncode == 0)
+        assert set(os.listdir(tmp_path / "made")) == {"config.json", "tf_model.h5"}
+
+
 class TestCarried:
+    def test_hidden_files_are_never_carried(self, tmp_path, source):
+        for name in (".env", ".netrc", "sub/.secret", ".git/config"):
+            (source / name).parent.mkdir(exist_ok=True)
+            (source / name).write_text("token")
+        report = convert(source, tmp_path / "made", to="tf")
+        assert set(listing(tmp_path / "made")) == {"config.json", "tf_model.h5"}
+        assert report.left_behind == dict.fromkeys((".env", ".netrc", "sub/.secret"), "a hidden file")
+
     def test_everything_but_other_weights(self, tmp_path, source):
         for name in ("spm.model", "tokenizer_config.json", "README.md", "trainer_state.json", "1_Pooling/config.json"):
             (source / name).parent.mkdir(exist_ok=True)

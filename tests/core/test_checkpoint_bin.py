@@ -3,6 +3,7 @@
 import collections
 import pickle
 import struct
+import time
 import zipfile
 
 import numpy as np
@@ -256,6 +257,98 @@ def test_a_compressed_archive_is_read_and_a_bomb_is_not(tmp_path):
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="'m/data/0' claims more bytes than the file can hold"):
         open_weights(path)
+
+
+def packed_pickle(content):
+    """A pickle as small as deflate makes it."""
+    return b"\x80\x02" + content + b"."
+
+
+GREEDY = {
+    "a list read as a size again and again": packed_pickle(
+        b"ctorch\nSize\nq\x01]q\x00(" + b"K\x01" * 100_000 + b"e" + b"h\x01h\x00\x85R" * 190_000
+    ),
+    "an ordered dict of a long list, again and again": packed_pickle(
+        b"ccollections\nOrderedDict\nq\x01]q\x00(" + b"X\x01\x00\x00\x00aK\x01\x86" * 100_000
+        + b"e" + b"h\x01h\x00\x85R" * 90_000
+    ),
+    "keys of nested tuples": packed_pickle(b"}()" + b"2\x86" * 60 + b"K\x01u"),
+    "keys of long tuples": packed_pickle(
+        b"}((" + b"K\x01" * 100_000 + b"tq\x00K\x01" + b"h\x00K\x01" * 50_000 + b"u"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", GREEDY.values(), ids=GREEDY)
+def test_small_files_take_little_time_and_memory(tmp_path, content):
+    """What unpacks to a pickle that goes through the same list over and over is counted for what it does."""
+    import tracemalloc
+
+    path = zip_of(tmp_path, content, compression=zipfile.ZIP_DEFLATED)
+    started = time.monotonic()
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=path.name):
+            open_weights(path)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+    assert time.monotonic() - started < 20, "some 2 s where nothing is traced"
+
+
+def test_entries_that_share_their_bytes_are_refused(tmp_path):
+    """Sixteen entries of one packed storage would be sixteen times its content."""
+    path = zip_of(tmp_path, tensor_pickle(), storages=[bytes(100_000)] * 2, compression=zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    entries = [at for at in range(len(content)) if content[at : at + 4] == b"PK\x01\x02"]
+    first, second = entries[-2:]
+    content[second + 42 : second + 46] = content[first + 42 : first + 46]
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"entry 'm/data/\d' overlaps the one before it"):
+        open_weights(path)
+
+
+def test_windows_on_a_packed_storage_share_it(tmp_path):
+    base = torch.arange(200_000).reshape(400, 500)
+    path = save(tmp_path, {str(number): base[number] for number in range(9)})
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in parts.items():
+            file.writestr(name, data)
+    with open_weights(path) as file:
+        arrays = [file.read_raw(name) for name in file.tensors]
+    bases = set()
+    for array in arrays:
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        bases.add(id(array))
+    assert len(bases) == 1
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_changed_bit_is_found_by_the_checksum(tmp_path, compression):
+    data = np.arange(500_000, dtype=np.float32)
+    path = zip_of(tmp_path, tensor_pickle(shape=(500_000,), length=500_000), storages=[data.tobytes()])
+    content = bytearray(path.read_bytes())
+    with open_weights(path) as file:
+        np.testing.assert_array_equal(file.read("w"), data)
+    at = content.find(data[300_000:300_004].tobytes())
+    content[at] ^= 16
+    path.unlink()
+    path.write_bytes(content)
+    with open_weights(path) as file, pytest.raises(CheckpointError, match=r"entry 'm/data/0' is damaged: .*checksum"):
+        file.read("w")
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+    """torch.serialization.set_crc32_options(False) writes zeros in their place."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        assert_same(save(tmp_path, tensors := {"a": torch.randn(3, 5)}), tensors)
+    finally:
+        torch.serialization.set_crc32_options(before)
 
 
 def test_a_big_endian_archive(tmp_path):

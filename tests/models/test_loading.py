@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -425,6 +427,56 @@ def test_a_failed_save_leaves_the_old_state(tmp_path, framework, sharded, monkey
     with pytest.raises(OSError, match="28"):
         model.save_pretrained(tmp_path, **options)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("framework", ["pt", "tf"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_labels": 10**9}, {"num_hidden_layers": 200_000}, {"vocab_size": 10**9}, {"hidden_size": 3 * 10**6},
+        {"intermediate_size": 10**9}, {"position_buckets": 10**9}, {"max_position_embeddings": 10**9},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_absurd_sizes_are_refused_before_anything_is_built(tmp_path, framework, change):
+    config = small_config("v3", position_biased_input=True)
+    model = pt_model(config, SEQUENCE)
+    model.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    if "num_labels" in change:
+        values.pop("id2label"), values.pop("label2id")
+    (tmp_path / "config.json").write_text(json.dumps({**values, **change}))
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
+        cls_of(config, SEQUENCE, framework).from_pretrained(tmp_path)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("framework", ["pt", "tf"])
+def test_loads_beside_a_save(tmp_path, framework):
+    """Config and weights of two models take turns; a reader has those of one."""
+    models = []
+    for labels in (2, 5):
+        config = small_config("v3", num_labels=labels)
+        models.append(pt_model(config, SEQUENCE) if framework == "pt" else tf_model(config, SEQUENCE))
+    models[0].save_pretrained(tmp_path)
+    ended = threading.Event()
+
+    def work():
+        while not ended.is_set():
+            for model in reversed(models):
+                model.save_pretrained(tmp_path)
+
+    writer = threading.Thread(target=work)
+    writer.start()
+    try:
+        count = 25 if framework == "pt" else 6
+        found = [type(models[0]).from_pretrained(tmp_path).config.num_labels for _ in range(count)]
+    finally:
+        ended.set()
+        writer.join()
+    assert set(found) <= {2, 5}
+    assert set(os.listdir(tmp_path)) <= {"config.json", "README.md", "model.safetensors", "tf_model.h5"}
 
 
 def test_saving_leaves_no_stale_shards(tmp_path):
