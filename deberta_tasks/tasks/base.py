@@ -73,6 +73,7 @@ class Reader:
         config: the model's; ``None`` while there is none.
         limit: most tokens of a feature.
         names: labels by number.
+        ahead: encodings of texts and pairs that are to come.
     """
 
     tokenizer: Any
@@ -80,6 +81,14 @@ class Reader:
     config: BaseConfig | None = None
     limit: int = 0
     names: Sequence[str] = ()
+    ahead: dict[tuple[str, str | None], dict[str, Any]] = field(default_factory=dict)
+
+    def read_ahead(self, texts: Sequence[tuple[str, str | None]]) -> None:
+        """Encode many texts or pairs in one call, which takes a fraction of the time that a call for each would."""
+        firsts, seconds = [first for first, _ in texts], [second for _, second in texts]
+        batch = self.tokenizer(firsts, None if None in seconds else seconds) if texts else {}
+        for number, pair in enumerate(texts):
+            self.ahead[pair] = {name: values[number] for name, values in batch.items()}
 
     def features(self, text: str, pair: str | None = None, *, cut: str = "longest_first") -> list[Feature]:
         """The features of one text or pair: a single one if it fits, else windows or what is left after cutting.
@@ -93,7 +102,8 @@ class Reader:
         Raises:
             ValueError: if it is too long, and nothing was said of that, or windows cannot move on.
         """
-        encoded, stride = self.tokenizer(text, pair), getattr(self.options, "stride", None)
+        encoded = self.ahead.get((text, pair)) or self.tokenizer(text, pair)
+        stride = getattr(self.options, "stride", None)
         count = len(encoded["input_ids"])
         if count <= self.limit:
             return [Feature(self.inputs(encoded))]

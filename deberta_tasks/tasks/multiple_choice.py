@@ -75,6 +75,10 @@ class MultipleChoice(TrainableTask):
         """Nothing: choices have no names."""
         return {}
 
+    def pairs(self, example: Record) -> list[tuple[str, str | None]]:
+        """Prompt and choice."""
+        return [(example["prompt"], choice) for choice in example["choices"]]
+
     def check_alike(self, example: Record, first: Record) -> None:
         """All examples have as many choices."""
         if len(example["choices"]) != len(first["choices"]):

@@ -130,6 +130,11 @@ class TextClassification(TrainableTask):
         """Labels occur evenly in all parts."""
         return example["label"]
 
+    def pairs(self, example: Record) -> list[tuple[str, str | None]]:
+        """The one."""
+        first, *second = self.texts(example)
+        return [(first, second[0] if second else None)]
+
     def windows(self, limits: Limits) -> dict[str, Any]:
         """Where scores of windows are combined, they are read."""
         return {"stride": limits.stride, "combine": limits.combine} if limits.combine else {}

@@ -17,6 +17,7 @@ from deberta_tasks.records import Record, read_records
 from deberta_tasks.tasks.base import Feature, Task
 
 DATA = Path(__file__).parents[1] / "data"
+AHEAD = 1000  # examples whose texts are encoded in one call
 Outputs = Sequence[Mapping[str, NDArray[np.float32]]]
 
 
@@ -146,6 +147,9 @@ class TrainableTask(Task):
         cut = of = 0
         for number, example in enumerate(examples):
             self.check_alike(example, examples[0])
+            if number % AHEAD == 0:
+                reader.ahead.clear()
+                reader.read_ahead([pair for later in examples[number : number + AHEAD] for pair in self.pairs(later)])
             try:
                 parts = self.encode(example, reader)
             except ValueError as error:
@@ -159,6 +163,10 @@ class TrainableTask(Task):
                 stacklevel=2,
             )
         return found
+
+    def pairs(self, example: Record) -> list[tuple[str, str | None]]:
+        """The texts and pairs that its features are made of, where they can be encoded together."""
+        return []
 
     def windows(self, limits: Limits) -> dict[str, Any]:
         """The options that say how long texts are read.
