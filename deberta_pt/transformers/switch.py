@@ -108,6 +108,9 @@ def _switch(to: Settings | None) -> None:
             _patch(cls, "forward", _ask_for_less(cls.forward))
         for cls in MASKED_LM:
             _patch(cls, "from_pretrained", _read_published(cls))
+    if to is not None and to.tokenizers and not any(owner in _tokenizers() for owner, *_ in _patches):
+        for cls in _tokenizers():
+            _patch(cls, "from_pretrained", _encode_by_ours(cls))
 
 
 def _patch(owner: Any, name: str, ours: Any) -> None:
@@ -188,13 +191,42 @@ def _ask_for_less(theirs: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-def _read_published(cls: Any) -> Any:
-    """A ``from_pretrained`` that chooses the masked-LM head by the keys of the file."""
+def _tokenizers() -> dict[Any, Any]:
+    """Transformers' fast tokenizers and ours of them; a program that wants none needs no tokenization."""
+    from deberta_pt.transformers.tokenizers import INSIDE
+
+    return INSIDE
+
+
+def _loading(cls: Any) -> Callable[[Any], Any]:
+    """What ``from_pretrained`` of a class, or of a subclass of it, is without us."""
     before = vars(cls).get("from_pretrained")
+    return lambda owner: super(cls, owner).from_pretrained if before is None else before.__get__(None, owner)
+
+
+def _encode_by_ours(cls: Any) -> Any:
+    """A ``from_pretrained`` whose tokenizer encodes by ours."""
+    load = _loading(cls)
 
     @functools.wraps(inspect.getattr_static(cls, "from_pretrained").__func__)
     def from_pretrained(owner: Any, path: Any, *args: Any, **kwargs: Any) -> Any:
-        load = super(cls, owner).from_pretrained if before is None else before.__get__(None, owner)
+        from deberta_pt.transformers.tokenizers import attach
+
+        found = load(owner)(path, *args, **kwargs)
+        if _now is not None and _now.tokenizers and type(found) in (cls, _tokenizers()[cls]):
+            attach(found, path, kwargs)
+        return found
+
+    return classmethod(from_pretrained)
+
+
+def _read_published(cls: Any) -> Any:
+    """A ``from_pretrained`` that chooses the masked-LM head by the keys of the file."""
+    loading = _loading(cls)
+
+    @functools.wraps(inspect.getattr_static(cls, "from_pretrained").__func__)
+    def from_pretrained(owner: Any, path: Any, *args: Any, **kwargs: Any) -> Any:
+        load = loading(owner)
         if _now is None or not _now.published_mlm_head or not reads_published_head(path, kwargs):
             return load(path, *args, **kwargs)
         config = kwargs.get("config")
