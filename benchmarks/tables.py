@@ -65,6 +65,9 @@ TABLES = {
     "padding-tf": Kind("Padding, TensorFlow", f"{FROM_TF}:padding", 4, f"{UNEVEN}, float32, as graphs"),
     "memory": Kind("Memory, PyTorch", "benchmarks.memory:memory", 4, "float32, each figure in its own process"),
     "growth": Kind("Growth with length and batch, PyTorch", "benchmarks.memory:growth", 4, "inference, float32"),
+    "inside-transformers": Kind(
+        "Inside transformers", "benchmarks.inside:inside", 12, "its pipelines and cross-encoders, float32"
+    ),
     "gpu": Kind("GPU, PyTorch", "benchmarks.models_gpu:gpu", 12, "bfloat16, batches of 8192 tokens, without dropout"),
 }
 
