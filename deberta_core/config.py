@@ -20,6 +20,7 @@ ACTIVATIONS = (
 )  # fmt: skip
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 ATTENTIONS = ("auto", "eager", "sdpa", "blocked", "flex")
+FLAT_VARIANCE = 0.01  # of a layer norm's input; below, nothing flows back into a row that sees nothing
 MLM_HEADS = ("auto", "legacy", "plain", "emd")
 Check = Callable[[Any], str | None]
 

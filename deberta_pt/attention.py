@@ -46,31 +46,38 @@ class Relative(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """A query sees a key where both are true.
+    """What a batch hides: a query sees a key that ``keys`` shows it, unless the query is blind.
 
     Attributes:
         keys: bool ``[B, 1, 1 or Q, K]``.
-        queries: bool ``[B, 1, Q, 1]``, or ``None``: all. By itself, so that padding needs nothing of size ``Q x K``.
+        blind: queries that see nothing, bool ``[B, 1, 1 or Q, 1]``. By itself, so that padding needs nothing of size
+            ``Q x K``.
         places: of the tokens, if padding is left out of the states.
     """
 
     keys: Tensor
-    queries: Tensor | None = None
+    blind: Tensor
     places: Places | None = None
 
     def pairs(self) -> Tensor:
         """Which query sees which key, bool ``[B, 1, 1 or Q, K]``."""
-        return self.keys if self.queries is None else self.keys & self.queries
+        return self.keys & ~self.blind
 
-    def seeing(self) -> Tensor:
-        """The queries that see anything, bool ``[B, 1, 1 or Q, 1]``."""
-        anything = self.keys.any(-1, keepdim=True)
-        return anything if self.queries is None else anything & self.queries
+    def tokens(self) -> Tensor:
+        """Tokens that any query may see, bool ``[B, L]``."""
+        return self.keys[:, 0].any(-2)
+
+    def is_padding(self) -> bool:
+        """Whether tokens are hidden as keys and as queries alike."""
+        return self.keys.shape[2] == 1 and self.blind.shape[2] > 1
+
+    def blind_states(self) -> Tensor:
+        """Which token states see nothing, bool ``[B, 1 or L, 1]``, or ``[1, T, 1]`` without padding."""
+        return self.blind[:, 0] if self.places is None else self.places.blind
 
     def of(self, text: int) -> Mask:
         """That of one text."""
-        one = slice(text, text + 1)
-        return Mask(self.keys[one], None if self.queries is None else self.queries[one])
+        return Mask(self.keys[text : text + 1], self.blind[text : text + 1])
 
 
 class Heads(NamedTuple):

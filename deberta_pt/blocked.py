@@ -111,10 +111,10 @@ class Block(NamedTuple):
 
 
 def of_blocks(mask: Mask | None) -> tuple[Tensor | None, Tensor | None]:
-    """A mask as ``blocks`` reads it: of keys, ``[B, 1 or Q, K]``, and of queries, ``[B, Q]``."""
+    """A mask as ``blocks`` reads it: of keys, ``[B, 1 or Q, K]``, and of queries that see, ``[B, Q]``."""
     if mask is None:
         return None, None
-    return mask.keys[:, 0], None if mask.queries is None else mask.queries[:, 0, :, 0]
+    return mask.keys[:, 0], ~mask.blind[:, 0, :, 0] if mask.is_padding() else None
 
 
 def is_alone(query: Tensor, keys: int, mask: Tensor | None) -> bool:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from deberta_core.config import BaseConfig
+from deberta_pt.attention import Mask
 from deberta_pt.dropout import Dropout
+from deberta_pt.layers import LayerNorm
 
 
 class Embeddings(nn.Module):
@@ -27,7 +29,7 @@ class Embeddings(nn.Module):
             self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
         if width != hidden:
             self.embed_proj = nn.Linear(width, hidden, bias=False)
-        self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.LayerNorm = LayerNorm(hidden, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.config = config
 
@@ -37,7 +39,7 @@ class Embeddings(nn.Module):
         inputs_embeds: Tensor | None,
         token_type_ids: Tensor | None,
         position_ids: Tensor | None,
-        token_mask: Tensor | None,
+        mask: Mask | None,
     ) -> Tensor:
         """First token states.
 
@@ -46,10 +48,10 @@ class Embeddings(nn.Module):
             inputs_embeds: rows of the word table, ``[B, L, E]``.
             token_type_ids: int ``[B, L]``; ignored without a table of types.
             position_ids: int ``[B, L]``, default 0..L-1; ignored without a table of positions.
-            token_mask: bool ``[B, L]``, true where a token is visible.
+            mask: what the batch hides.
 
         Returns:
-            ``[B, L, H]``, zero where ``token_mask`` is false.
+            ``[B, L, H]``, zero where nobody may see a token.
         """
         embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # [B, L, E]
         if self.config.position_biased_input:
@@ -59,9 +61,10 @@ class Embeddings(nn.Module):
                 token_type_ids = torch.zeros(embeds.shape[:2], dtype=torch.long, device=embeds.device)
             embeds = embeds + self.token_type_embeddings(token_type_ids)
         hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
-        hidden = self.LayerNorm(hidden)
-        if token_mask is not None:
-            hidden = hidden * token_mask[..., None].to(hidden.dtype)
+        seen_elsewhere = mask is not None and not mask.is_padding()  # else the next line stops all gradients
+        hidden = self.LayerNorm(hidden, mask.blind_states() if mask is not None and seen_elsewhere else None)
+        if mask is not None:
+            hidden = hidden * mask.tokens()[..., None].to(hidden.dtype)
         return self.dropout(hidden)
 
     def positions(self, position_ids: Tensor | None, like: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_pt.activations import activation
 from deberta_pt.attention import FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_pt.dropout import Dropout
+from deberta_pt.layers import LayerNorm
 from deberta_pt.linear import apply
 from deberta_pt.padding import Places, pack, pays, places_of, unpack
 from deberta_pt.tracing import is_traced
@@ -32,12 +33,12 @@ class Output(nn.Module):
     def __init__(self, config: BaseConfig, width: int) -> None:
         super().__init__()
         self.dense = nn.Linear(width, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, states: Tensor, residual: Tensor) -> Tensor:
-        """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``."""
-        return self.LayerNorm(self.dropout(apply(self.dense, states)) + residual)
+    def forward(self, states: Tensor, residual: Tensor, blind: Tensor | None = None) -> Tensor:
+        """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``; ``blind`` as in ``LayerNorm``."""
+        return self.LayerNorm(self.dropout(apply(self.dense, states)) + residual, blind)
 
 
 class Attention(nn.Module):
@@ -59,7 +60,8 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """As ``DisentangledSelfAttention``, with the residual of the queries: ``[B, Q, H]`` and probabilities."""
         context, probs = self.self(hidden, mask, relative, query_states, output_attentions)
-        return self.output(context, hidden if query_states is None else query_states), probs
+        residual = hidden if query_states is None else query_states
+        return self.output(context, residual, None if mask is None else mask.blind_states()), probs
 
 
 class Intermediate(nn.Module):
@@ -94,7 +96,8 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Token states ``[B, Q, H]`` and attention probabilities ``[B, N, Q, K]`` or ``None``."""
         attended, probs = self.attention(hidden, mask, relative, query_states, output_attentions)
-        return self.output(self.intermediate(attended), attended), probs
+        blind = None if mask is None else mask.blind_states()
+        return self.output(self.intermediate(attended), attended, blind), probs
 
 
 class Convolution(nn.Module):
@@ -104,30 +107,28 @@ class Convolution(nn.Module):
         super().__init__()
         hidden, width = config.hidden_size, config.convolution_width
         self.conv = nn.Conv1d(hidden, hidden, width, padding=width // 2, groups=config.convolution_groups)
-        self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.LayerNorm = LayerNorm(hidden, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.activation = activation(config.convolution_act)
 
-    def forward(
-        self, hidden: Tensor, layer_output: Tensor, token_mask: Tensor | None, pair_mask: Tensor | None
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, layer_output: Tensor, mask: Mask | None) -> Tensor:
         """Add the convolution of ``hidden`` to ``layer_output`` and normalise.
 
         Args:
             hidden: input of the first layer, ``[B, L, H]``, zero where nothing is visible.
             layer_output: output of the first layer, ``[B, L, H]``.
-            token_mask: bool ``[B, L]``.
-            pair_mask: bool ``[B, L, L]``: position i reads position j only where it is true; ``None``: everywhere.
+            mask: what the batch hides; of a mask of pairs, position i reads position j only where i sees j.
 
         Returns:
-            ``[B, L, H]``, zero where ``token_mask`` is false.
+            ``[B, L, H]``, zero where nobody may see a token.
         """
-        mixed = self.convolve(hidden) if pair_mask is None else self.convolve_pairs(hidden, pair_mask)
-        if token_mask is None:
-            return self.LayerNorm(layer_output + self.activation(self.dropout(mixed)))
-        kept = token_mask[..., None]  # [B, L, 1]
+        if mask is None:
+            return self.LayerNorm(layer_output + self.activation(self.dropout(self.convolve(hidden))))
+        by_pairs = mask.keys.shape[2] > 1
+        mixed = self.convolve_pairs(hidden, mask.keys[:, 0]) if by_pairs else self.convolve(hidden)
+        kept = mask.tokens()[..., None]  # [B, L, 1]
         mixed = self.activation(self.dropout(mixed.masked_fill(~kept, 0.0)))
-        return self.LayerNorm(layer_output + mixed) * kept.to(mixed.dtype)
+        return self.LayerNorm(layer_output + mixed, mask.blind[:, 0]) * kept.to(mixed.dtype)
 
     def convolve(self, hidden: Tensor) -> Tensor:
         """``[B, L, H]`` -> ``[B, L, H]``."""
@@ -154,7 +155,7 @@ class Encoder(nn.Module):
         if config.relative_attention:
             self.rel_embeddings = nn.Embedding(2 * config.span, config.hidden_size)
         if config.normalises_relative:
-            self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+            self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         if config.convolution_width > 0:
             self.conv = Convolution(config)
         self.config = config
@@ -188,17 +189,15 @@ class Encoder(nn.Module):
 
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens if padding is left out: not by the reference, nor where hidden tokens attend."""
-        if mask is None or mask.queries is None or self.config.masked_rows == "uniform":
+        if mask is None or not mask.is_padding() or self.config.masked_rows == "uniform":
             return None
-        visible = mask.queries[:, 0, :, 0]  # [B, L]
+        visible = mask.tokens()
         return places_of(visible) if self.config.attn_implementation != "eager" and pays(visible) else None
 
     def forward(
         self,
         hidden: Tensor,
         mask: Mask | None,
-        token_mask: Tensor | None,
-        pair_mask: Tensor | None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
@@ -206,9 +205,7 @@ class Encoder(nn.Module):
 
         Args:
             hidden: embeddings, ``[B, L, H]``.
-            mask: what queries see.
-            token_mask: bool ``[B, L]``, true where a token is visible.
-            pair_mask: bool ``[B, L, L]`` when the caller gave a mask of pairs.
+            mask: what the batch hides.
             output_hidden_states: also return all states.
             output_attentions: also return all probabilities.
 
@@ -225,7 +222,7 @@ class Encoder(nn.Module):
         for i, layer in enumerate(self.layer):
             packed, probs = self.run_layer(layer, packed, mask, relative, None, output_attentions)
             if i == 0 and hasattr(self, "conv"):
-                packed = pack(self.conv(hidden, unpack(packed, places), token_mask, pair_mask), places)
+                packed = pack(self.conv(hidden, unpack(packed, places), mask), places)
             if output_hidden_states:
                 states.append(unpack(packed, places))
             attentions.append(probs)
@@ -263,25 +260,19 @@ class Encoder(nn.Module):
         self.checkpointing = partial(checkpoint, **{"use_reentrant": False, **options}) if enabled else None
 
 
-def read_mask(attention_mask: Tensor | None) -> tuple[Mask | None, Tensor | None, Tensor | None]:
-    """The three masks that a forward needs, from any of the shapes a caller may give.
+def read_mask(attention_mask: Tensor | None) -> Mask | None:
+    """What a batch hides, from any of the shapes a caller may give; ``None``: nothing.
 
     Args:
         attention_mask: ``[B, L]``, ``[B, 1, 1, L]``, ``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible. A hidden
             token of a ``[B, L]`` mask also sees nothing itself.
-
-    Returns:
-        That of queries and keys, and bool masks of tokens, ``[B, L]``, and of pairs, ``[B, L, L]``, if given so.
     """
     if attention_mask is None:
-        return None, None, None
-    visible = attention_mask != 0
-    if visible.device.type == "cpu" and not is_traced() and visible.all():
-        return None, None, None  # nothing hidden, nothing to compute
-    if visible.ndim == 2:
-        return Mask(visible[:, None, None], visible[:, None, :, None]), visible, None
-    if visible.ndim == 4:
-        visible = visible[:, 0]  # [B, 1 or L, L]
-    tokens = visible.any(-2)
-    given_as_keys = attention_mask.ndim == 4 and attention_mask.shape[-2] == 1
-    return Mask(visible[:, None]), tokens, None if given_as_keys else visible
+        return None
+    keys = attention_mask != 0
+    if keys.device.type == "cpu" and not is_traced() and keys.all():
+        return None  # nothing hidden, nothing to compute
+    if keys.ndim == 2:
+        return Mask(keys[:, None, None], ~keys[:, None, :, None])
+    keys = keys if keys.ndim == 4 else keys[:, None]  # [B, 1, 1 or L, L]
+    return Mask(keys, ~keys.any(-1, keepdim=True))

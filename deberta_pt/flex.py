@@ -51,10 +51,10 @@ def block_mask(mask: Mask, queries: int) -> Any:
     """The blocks in which any of so many queries sees a key."""
     from torch.nn.attention.flex_attention import create_block_mask
 
-    keys, asking = mask.keys.expand(-1, -1, queries, -1), mask.seeing().expand(-1, -1, queries, -1)
+    keys, blind = mask.keys.expand(-1, -1, queries, -1), mask.blind.expand(-1, -1, queries, -1)
 
     def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return keys[batch, 0, query, key] & asking[batch, 0, query, 0]
+        return keys[batch, 0, query, key] & ~blind[batch, 0, query, 0]
 
     return create_block_mask(visible, keys.shape[0], None, queries, keys.shape[-1], device=str(keys.device))
 
@@ -74,7 +74,7 @@ def flex(
         scale=1.0,
     )
     if mask is not None:
-        context = context * mask.seeing().to(context.dtype)
+        context = context.masked_fill(mask.blind, 0.0)
     return context, None
 
 

@@ -34,6 +34,7 @@ from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
 from deberta_pt.activations import activation
+from deberta_pt.attention import Mask
 from deberta_pt.dropout import Dropout
 from deberta_pt.embeddings import Embeddings
 from deberta_pt.encoder import Encoder, read_mask
@@ -110,13 +111,11 @@ class Model(PreTrainedModel):
         check_kinds({name: None if x is None else x.is_floating_point() for name, x in given.items()})
         read = position_ids if hasattr(self.embeddings, "position_embeddings") else None
         check_values(self.config, input_ids, attention_mask, token_type_ids, read)
-        mask, token_mask, pair_mask = read_mask(attention_mask)
-        embedded = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, token_mask)
+        mask = read_mask(attention_mask)
+        embedded = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask)
         last, states, attentions = self.encoder(
             embedded,
             mask,
-            token_mask,
-            pair_mask,
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
             self.config.output_attentions if output_attentions is None else output_attentions,
         )
@@ -189,18 +188,21 @@ class MaskedLM(PreTrainedModel):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions,
             wants_states or self.kind == "emd", True,
         )  # fmt: skip
-        hidden = body["last_hidden_state"]
+        hidden, mask = body["last_hidden_state"], read_mask(attention_mask)
         if self.kind == "emd":
             before_last = body["hidden_states"][-2]
             positions = self.deberta.embeddings.positions(position_ids, before_last)
-            hidden = enhanced_decoding(self.deberta.encoder, before_last, positions, read_mask(attention_mask)[0])
+            hidden = enhanced_decoding(self.deberta.encoder, before_last, positions, mask)
         if not wants_states:
             body.pop("hidden_states", None)
+        blind = None if mask is None else mask.blind_states()
         if only_masked and labels is not None:
             check_class_labels(labels, hidden.shape[:-1])
-            hidden, labels = hidden[labels != IGNORED], labels[labels != IGNORED]  # [positions, H], [positions]
+            targets = labels != IGNORED
+            blind = None if blind is None else blind.expand(*targets.shape, 1)[targets]  # [positions, 1]
+            hidden, labels = hidden[targets], labels[targets]  # [positions, H], [positions]
         predict = self.cls if self.kind == "legacy" else self.lm_predictions
-        logits = predict(hidden, self.deberta.embeddings.word_embeddings.weight)
+        logits = predict(hidden, self.deberta.embeddings.word_embeddings.weight, blind)
         loss = None if labels is None else cross_entropy(logits, labels)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
@@ -210,11 +212,11 @@ class LabelledModel(PreTrainedModel):
 
     deberta: Model
 
-    def predict_from(self, hidden: Tensor) -> Tensor:
+    def predict_from(self, hidden: Tensor, mask: Mask | None) -> Tensor:
         """Logits from token states ``[B, L, H]``."""
         raise NotImplementedError("a head's own")
 
-    def judge(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def judge(self, logits: Tensor, labels: Tensor, mask: Mask | None) -> Tensor:
         """Scalar loss of the logits."""
         raise NotImplementedError("a head's own")
 
@@ -241,8 +243,9 @@ class LabelledModel(PreTrainedModel):
             output_hidden_states,
             True,
         )
-        logits = self.predict_from(body["last_hidden_state"])
-        loss = None if labels is None else self.judge(logits, labels, attention_mask)
+        mask = read_mask(attention_mask)
+        logits = self.predict_from(body["last_hidden_state"], mask)
+        loss = None if labels is None else self.judge(logits, labels, mask)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
 
@@ -262,12 +265,12 @@ class SequenceClassification(LabelledModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialise()
 
-    def predict_from(self, hidden: Tensor) -> Tensor:
+    def predict_from(self, hidden: Tensor, mask: Mask | None) -> Tensor:
         """``[B, L, H]`` -> ``[B, Y]``."""
         pooled = self.pooler(hidden)
         return self.classifier(self.dropout(pooled))
 
-    def judge(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def judge(self, logits: Tensor, labels: Tensor, mask: Mask | None) -> Tensor:
         """The loss that ``config.problem_type`` or the labels name."""
         return sequence_classification_loss(logits, labels, self.config.problem_type)
 
@@ -284,11 +287,11 @@ class TokenClassification(LabelledModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialise()
 
-    def predict_from(self, hidden: Tensor) -> Tensor:
+    def predict_from(self, hidden: Tensor, mask: Mask | None) -> Tensor:
         """``[B, L, H]`` -> ``[B, L, Y]``."""
         return self.classifier(self.dropout(hidden))
 
-    def judge(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def judge(self, logits: Tensor, labels: Tensor, mask: Mask | None) -> Tensor:
         """Cross entropy of the tokens whose label is not -100."""
         return cross_entropy(logits, labels)
 
@@ -388,10 +391,10 @@ class ReplacedTokenDetection(LabelledModel):
         self.mask_predictions = ReplacedTokenHead(config)
         self.initialise()
 
-    def predict_from(self, hidden: Tensor) -> Tensor:
+    def predict_from(self, hidden: Tensor, mask: Mask | None) -> Tensor:
         """``[B, L, H]`` -> ``[B, L]``, above 0 for replaced."""
-        return self.mask_predictions(hidden)
+        return self.mask_predictions(hidden, mask)
 
-    def judge(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def judge(self, logits: Tensor, labels: Tensor, mask: Mask | None) -> Tensor:
         """Binary cross entropy of the visible tokens whose label is not -100."""
-        return binary_cross_entropy(logits, labels, read_mask(attention_mask)[1])
+        return binary_cross_entropy(logits, labels, None if mask is None else mask.tokens())

@@ -289,7 +289,7 @@ class PreparedEncoder(Encoder):
 
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens wherever any are hidden: texts behind each other need not be put to their places."""
-        return None if mask is None or mask.queries is None else places_of(mask.queries[:, 0, :, 0])
+        return None if mask is None or not mask.is_padding() else places_of(mask.tokens())
 
     @torch.no_grad()
     @torch.compiler.disable
@@ -297,16 +297,15 @@ class PreparedEncoder(Encoder):
         self,
         hidden: Tensor,
         mask: Mask | None,
-        token_mask: Tensor | None,
-        pair_mask: Tensor | None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         """As ``Encoder``."""
-        by_tokens = mask is not None and mask.queries is not None and not output_attentions
-        lengths = lengths_of(token_mask) if by_tokens and token_mask is not None else None
+        lengths = None
+        if mask is not None and mask.is_padding() and not output_attentions:
+            lengths = lengths_of(mask.tokens())
         if lengths is None:
-            return super().forward(hidden, mask, token_mask, pair_mask, output_hidden_states, output_attentions)
+            return super().forward(hidden, mask, output_hidden_states, output_attentions)
         places = self.places(mask)
         longest = max(lengths, default=1)
         relative = self.relative(longest, longest, hidden.device)
@@ -315,7 +314,7 @@ class PreparedEncoder(Encoder):
         for i, layer in enumerate(layers):
             packed = layer.packed(packed[0], lengths, relative)[None]
             if i == 0 and hasattr(self, "conv"):
-                packed = pack(self.conv(hidden, unpack(packed, places), token_mask, None), places)
+                packed = pack(self.conv(hidden, unpack(packed, places), mask), places)
             if output_hidden_states:
                 states.append(unpack(packed, places))
         last = states[-1] if output_hidden_states else unpack(packed, places)

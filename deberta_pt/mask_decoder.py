@@ -13,6 +13,7 @@ from deberta_core.config import BaseConfig
 from deberta_pt.activations import activation
 from deberta_pt.attention import Mask
 from deberta_pt.encoder import Encoder
+from deberta_pt.layers import LayerNorm
 
 DECODING_STEPS = 2  # as the published models were trained
 
@@ -44,16 +45,16 @@ class Transform(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.embedding_width)
-        self.LayerNorm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps)
+        self.LayerNorm = LayerNorm(config.embedding_width, eps=config.layer_norm_eps)
         self.activation = activation(config.hidden_act)
 
-    def transform_states(self, hidden: Tensor) -> Tensor:
-        """``[..., H]`` -> ``[..., E]``."""
-        return self.LayerNorm(self.activation(self.dense(hidden)))
+    def transform_states(self, hidden: Tensor, blind: Tensor | None = None) -> Tensor:
+        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``LayerNorm``."""
+        return self.LayerNorm(self.activation(self.dense(hidden)), blind)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """``[..., H]`` -> ``[..., E]``."""
-        return self.transform_states(hidden)
+    def forward(self, hidden: Tensor, blind: Tensor | None = None) -> Tensor:
+        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``LayerNorm``."""
+        return self.transform_states(hidden, blind)
 
 
 class LegacyPredictions(nn.Module):
@@ -68,10 +69,10 @@ class LegacyPredictions(nn.Module):
         if not config.tie_word_embeddings:
             self.decoder = nn.Linear(config.embedding_width, config.vocab_size, bias=False)
 
-    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``."""
+    def forward(self, hidden: Tensor, table: Tensor, blind: Tensor | None = None) -> Tensor:
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
         rows = self.decoder.weight if hasattr(self, "decoder") else table
-        return F.linear(self.transform(hidden), rows, self.bias)
+        return F.linear(self.transform(hidden, blind), rows, self.bias)
 
 
 class PublishedPredictions(Transform):
@@ -83,9 +84,9 @@ class PublishedPredictions(Transform):
         super().__init__(config)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
-    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:  # type: ignore[override]  # it predicts, too
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``."""
-        return F.linear(self.transform_states(hidden), table, self.bias)
+    def forward(self, hidden: Tensor, table: Tensor, blind: Tensor | None = None) -> Tensor:  # type: ignore[override]  # it predicts, too
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        return F.linear(self.transform_states(hidden, blind), table, self.bias)
 
 
 class LegacyHead(nn.Module):
@@ -95,9 +96,9 @@ class LegacyHead(nn.Module):
         super().__init__()
         self.predictions = LegacyPredictions(config)
 
-    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``."""
-        return self.predictions(hidden, table)
+    def forward(self, hidden: Tensor, table: Tensor, blind: Tensor | None = None) -> Tensor:
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        return self.predictions(hidden, table, blind)
 
 
 class PublishedHead(nn.Module):
@@ -107,9 +108,9 @@ class PublishedHead(nn.Module):
         super().__init__()
         self.lm_head = PublishedPredictions(config)
 
-    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``."""
-        return self.lm_head(hidden, table)
+    def forward(self, hidden: Tensor, table: Tensor, blind: Tensor | None = None) -> Tensor:
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        return self.lm_head(hidden, table, blind)
 
 
 class ReplacedTokenHead(nn.Module):
@@ -117,12 +118,12 @@ class ReplacedTokenHead(nn.Module):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.classifier = nn.Linear(config.hidden_size, 1)
         self.activation = activation(config.hidden_act)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Mask | None = None) -> Tensor:
         """``[B, L, H]`` -> logits ``[B, L]``."""
-        both = self.LayerNorm(hidden[:, :1] + hidden)  # [B, L, H]
+        both = self.LayerNorm(hidden[:, :1] + hidden, None if mask is None else mask.blind_states())  # [B, L, H]
         return self.classifier(self.activation(self.dense(both)))[..., 0]

@@ -24,10 +24,12 @@ class Places(NamedTuple):
     Attributes:
         of_rows: place ``b * L + i`` of each row, int64 ``[T]``; the last is the first hidden token's.
         rows: the row of each place, int64 ``[B, L]``.
+        blind: whether a row is that of the hidden tokens, bool ``[1, T, 1]``.
     """
 
     of_rows: Tensor
     rows: Tensor
+    blind: Tensor
 
 
 def pack(states: Tensor, places: Places | None) -> Tensor:
@@ -57,4 +59,4 @@ def places_of(token_mask: Tensor) -> Places:
     tokens = visible.nonzero()[:, 0]
     of_rows = torch.cat([tokens, (~visible).nonzero()[:1, 0]])
     rows = torch.where(visible, visible.cumsum(0) - 1, len(tokens))
-    return Places(of_rows, rows.view_as(token_mask))
+    return Places(of_rows, rows.view_as(token_mask), ~visible[of_rows][None, :, None])

@@ -21,7 +21,7 @@ def sdpa(
         heads.query, heads.key, heads.value, bias, module.dropout.p if module.training else 0.0, scale=1.0
     )
     if mask is not None and module.config.masked_rows == "zero":
-        context = context * mask.seeing().to(context.dtype)
+        context = context.masked_fill(mask.blind, 0.0)
     return context, None
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 
+def is_exported() -> bool:
+    """Whether the graph leaves this process."""
+    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+
+
 def is_traced() -> bool:
     """Whether a compiler, an exporter or a function transform is looking on."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._are_functorch_transforms_active()
-    )
+    return torch.compiler.is_compiling() or is_exported() or torch._C._are_functorch_transforms_active()

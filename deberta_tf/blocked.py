@@ -388,7 +388,7 @@ def tables_of(
 
 def without_blind(states: tf.Tensor, mask: Mask | None) -> tf.Tensor:
     """Context or probabilities, ``[N, B, Q, D or K]``, zero for queries that see nothing."""
-    return states if mask is None else states * tf.cast(mask.seeing()[:, 0], states.dtype)
+    return states if mask is None else tf.where(mask.blind[:, 0], tf.zeros([], states.dtype), states)
 
 
 def blocked(

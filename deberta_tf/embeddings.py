@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from deberta_core.config import BaseConfig
+from deberta_tf.attention import Mask
 from deberta_tf.layers import Dropout, Embedding, LayerNorm, linear, shape_of
 
 
@@ -44,7 +45,7 @@ class Embeddings(tf_keras.layers.Layer):
         inputs_embeds: tf.Tensor | None,
         token_type_ids: tf.Tensor | None,
         position_ids: tf.Tensor | None,
-        token_mask: tf.Tensor | None,
+        mask: Mask | None,
         training: bool | None = None,
     ) -> tf.Tensor:
         """First token states.
@@ -54,11 +55,11 @@ class Embeddings(tf_keras.layers.Layer):
             inputs_embeds: rows of the word table, ``[B, L, E]``.
             token_type_ids: int ``[B, L]``; ignored without a table of types.
             position_ids: int ``[B, L]``, default 0..L-1; ignored without a table of positions.
-            token_mask: bool ``[B, L]``, true where a token is visible.
+            mask: what the batch hides.
             training: whether dropout acts.
 
         Returns:
-            ``[B, L, H]``, zero where ``token_mask`` is false.
+            ``[B, L, H]``, zero where nobody may see a token.
         """
         embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # [B, L, E]
         if self.config.position_biased_input:
@@ -68,9 +69,10 @@ class Embeddings(tf_keras.layers.Layer):
                 token_type_ids = tf.zeros(shape_of(embeds)[:2], tf.int32)
             embeds = embeds + self.token_type_embeddings(token_type_ids)
         hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
-        hidden = self.LayerNorm(hidden)
-        if token_mask is not None:
-            hidden = hidden * tf.cast(token_mask[..., None], hidden.dtype)
+        seen_elsewhere = mask is not None and not mask.is_padding()  # else the next line stops all gradients
+        hidden = self.LayerNorm(hidden, mask.blind_states() if mask is not None and seen_elsewhere else None)
+        if mask is not None:
+            hidden = hidden * tf.cast(mask.tokens()[..., None], hidden.dtype)
         return self.dropout(hidden, training=training)
 
     def positions(self, position_ids: tf.Tensor | None, like: tf.Tensor) -> tf.Tensor:

@@ -41,9 +41,11 @@ class Output(tf_keras.layers.Layer):
             self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def call(self, states: tf.Tensor, residual: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``."""
-        return self.LayerNorm(self.dropout(self.dense(states), training=training) + residual)
+    def call(
+        self, states: tf.Tensor, residual: tf.Tensor, blind: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
+        """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``; ``blind`` as in ``LayerNorm``."""
+        return self.LayerNorm(self.dropout(self.dense(states), training=training) + residual, blind)
 
 
 class Attention(tf_keras.layers.Layer):
@@ -68,7 +70,8 @@ class Attention(tf_keras.layers.Layer):
         """As ``DisentangledSelfAttention``, with the residual of the queries: ``[B, Q, H]`` and probabilities."""
         context, probs = self.self(hidden, mask, relative, query_states, output_attentions, training=training)
         residual = hidden if query_states is None else query_states
-        return self.output_layer(context, residual, training=training), probs
+        blind = None if mask is None else mask.blind_states()
+        return self.output_layer(context, residual, blind, training=training), probs
 
 
 class Intermediate(tf_keras.layers.Layer):
@@ -111,7 +114,8 @@ class Layer(tf_keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Token states ``[B, Q, H]`` and attention probabilities ``[B, N, Q, K]`` or ``None``."""
         attended, probs = self.attention(hidden, mask, relative, query_states, output_attentions, training=training)
-        return self.output_layer(self.intermediate(attended), attended, training=training), probs
+        blind = None if mask is None else mask.blind_states()
+        return self.output_layer(self.intermediate(attended), attended, blind, training=training), probs
 
 
 class Convolution(tf_keras.layers.Layer):
@@ -127,31 +131,27 @@ class Convolution(tf_keras.layers.Layer):
         self.activation = activation(config.convolution_act)
 
     def call(
-        self,
-        hidden: tf.Tensor,
-        layer_output: tf.Tensor,
-        token_mask: tf.Tensor | None,
-        pair_mask: tf.Tensor | None,
-        training: bool | None = None,
+        self, hidden: tf.Tensor, layer_output: tf.Tensor, mask: Mask | None, training: bool | None = None
     ) -> tf.Tensor:
         """Add the convolution of ``hidden`` to ``layer_output`` and normalise.
 
         Args:
             hidden: input of the first layer, ``[B, L, H]``, zero where nothing is visible.
             layer_output: output of the first layer, ``[B, L, H]``.
-            token_mask: bool ``[B, L]``.
-            pair_mask: bool ``[B, L, L]``: position i reads position j only where it is true; ``None``: everywhere.
+            mask: what the batch hides; of a mask of pairs, position i reads position j only where i sees j.
             training: whether dropout acts.
 
         Returns:
-            ``[B, L, H]``, zero where ``token_mask`` is false.
+            ``[B, L, H]``, zero where nobody may see a token.
         """
-        mixed = self.convolve(hidden) if pair_mask is None else self.convolve_pairs(hidden, pair_mask)
-        if token_mask is None:
-            return self.LayerNorm(layer_output + self.activation(self.dropout(mixed, training=training)))
-        kept = tf.cast(token_mask[..., None], mixed.dtype)  # [B, L, 1]
-        mixed = self.activation(self.dropout(tf.where(token_mask[..., None], mixed, 0), training=training))
-        return self.LayerNorm(layer_output + mixed) * kept
+        if mask is None:
+            mixed = self.dropout(self.convolve(hidden), training=training)
+            return self.LayerNorm(layer_output + self.activation(mixed))
+        by_pairs = mask.keys.shape[2] != 1
+        mixed = self.convolve_pairs(hidden, mask.keys[:, 0]) if by_pairs else self.convolve(hidden)
+        kept = mask.tokens()[..., None]  # [B, L, 1]
+        mixed = self.activation(self.dropout(tf.where(kept, mixed, 0), training=training))
+        return self.LayerNorm(layer_output + mixed, mask.blind[:, 0]) * tf.cast(kept, mixed.dtype)
 
     def convolve(self, hidden: tf.Tensor) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, L, H]``."""
@@ -218,17 +218,14 @@ class Encoder(tf_keras.layers.Layer):
 
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens if padding is left out: not by the reference, nor where hidden tokens attend."""
-        if mask is None or mask.queries is None or self.config.masked_rows == "uniform":
+        if mask is None or not mask.is_padding() or self.config.masked_rows == "uniform":
             return None
-        visible = mask.queries[:, 0, :, 0]  # [B, L]
-        return None if self.config.attn_implementation == "eager" or is_compiled() else places_of(visible)
+        return None if self.config.attn_implementation == "eager" or is_compiled() else places_of(mask.tokens())
 
     def call(
         self,
         hidden: tf.Tensor,
         mask: Mask | None,
-        token_mask: tf.Tensor | None,
-        pair_mask: tf.Tensor | None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         training: bool | None = None,
@@ -237,9 +234,7 @@ class Encoder(tf_keras.layers.Layer):
 
         Args:
             hidden: embeddings, ``[B, L, H]``.
-            mask: what queries see.
-            token_mask: bool ``[B, L]``, true where a token is visible.
-            pair_mask: bool ``[B, L, L]`` when the caller gave a mask of pairs.
+            mask: what the batch hides.
             output_hidden_states: also return all states.
             output_attentions: also return all probabilities.
             training: whether dropout acts.
@@ -257,7 +252,7 @@ class Encoder(tf_keras.layers.Layer):
         for i, layer in enumerate(self.layer):
             packed, probs = self.run_layer(layer, packed, mask, relative, None, output_attentions, training=training)
             if i == 0 and hasattr(self, "conv"):
-                output = self.conv(hidden, unpack(packed, places), token_mask, pair_mask, training=training)
+                output = self.conv(hidden, unpack(packed, places), mask, training=training)
                 packed = pack(output, places)
             if output_hidden_states:
                 states.append(unpack(packed, places))
@@ -305,23 +300,17 @@ class Encoder(tf_keras.layers.Layer):
         self.checkpointing = enabled
 
 
-def read_mask(attention_mask: tf.Tensor | None) -> tuple[Mask | None, tf.Tensor | None, tf.Tensor | None]:
-    """The three masks that a forward needs, from any of the shapes a caller may give.
+def read_mask(attention_mask: tf.Tensor | None) -> Mask | None:
+    """What a batch hides, from any of the shapes a caller may give; ``None``: nothing.
 
     Args:
         attention_mask: ``[B, L]``, ``[B, 1, 1, L]``, ``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible. A hidden
             token of a ``[B, L]`` mask also sees nothing itself.
-
-    Returns:
-        That of queries and keys, and bool masks of tokens, ``[B, L]``, and of pairs, ``[B, L, L]``, if given so.
     """
     if attention_mask is None:
-        return None, None, None
-    visible = tf.cast(attention_mask, tf.bool)
-    if visible.shape.rank == 2:
-        return Mask(visible[:, None, None], visible[:, None, :, None]), visible, None
-    if visible.shape.rank == 4:
-        visible = visible[:, 0]  # [B, 1 or L, L]
-    tokens = tf.reduce_any(visible, -2)
-    given_as_keys = attention_mask.shape.rank == 4 and attention_mask.shape[-2] == 1
-    return Mask(visible[:, None]), tokens, None if given_as_keys else visible
+        return None
+    keys = tf.cast(attention_mask, tf.bool)
+    if keys.shape.rank == 2:
+        return Mask(keys[:, None, None], ~keys[:, None, :, None])
+    keys = keys if keys.shape.rank == 4 else keys[:, None]  # [B, 1, 1 or L, L]
+    return Mask(keys, ~tf.reduce_any(keys, -1, keepdims=True))

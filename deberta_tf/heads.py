@@ -32,6 +32,7 @@ from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
 from deberta_tf.activations import activation
+from deberta_tf.attention import Mask
 from deberta_tf.checks import refuse_if
 from deberta_tf.embeddings import Embeddings
 from deberta_tf.encoder import Encoder, read_mask
@@ -115,16 +116,12 @@ class TFModel(TFPreTrainedModel):
         check_kinds({name: None if x is None else x.dtype.is_floating for name, x in given.items()})
         read = position_ids if hasattr(self.embeddings, "position_embeddings") else None
         checks = check_values(self.config, input_ids, attention_mask, token_type_ids, read)
-        mask, token_mask, pair_mask = read_mask(attention_mask)
+        mask = read_mask(attention_mask)
         with tf.control_dependencies(checks):  # else a graph may look up a wrong id before it is refused
-            embedded = self.embeddings(
-                input_ids, inputs_embeds, token_type_ids, position_ids, token_mask, training=training
-            )
+            embedded = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask, training=training)
         last, states, attentions = self.encoder(
             embedded,
             mask,
-            token_mask,
-            pair_mask,
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
             self.config.output_attentions if output_attentions is None else output_attentions,
             training=training,
@@ -204,20 +201,22 @@ class TFMaskedLM(TFPreTrainedModel):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions,
             wants_states or self.kind == "emd", True, training=training,
         )  # fmt: skip
-        hidden = body["last_hidden_state"]
+        hidden, mask = body["last_hidden_state"], read_mask(attention_mask)
         if self.kind == "emd":
             before_last = body["hidden_states"][-2]
             positions = self.deberta.embeddings.positions(position_ids, before_last)
-            mask, _, _ = read_mask(attention_mask)
             hidden = enhanced_decoding(self.deberta.encoder, before_last, positions, mask, training=training)
         if not wants_states:
             body.pop("hidden_states", None)
+        blind = None if mask is None else mask.blind_states()
         if only_masked and labels is not None:
             check_class_labels(labels, hidden.shape[:-1])
-            kept = labels != IGNORED
-            hidden, labels = tf.boolean_mask(hidden, kept), tf.boolean_mask(labels, kept)  # [positions, H], [positions]
+            targets = labels != IGNORED
+            if blind is not None:
+                blind = tf.boolean_mask(tf.broadcast_to(blind, [*shape_of(hidden)[:2], 1]), targets)  # [positions, 1]
+            hidden, labels = tf.boolean_mask(hidden, targets), tf.boolean_mask(labels, targets)  # [positions, H]
         predict = self.cls if self.kind == "legacy" else self.lm_predictions
-        logits = predict(hidden, self.deberta.embeddings.word_embeddings.embeddings)
+        logits = predict(hidden, self.deberta.embeddings.word_embeddings.embeddings, blind)
         loss = None if labels is None else cross_entropy(logits, labels)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
@@ -227,11 +226,11 @@ class TFLabelledModel(TFPreTrainedModel):
 
     deberta: TFModel
 
-    def predict_from(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def predict_from(self, hidden: tf.Tensor, mask: Mask | None, training: bool | None = None) -> tf.Tensor:
         """Logits from token states ``[B, L, H]``."""
         raise NotImplementedError("a head's own")
 
-    def judge(self, logits: tf.Tensor, labels: tf.Tensor, attention_mask: tf.Tensor | None) -> tf.Tensor:
+    def judge(self, logits: tf.Tensor, labels: tf.Tensor, mask: Mask | None) -> tf.Tensor:
         """Scalar loss of the logits."""
         raise NotImplementedError("a head's own")
 
@@ -260,8 +259,9 @@ class TFLabelledModel(TFPreTrainedModel):
             True,
             training=training,
         )
-        logits = self.predict_from(body["last_hidden_state"], training=training)
-        loss = None if labels is None else self.judge(logits, labels, attention_mask)
+        mask = read_mask(attention_mask)
+        logits = self.predict_from(body["last_hidden_state"], mask, training=training)
+        loss = None if labels is None else self.judge(logits, labels, mask)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
 
@@ -280,12 +280,12 @@ class TFSequenceClassification(TFLabelledModel):
         self.dropout = Dropout(classifier_dropout(config))
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
 
-    def predict_from(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def predict_from(self, hidden: tf.Tensor, mask: Mask | None, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, Y]``."""
         pooled = self.pooler(hidden, training=training)
         return self.classifier(self.dropout(pooled, training=training))
 
-    def judge(self, logits: tf.Tensor, labels: tf.Tensor, attention_mask: tf.Tensor | None) -> tf.Tensor:
+    def judge(self, logits: tf.Tensor, labels: tf.Tensor, mask: Mask | None) -> tf.Tensor:
         """The loss that ``config.problem_type`` or the labels name."""
         return sequence_classification_loss(logits, labels, self.config.problem_type)
 
@@ -301,11 +301,11 @@ class TFTokenClassification(TFLabelledModel):
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
 
-    def predict_from(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def predict_from(self, hidden: tf.Tensor, mask: Mask | None, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, L, Y]``."""
         return self.classifier(self.dropout(hidden, training=training))
 
-    def judge(self, logits: tf.Tensor, labels: tf.Tensor, attention_mask: tf.Tensor | None) -> tf.Tensor:
+    def judge(self, logits: tf.Tensor, labels: tf.Tensor, mask: Mask | None) -> tf.Tensor:
         """Cross entropy of the tokens whose label is not -100."""
         return cross_entropy(logits, labels)
 
@@ -405,10 +405,10 @@ class TFReplacedTokenDetection(TFLabelledModel):
         self.deberta = TFModel(config)
         self.mask_predictions = ReplacedTokenHead(config)
 
-    def predict_from(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def predict_from(self, hidden: tf.Tensor, mask: Mask | None, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, L]``, above 0 for replaced."""
-        return self.mask_predictions(hidden)
+        return self.mask_predictions(hidden, mask)
 
-    def judge(self, logits: tf.Tensor, labels: tf.Tensor, attention_mask: tf.Tensor | None) -> tf.Tensor:
+    def judge(self, logits: tf.Tensor, labels: tf.Tensor, mask: Mask | None) -> tf.Tensor:
         """Binary cross entropy of the visible tokens whose label is not -100."""
-        return binary_cross_entropy(logits, labels, read_mask(attention_mask)[1])
+        return binary_cross_entropy(logits, labels, None if mask is None else mask.tokens())

@@ -57,13 +57,13 @@ class Transform(tf_keras.layers.Layer):
             )
             self.LayerNorm = LayerNorm(config.embedding_width, config.layer_norm_eps)
 
-    def transform_states(self, hidden: tf.Tensor) -> tf.Tensor:
-        """``[..., H]`` -> ``[..., E]``."""
-        return self.LayerNorm(self.dense(hidden))
+    def transform_states(self, hidden: tf.Tensor, blind: tf.Tensor | None = None) -> tf.Tensor:
+        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``LayerNorm``."""
+        return self.LayerNorm(self.dense(hidden), blind)
 
-    def call(self, hidden: tf.Tensor) -> tf.Tensor:
-        """``[..., H]`` -> ``[..., E]``."""
-        return self.transform_states(hidden)
+    def call(self, hidden: tf.Tensor, blind: tf.Tensor | None = None) -> tf.Tensor:
+        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``LayerNorm``."""
+        return self.transform_states(hidden, blind)
 
 
 class LegacyPredictions(tf_keras.layers.Layer):
@@ -80,9 +80,9 @@ class LegacyPredictions(tf_keras.layers.Layer):
             if not config.tie_word_embeddings:
                 self.decoder = linear(width, words, config.initializer_range, name="decoder", bias=False)
 
-    def call(self, hidden: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``."""
-        states = self.transform(hidden)
+    def call(self, hidden: tf.Tensor, table: tf.Tensor, blind: tf.Tensor | None = None) -> tf.Tensor:
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        states = self.transform(hidden, blind)
         products = self.decoder(states) if hasattr(self, "decoder") else by_table(states, table)
         return products + self.bias
 
@@ -97,9 +97,9 @@ class PublishedPredictions(Transform):
         with tf.name_scope(name):
             self.bias = self.add_weight("bias", (config.vocab_size,), initializer="zeros")
 
-    def call(self, hidden: tf.Tensor, table: tf.Tensor) -> tf.Tensor:  # type: ignore[override]  # it predicts, too
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``."""
-        return by_table(self.transform_states(hidden), table) + self.bias
+    def call(self, hidden: tf.Tensor, table: tf.Tensor, blind: tf.Tensor | None = None) -> tf.Tensor:  # type: ignore[override]  # it predicts, too
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        return by_table(self.transform_states(hidden, blind), table) + self.bias
 
 
 class LegacyHead(tf_keras.layers.Layer):
@@ -110,9 +110,9 @@ class LegacyHead(tf_keras.layers.Layer):
         with tf.name_scope(name):
             self.predictions = LegacyPredictions(config)
 
-    def call(self, hidden: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``."""
-        return self.predictions(hidden, table)
+    def call(self, hidden: tf.Tensor, table: tf.Tensor, blind: tf.Tensor | None = None) -> tf.Tensor:
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        return self.predictions(hidden, table, blind)
 
 
 class PublishedHead(tf_keras.layers.Layer):
@@ -123,9 +123,9 @@ class PublishedHead(tf_keras.layers.Layer):
         with tf.name_scope(name):
             self.lm_head = PublishedPredictions(config)
 
-    def call(self, hidden: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``."""
-        return self.lm_head(hidden, table)
+    def call(self, hidden: tf.Tensor, table: tf.Tensor, blind: tf.Tensor | None = None) -> tf.Tensor:
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        return self.lm_head(hidden, table, blind)
 
 
 class ReplacedTokenHead(tf_keras.layers.Layer):
@@ -139,9 +139,9 @@ class ReplacedTokenHead(tf_keras.layers.Layer):
             self.dense = linear(hidden, hidden, deviation, name="dense", activation=activation(config.hidden_act))
             self.classifier = linear(hidden, 1, deviation, name="classifier")
 
-    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+    def call(self, hidden: tf.Tensor, mask: Mask | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> logits ``[B, L]``."""
-        both = self.LayerNorm(hidden[:, :1] + hidden)  # [B, L, H]
+        both = self.LayerNorm(hidden[:, :1] + hidden, None if mask is None else mask.blind_states())  # [B, L, H]
         return self.classifier(self.dense(both))[..., 0]
 
 

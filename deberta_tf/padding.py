@@ -25,11 +25,13 @@ class Places(NamedTuple):
     Attributes:
         of_rows: place ``b * L + i`` of each row, int ``[T]``; the last is the first hidden token's.
         rows: the row of each place, int ``[B, L]``.
+        blind: whether a row is that of the hidden tokens, or of one, bool ``[1, T, 1]``.
         pays: whether padding is left out, bool ``[]``.
     """
 
     of_rows: tf.Tensor
     rows: tf.Tensor
+    blind: tf.Tensor
     pays: tf.Tensor
 
 
@@ -57,4 +59,6 @@ def places_of(token_mask: tf.Tensor) -> Places:
     count, size = tf.reduce_sum(seen), shape_of(seen)[0]
     of_rows = tf.concat([tf.where(visible), tf.where(~visible)[:1]], 0)[:, 0]
     rows = tf.where(visible, tf.cumsum(seen) - 1, count)
-    return Places(of_rows, tf.reshape(rows, shape_of(token_mask)), (size - count) * SAVED >= size)
+    pays = (size - count) * SAVED >= size
+    blind = tf.cond(pays, lambda: ~tf.gather(visible, of_rows), lambda: ~visible)[None, :, None]
+    return Places(of_rows, tf.reshape(rows, shape_of(token_mask)), blind, pays)

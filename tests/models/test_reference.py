@@ -120,7 +120,8 @@ def test_separate_queries(framework, base, terms, queries, keys):
         encoder = pt_model(config, "Model", values, dtype="float64").encoder
         relative = encoder.relative(queries, keys, torch.device("cpu"))
         hidden, seen, query = map(torch.from_numpy, (states, mask[:, None], other))
-        got, probs = (x.detach().numpy() for x in encoder.layer[1](hidden, Mask(seen), relative, query, True))
+        seen = Mask(seen, ~seen.any(-1, True))
+        got, probs = (x.detach().numpy() for x in encoder.layer[1](hidden, seen, relative, query, True))
     else:
         import tensorflow as tf
 
@@ -129,7 +130,8 @@ def test_separate_queries(framework, base, terms, queries, keys):
         encoder = tf_model(config, "Model", values, dtype="float64").encoder
         relative = encoder.relative(queries, keys)
         hidden, seen, query = map(tf.constant, (states, mask[:, None], other))
-        got, probs = (x.numpy() for x in encoder.layer[1](hidden, Mask(seen), relative, query, True))
+        seen = Mask(seen, ~tf.reduce_any(seen, -1, True))
+        got, probs = (x.numpy() for x in encoder.layer[1](hidden, seen, relative, query, True))
     assert_close(got, want, "states", tolerance=EXACT)
     assert_close(probs, want_probs, "probabilities", tolerance=EXACT)
 
