@@ -102,6 +102,12 @@ NEGATIVE_MASK = (
 )
 
 
+LEFT_PADDING = (
+    "a text begins with hidden tokens, and this head reads its first token (pooled_row is 'first'): pad on the right "
+    "(padding_side=\"right\"), or set pooled_row='first_visible' for a model that was trained so"
+)
+
+
 def check_labels(
     name: str, shape: Shape, expected: Shape, *, is_integer: bool | None, wants_integer: bool | None
 ) -> None:

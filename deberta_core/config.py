@@ -21,6 +21,7 @@ ACTIVATIONS = (
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 ATTENTIONS = ("auto", "eager", "sdpa", "blocked", "flex")
 FLAT_VARIANCE = 0.01  # of a layer norm's input; below, nothing flows back into a row that sees nothing
+POOLED_ROWS = ("first", "first_visible")
 MLM_HEADS = ("auto", "legacy", "plain", "emd")
 Check = Callable[[Any], str | None]
 
@@ -105,6 +106,9 @@ class BaseConfig(GeneralConfig):
     output_hidden_states: bool = _spec(False, "return all hidden states by default")
     return_dict: bool = _spec(True, "return an output object instead of a tuple")
     masked_rows: str = _spec("zero", "context of a row that sees nothing", _one_of("zero", "uniform"))
+    pooled_row: str = _spec(
+        "first", "token that heads of whole texts read; first_visible suits left padding", _one_of(*POOLED_ROWS)
+    )
     clamp_distances: bool = _spec(False, "clamp distances to M-1 before bucketing, as the original code does")
     attn_implementation: str = _spec("auto", "which exact implementation computes the attention", _one_of(*ATTENTIONS))
 

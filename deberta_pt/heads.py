@@ -38,6 +38,7 @@ from deberta_pt.attention import Mask
 from deberta_pt.dropout import Dropout
 from deberta_pt.embeddings import Embeddings
 from deberta_pt.encoder import Encoder, read_mask
+from deberta_pt.layers import FirstState
 from deberta_pt.losses import (
     binary_cross_entropy,
     check_class_labels,
@@ -124,17 +125,18 @@ class Model(PreTrainedModel):
 
 
 class Pooler(nn.Module):
-    """First token's state, through dropout, a dense layer and an activation."""
+    """State of the first token, through dropout, a dense layer and an activation."""
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.first = FirstState(config)
         self.dropout = Dropout(config.pooler_dropout)
         self.activation = activation(config.pooler_hidden_act)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Mask | None = None) -> Tensor:
         """``[B, L, H]`` -> ``[B, H]``."""
-        return self.activation(self.dense(self.dropout(hidden[:, 0])))
+        return self.activation(self.dense(self.dropout(self.first(hidden, mask))))
 
 
 def classifier_dropout(config: BaseConfig) -> float:
@@ -267,7 +269,7 @@ class SequenceClassification(LabelledModel):
 
     def predict_from(self, hidden: Tensor, mask: Mask | None) -> Tensor:
         """``[B, L, H]`` -> ``[B, Y]``."""
-        pooled = self.pooler(hidden)
+        pooled = self.pooler(hidden, mask)
         return self.classifier(self.dropout(pooled))
 
     def judge(self, logits: Tensor, labels: Tensor, mask: Mask | None) -> Tensor:
@@ -371,10 +373,10 @@ class MultipleChoice(PreTrainedModel):
             "position_ids": position_ids, "inputs_embeds": inputs_embeds,
         }  # fmt: skip
         check_choices({name: None if x is None else x.shape for name, x in given.items()})
-        flat = [None if x is None else x.flatten(0, 1) for x in given.values()]  # [B*C, ...]
-        body = self.deberta(*flat, output_attentions, output_hidden_states, True)
+        flat = {name: None if x is None else x.flatten(0, 1) for name, x in given.items()}  # [B*C, ...]
+        body = self.deberta(*flat.values(), output_attentions, output_hidden_states, True)
         choices = next(x.shape[1] for x in (input_ids, inputs_embeds) if x is not None)
-        pooled = self.pooler(body["last_hidden_state"])
+        pooled = self.pooler(body["last_hidden_state"], read_mask(flat["attention_mask"]))
         logits = self.classifier(self.dropout(pooled)).reshape(-1, choices)  # [B, C]
         loss = None if labels is None else cross_entropy(logits, labels)
         return self.finish(body, return_dict, loss=loss, logits=logits)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
-from deberta_core.config import FLAT_VARIANCE
+from deberta_core.checks import LEFT_PADDING
+from deberta_core.config import FLAT_VARIANCE, BaseConfig
+from deberta_pt.attention import Mask
 from deberta_pt.tracing import is_exported, is_traced
 
 
@@ -32,3 +36,28 @@ class LayerNorm(nn.LayerNorm):
             flat = wide.var(-1, correction=0, keepdim=True) < FLAT_VARIANCE
             states = torch.where(blind & flat, constant, states)
         return super().forward(states)
+
+
+class FirstState:
+    """The token state that stands for a whole text: that of its first token, or of the first visible one.
+
+    Args:
+        config: names which, and is asked at every call.
+    """
+
+    def __init__(self, config: BaseConfig) -> None:
+        self.config, self.warned = config, False
+
+    def __call__(self, hidden: Tensor, mask: Mask | None) -> Tensor:
+        """``[B, L, H]`` -> ``[B, H]``; the first call that reads padding is told so, if that costs no waiting."""
+        if mask is None:
+            return hidden[:, 0]
+        if self.config.pooled_row == "first_visible":
+            first = mask.tokens().int().argmax(-1)  # [B]; 0 where nothing is visible
+            return hidden.take_along_dim(first[:, None, None], 1)[:, 0]
+        if not self.warned and hidden.device.type == "cpu" and not is_traced():
+            visible = mask.tokens()
+            if (visible.any(-1) & ~visible[:, 0]).any():
+                self.warned = True
+                warnings.warn(LEFT_PADDING, stacklevel=2)
+        return hidden[:, 0]

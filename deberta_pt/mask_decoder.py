@@ -13,7 +13,7 @@ from deberta_core.config import BaseConfig
 from deberta_pt.activations import activation
 from deberta_pt.attention import Mask
 from deberta_pt.encoder import Encoder
-from deberta_pt.layers import LayerNorm
+from deberta_pt.layers import FirstState, LayerNorm
 
 DECODING_STEPS = 2  # as the published models were trained
 
@@ -121,9 +121,12 @@ class ReplacedTokenHead(nn.Module):
         self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.classifier = nn.Linear(config.hidden_size, 1)
+        self.first = FirstState(config)
         self.activation = activation(config.hidden_act)
 
     def forward(self, hidden: Tensor, mask: Mask | None = None) -> Tensor:
         """``[B, L, H]`` -> logits ``[B, L]``."""
-        both = self.LayerNorm(hidden[:, :1] + hidden, None if mask is None else mask.blind_states())  # [B, L, H]
+        both = self.LayerNorm(
+            self.first(hidden, mask)[:, None] + hidden, None if mask is None else mask.blind_states()
+        )  # [B, L, H]
         return self.classifier(self.activation(self.dense(both)))[..., 0]

@@ -36,7 +36,7 @@ from deberta_tf.attention import Mask
 from deberta_tf.checks import refuse_if
 from deberta_tf.embeddings import Embeddings
 from deberta_tf.encoder import Encoder, read_mask
-from deberta_tf.layers import Dropout, linear, new_dropout_state, shape_of
+from deberta_tf.layers import Dropout, FirstState, linear, new_dropout_state, shape_of
 from deberta_tf.losses import (
     binary_cross_entropy,
     check_class_labels,
@@ -131,7 +131,7 @@ class TFModel(TFPreTrainedModel):
 
 
 class Pooler(tf_keras.layers.Layer):
-    """First token's state, through dropout, a dense layer and an activation."""
+    """State of the first token, through dropout, a dense layer and an activation."""
 
     def __init__(self, config: BaseConfig, name: str = "pooler") -> None:
         super().__init__(name=name)
@@ -143,11 +143,12 @@ class Pooler(tf_keras.layers.Layer):
                 name="dense",
                 activation=activation(config.pooler_hidden_act),
             )
+        self.first = FirstState(config)
         self.dropout = Dropout(config.pooler_dropout)
 
-    def call(self, hidden: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(self, hidden: tf.Tensor, mask: Mask | None = None, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, H]``."""
-        return self.dense(self.dropout(hidden[:, 0], training=training))
+        return self.dense(self.dropout(self.first(hidden, mask), training=training))
 
 
 def classifier_dropout(config: BaseConfig) -> float:
@@ -282,7 +283,7 @@ class TFSequenceClassification(TFLabelledModel):
 
     def predict_from(self, hidden: tf.Tensor, mask: Mask | None, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, Y]``."""
-        pooled = self.pooler(hidden, training=training)
+        pooled = self.pooler(hidden, mask, training=training)
         return self.classifier(self.dropout(pooled, training=training))
 
     def judge(self, logits: tf.Tensor, labels: tf.Tensor, mask: Mask | None) -> tf.Tensor:
@@ -386,10 +387,11 @@ class TFMultipleChoice(TFPreTrainedModel):
             "position_ids": position_ids, "inputs_embeds": inputs_embeds,
         }  # fmt: skip
         check_choices({name: None if x is None else x.shape for name, x in given.items()})
-        flat = [None if x is None else tf.reshape(x, [-1, *shape_of(x)[2:]]) for x in given.values()]  # [B*C, ...]
-        body = self.deberta(*flat, output_attentions, output_hidden_states, True, training=training)
+        flat = {name: None if x is None else tf.reshape(x, [-1, *shape_of(x)[2:]]) for name, x in given.items()}
+        body = self.deberta(*flat.values(), output_attentions, output_hidden_states, True, training=training)
         choices = next(shape_of(x)[1] for x in (input_ids, inputs_embeds) if x is not None)
-        pooled = self.pooler(body["last_hidden_state"], training=training)
+        mask = read_mask(flat["attention_mask"])
+        pooled = self.pooler(body["last_hidden_state"], mask, training=training)
         logits = tf.reshape(self.classifier(self.dropout(pooled, training=training)), [-1, choices])  # [B, C]
         loss = None if labels is None else cross_entropy(logits, labels)
         return self.finish(body, return_dict, loss=loss, logits=logits)

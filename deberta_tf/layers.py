@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,8 @@ import tf_keras
 from tf_keras.initializers import RandomNormal, RandomUniform
 from tf_keras.src.utils.control_flow_util import GraphOrParentsInXlaContext
 
-from deberta_core.config import FLAT_VARIANCE
+from deberta_core.checks import LEFT_PADDING
+from deberta_core.config import FLAT_VARIANCE, BaseConfig
 
 
 def shape_of(x: tf.Tensor) -> list[Any]:
@@ -106,6 +108,31 @@ def without_gradient(normal: tf.Tensor, blind: tf.Tensor, variance: tf.Tensor) -
         return tf.where(blind & (variance < FLAT_VARIANCE), tf.zeros([], upstream.dtype), upstream), None, None
 
     return tf.identity(normal), gradient
+
+
+class FirstState:
+    """The token state that stands for a whole text: that of its first token, or of the first visible one.
+
+    Args:
+        config: names which, and is asked at every call.
+    """
+
+    def __init__(self, config: BaseConfig) -> None:
+        self.config, self.warned = config, False
+
+    def __call__(self, hidden: tf.Tensor, mask: Any) -> tf.Tensor:
+        """``[B, L, H]`` and a ``Mask`` -> ``[B, H]``; the first eager call on a CPU that reads padding is told so."""
+        if mask is None:
+            return hidden[:, 0]
+        if self.config.pooled_row == "first_visible":
+            first = tf.argmax(tf.cast(mask.tokens(), tf.int32), -1)  # [B]; 0 where nothing is visible
+            return tf.gather(hidden, first, batch_dims=1)
+        if not self.warned and tf.executing_eagerly() and "CPU" in hidden.device:
+            visible = mask.tokens()
+            if tf.reduce_any(tf.reduce_any(visible, -1) & ~visible[:, 0]):
+                self.warned = True
+                warnings.warn(LEFT_PADDING, stacklevel=2)
+        return hidden[:, 0]
 
 
 class Embedding(tf_keras.layers.Layer):

@@ -12,7 +12,7 @@ from deberta_core.config import BaseConfig
 from deberta_tf.activations import activation
 from deberta_tf.attention import Mask
 from deberta_tf.encoder import Encoder
-from deberta_tf.layers import LayerNorm, linear, shape_of
+from deberta_tf.layers import FirstState, LayerNorm, linear, shape_of
 
 DECODING_STEPS = 2  # as the published models were trained
 
@@ -138,10 +138,13 @@ class ReplacedTokenHead(tf_keras.layers.Layer):
             self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
             self.dense = linear(hidden, hidden, deviation, name="dense", activation=activation(config.hidden_act))
             self.classifier = linear(hidden, 1, deviation, name="classifier")
+        self.first = FirstState(config)
 
     def call(self, hidden: tf.Tensor, mask: Mask | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> logits ``[B, L]``."""
-        both = self.LayerNorm(hidden[:, :1] + hidden, None if mask is None else mask.blind_states())  # [B, L, H]
+        both = self.LayerNorm(
+            self.first(hidden, mask)[:, None] + hidden, None if mask is None else mask.blind_states()
+        )  # [B, L, H]
         return self.classifier(self.dense(both))[..., 0]
 
 
