@@ -53,7 +53,10 @@ class Embeddings(nn.Module):
         Returns:
             ``[B, L, H]``, zero where nobody may see a token.
         """
-        embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # [B, L, E]
+        if inputs_embeds is None:
+            embeds = self.word_embeddings(input_ids)  # [B, L, E]
+        else:
+            embeds = inputs_embeds.to(self.LayerNorm.weight.dtype)  # whatever precision they were kept in
         if self.config.position_biased_input:
             embeds = embeds + self.positions(position_ids, embeds)
         if self.config.type_vocab_size > 0:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 import deberta_pt.blocked
@@ -22,13 +21,9 @@ import deberta_pt.flex
 import deberta_pt.sdpa  # noqa: F401 - these add themselves to the implementations of attention
 from deberta_core.checks import (
     IGNORED,
-    NEGATIVE_MASK,
     check_answer,
     check_choices,
-    check_inputs,
-    check_kinds,
     check_length,
-    out_of_range,
 )
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
@@ -38,6 +33,7 @@ from deberta_pt.attention import Mask
 from deberta_pt.dropout import Dropout
 from deberta_pt.embeddings import Embeddings
 from deberta_pt.encoder import Encoder, read_mask
+from deberta_pt.inputs import as_tensor, read_inputs
 from deberta_pt.layers import FirstState
 from deberta_pt.losses import (
     binary_cross_entropy,
@@ -48,31 +44,6 @@ from deberta_pt.losses import (
 )
 from deberta_pt.mask_decoder import LegacyHead, PublishedHead, ReplacedTokenHead, enhanced_decoding
 from deberta_pt.pretrained import PreTrainedModel
-
-
-def check_values(
-    config: BaseConfig,
-    ids: Tensor | None,
-    mask: Tensor | None,
-    types: Tensor | None,
-    positions: Tensor | None,
-) -> None:
-    """Refuse ids beyond their table and additive masks, in eager mode.
-
-    Raises:
-        ValueError: for the first input that does not fit.
-    """
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state():
-        return
-    if ids is not None and ((ids < 0) | (ids >= config.vocab_size)).any():
-        raise ValueError(out_of_range("input_ids", "the word table", config.vocab_size))
-    if types is not None and config.type_vocab_size > 0 and ((types < 0) | (types >= config.type_vocab_size)).any():
-        raise ValueError(out_of_range("token_type_ids", "the table of token types", config.type_vocab_size))
-    rows = config.max_position_embeddings
-    if positions is not None and ((positions < 0) | (positions >= rows)).any():
-        raise ValueError(out_of_range("position_ids", "the table of positions", rows))
-    if mask is not None and mask.is_floating_point() and (mask < 0).any():
-        raise ValueError(NEGATIVE_MASK)
 
 
 class Model(PreTrainedModel):
@@ -103,17 +74,18 @@ class Model(PreTrainedModel):
         return_dict: bool | None = None,
     ) -> Any:
         """``last_hidden_state`` ``[B, L, H]``; on request ``hidden_states`` and ``attentions``."""
-        given = {
-            "input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids, "position_ids": position_ids,
-        }  # fmt: skip
-        check_inputs(self.config, {name: None if x is None else x.shape for name, x in given.items()})
-        del given["attention_mask"]  # any kind: bool, integers, floats
-        check_kinds({name: None if x is None else x.is_floating_point() for name, x in given.items()})
-        read = position_ids if hasattr(self.embeddings, "position_embeddings") else None
-        check_values(self.config, input_ids, attention_mask, token_type_ids, read)
-        mask = read_mask(attention_mask)
-        embedded = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask)
+        given = read_inputs(
+            self.config,
+            self.device,
+            reads_positions=hasattr(self.embeddings, "position_embeddings"),
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+        )
+        mask = read_mask(given.pop("attention_mask"))
+        embedded = self.embeddings(**given, mask=mask)
         last, states, attentions = self.encoder(
             embedded,
             mask,
@@ -184,7 +156,7 @@ class MaskedLM(PreTrainedModel):
         """
         tokens = input_ids if inputs_embeds is None else inputs_embeds
         if self.kind == "emd" and position_ids is None and tokens is not None:
-            check_length(self.config, tokens.shape[1])
+            check_length(self.config, as_tensor(tokens, "input_ids", self.device).shape[1])
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         body = self.deberta(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions,
@@ -198,6 +170,7 @@ class MaskedLM(PreTrainedModel):
         if not wants_states:
             body.pop("hidden_states", None)
         blind = None if mask is None else mask.blind_states()
+        labels = as_tensor(labels, "labels", hidden.device)
         if only_masked and labels is not None:
             check_class_labels(labels, hidden.shape[:-1])
             targets = labels != IGNORED
@@ -247,6 +220,7 @@ class LabelledModel(PreTrainedModel):
         )
         mask = read_mask(attention_mask)
         logits = self.predict_from(body["last_hidden_state"], mask)
+        labels = as_tensor(labels, "labels", logits.device)
         loss = None if labels is None else self.judge(logits, labels, mask)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
@@ -337,6 +311,8 @@ class QuestionAnswering(PreTrainedModel):
         )
         starts, ends = self.qa_outputs(body["last_hidden_state"]).unbind(-1)  # [B, L] each
         loss = None
+        start_positions = as_tensor(start_positions, "start_positions", starts.device)
+        end_positions = as_tensor(end_positions, "end_positions", starts.device)
         if start_positions is not None and end_positions is not None:
             loss = question_answering_loss(starts, ends, start_positions, end_positions)
         return self.finish(body, return_dict, loss=loss, start_logits=starts, end_logits=ends)
@@ -372,12 +348,14 @@ class MultipleChoice(PreTrainedModel):
             "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
             "position_ids": position_ids, "inputs_embeds": inputs_embeds,
         }  # fmt: skip
+        given = {name: as_tensor(x, name, self.device) for name, x in given.items()}
         check_choices({name: None if x is None else x.shape for name, x in given.items()})
         flat = {name: None if x is None else x.flatten(0, 1) for name, x in given.items()}  # [B*C, ...]
         body = self.deberta(*flat.values(), output_attentions, output_hidden_states, True)
-        choices = next(x.shape[1] for x in (input_ids, inputs_embeds) if x is not None)
+        choices = next(given[name].shape[1] for name in ("input_ids", "inputs_embeds") if given[name] is not None)
         pooled = self.pooler(body["last_hidden_state"], read_mask(flat["attention_mask"]))
         logits = self.classifier(self.dropout(pooled)).reshape(-1, choices)  # [B, C]
+        labels = as_tensor(labels, "labels", logits.device)
         loss = None if labels is None else cross_entropy(logits, labels)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 

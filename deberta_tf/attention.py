@@ -17,7 +17,7 @@ import tensorflow as tf
 import tf_keras
 
 from deberta_core.config import BaseConfig
-from deberta_tf.layers import Dropout, linear, shape_of
+from deberta_tf.layers import TFDropout, linear, shape_of
 from deberta_tf.padding import Places, pack, unpack
 
 
@@ -160,8 +160,8 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
         self.head_size = config.head_size
         self.width = self.num_heads * self.head_size
         self.scale = (self.head_size * config.score_terms) ** -0.5
-        self.pos_dropout = Dropout(config.hidden_dropout_prob, name="pos_dropout")
-        self.dropout = Dropout(config.attention_probs_dropout_prob)
+        self.pos_dropout = TFDropout(config.hidden_dropout_prob, name="pos_dropout")
+        self.dropout = TFDropout(config.attention_probs_dropout_prob)
 
     def project(self, hidden: tf.Tensor, query_states: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""

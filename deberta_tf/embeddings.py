@@ -7,7 +7,7 @@ import tf_keras
 
 from deberta_core.config import BaseConfig
 from deberta_tf.attention import Mask
-from deberta_tf.layers import Dropout, Embedding, LayerNorm, linear, shape_of
+from deberta_tf.layers import LayerNorm, TFDropout, TFEmbedding, linear, shape_of
 
 
 class Embeddings(tf_keras.layers.Layer):
@@ -22,21 +22,21 @@ class Embeddings(tf_keras.layers.Layer):
         super().__init__(name=name)
         width, hidden, deviation = config.embedding_width, config.hidden_size, config.initializer_range
         with tf.name_scope(name):
-            self.word_embeddings = Embedding(
+            self.word_embeddings = TFEmbedding(
                 config.vocab_size, width, deviation, name="word_embeddings", padding=config.pad_token_id
             )
             if config.position_biased_input or position_table:
-                self.position_embeddings = Embedding(
+                self.position_embeddings = TFEmbedding(
                     config.max_position_embeddings, width, deviation, name="position_embeddings"
                 )
             if config.type_vocab_size > 0:
-                self.token_type_embeddings = Embedding(
+                self.token_type_embeddings = TFEmbedding(
                     config.type_vocab_size, width, deviation, name="token_type_embeddings"
                 )
             if width != hidden:
                 self.embed_proj = linear(width, hidden, deviation, name="embed_proj", bias=False)
             self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = TFDropout(config.hidden_dropout_prob)
         self.config = config
 
     def call(

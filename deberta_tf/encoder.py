@@ -17,11 +17,11 @@ from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_tf.activations import activation
 from deberta_tf.attention import FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_tf.layers import (
-    Conv1D,
-    Dropout,
-    Embedding,
     LayerNorm,
     Seeds,
+    TFConv1D,
+    TFDropout,
+    TFEmbedding,
     dropout_seeds,
     is_compiled,
     linear,
@@ -39,7 +39,7 @@ class Output(tf_keras.layers.Layer):
         with tf.name_scope(name):
             self.dense = linear(width, config.hidden_size, config.initializer_range, name="dense")
             self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = TFDropout(config.hidden_dropout_prob)
 
     def call(
         self, states: tf.Tensor, residual: tf.Tensor, blind: tf.Tensor | None = None, training: bool | None = None
@@ -48,7 +48,7 @@ class Output(tf_keras.layers.Layer):
         return self.LayerNorm(self.dropout(self.dense(states), training=training) + residual, blind)
 
 
-class Attention(tf_keras.layers.Layer):
+class TFAttention(tf_keras.layers.Layer):
     """Self-attention and its output projection."""
 
     def __init__(self, config: BaseConfig, layer: int, name: str = "attention") -> None:
@@ -99,7 +99,7 @@ class Layer(tf_keras.layers.Layer):
     def __init__(self, config: BaseConfig, layer: int, name: str = "layer") -> None:
         super().__init__(name=name)
         with tf.name_scope(name):
-            self.attention = Attention(config, layer)
+            self.attention = TFAttention(config, layer)
             self.intermediate = Intermediate(config)
             self.output_layer = Output(config, config.intermediate_size)
 
@@ -125,9 +125,9 @@ class Convolution(tf_keras.layers.Layer):
         super().__init__(name=name)
         hidden, width = config.hidden_size, config.convolution_width
         with tf.name_scope(name):
-            self.conv = Conv1D(hidden, width, config.convolution_groups)
+            self.conv = TFConv1D(hidden, width, config.convolution_groups)
             self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = TFDropout(config.hidden_dropout_prob)
         self.activation = activation(config.convolution_act)
 
     def call(
@@ -182,7 +182,7 @@ class Encoder(tf_keras.layers.Layer):
             self.layer = [Layer(config, i, name=f"layer_._{i}") for i in range(config.num_hidden_layers)]
             if config.relative_attention:
                 rows = 2 * config.span
-                self.rel_embeddings = Embedding(rows, hidden, config.initializer_range, name="rel_embeddings")
+                self.rel_embeddings = TFEmbedding(rows, hidden, config.initializer_range, name="rel_embeddings")
             if config.normalises_relative:
                 self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
             if config.convolution_width > 0:

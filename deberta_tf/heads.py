@@ -36,7 +36,7 @@ from deberta_tf.attention import Mask
 from deberta_tf.checks import refuse_if
 from deberta_tf.embeddings import Embeddings
 from deberta_tf.encoder import Encoder, read_mask
-from deberta_tf.layers import Dropout, FirstState, linear, new_dropout_state, shape_of
+from deberta_tf.layers import FirstState, TFDropout, linear, new_dropout_state, shape_of
 from deberta_tf.losses import (
     binary_cross_entropy,
     check_class_labels,
@@ -144,7 +144,7 @@ class Pooler(tf_keras.layers.Layer):
                 activation=activation(config.pooler_hidden_act),
             )
         self.first = FirstState(config)
-        self.dropout = Dropout(config.pooler_dropout)
+        self.dropout = TFDropout(config.pooler_dropout)
 
     def call(self, hidden: tf.Tensor, mask: Mask | None = None, training: bool | None = None) -> tf.Tensor:
         """``[B, L, H]`` -> ``[B, H]``."""
@@ -278,7 +278,7 @@ class TFSequenceClassification(TFLabelledModel):
         super().__init__(config)
         self.deberta = TFModel(config)
         self.pooler = Pooler(config)
-        self.dropout = Dropout(classifier_dropout(config))
+        self.dropout = TFDropout(classifier_dropout(config))
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
 
     def predict_from(self, hidden: tf.Tensor, mask: Mask | None, training: bool | None = None) -> tf.Tensor:
@@ -299,7 +299,7 @@ class TFTokenClassification(TFLabelledModel):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
         self.deberta = TFModel(config)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = TFDropout(config.hidden_dropout_prob)
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
 
     def predict_from(self, hidden: tf.Tensor, mask: Mask | None, training: bool | None = None) -> tf.Tensor:
@@ -365,7 +365,7 @@ class TFMultipleChoice(TFPreTrainedModel):
         super().__init__(config)
         self.deberta = TFModel(config)
         self.pooler = Pooler(config)
-        self.dropout = Dropout(classifier_dropout(config))
+        self.dropout = TFDropout(classifier_dropout(config))
         self.classifier = linear(config.hidden_size, 1, config.initializer_range, name="classifier")
 
     def forward(

@@ -10,8 +10,13 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from deberta_core.checks import TRUTH_VALUES
 from deberta_core.config import near
 
+LEGACY_KERAS = (
+    "expected one of tf_keras (Keras 2): import tf_keras and use its own, "
+    "or set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported"
+)
 OPTIONS = ("output_attentions", "output_hidden_states", "return_dict", "only_masked")
 
 
@@ -59,12 +64,38 @@ def read_inputs(
             raise TypeError(f"unknown input {name!r}{near(name, names)}; expected {', '.join(names)}")
     present = {name: value for name, value in given.items() if value is not None}
     options = {name: present.pop(name) for name in OPTIONS if name in present}
-    return {name: as_tensor(value) for name, value in present.items()}, options
+    return {name: as_tensor(value, name) for name, value in present.items()}, options
 
 
-def as_tensor(value: Any) -> Any:
-    """A tensor as it is, anything else as a tensor."""
-    return value if isinstance(value, tf.Tensor) or _is_symbolic(value) else tf.convert_to_tensor(value)
+def as_tensor(value: Any, name: str) -> Any:
+    """A tensor whose dtype TensorFlow can look rows up by; what Keras calls symbolic stays as it is.
+
+    Args:
+        value: a tensor, an array or nested lists.
+        name: of the input.
+
+    Raises:
+        TypeError: for a tensor of another library.
+        ValueError: for a ragged or sparse tensor, or truth values as ids.
+    """
+    if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)):
+        dense = "to_tensor()" if isinstance(value, tf.RaggedTensor) else "tf.sparse.to_dense"
+        raise ValueError(
+            f"{name} is a {type(value).__name__}, expected a dense tensor: pad it ({dense}) and pass its attention_mask"
+        )
+    library = type(value).__module__.split(".")[0]
+    if library == "torch":
+        raise TypeError(f"{name} is a PyTorch tensor, expected one of TensorFlow: pass {name}.numpy()")
+    if library == "keras":
+        raise TypeError(f"{name} is a {type(value).__name__} of Keras 3, {LEGACY_KERAS}")
+    if _is_symbolic(value):
+        return value
+    value = value if isinstance(value, tf.Tensor) else tf.convert_to_tensor(value)
+    if value.dtype.is_floating or value.dtype in (tf.int32, tf.int64):
+        return value
+    if value.dtype == tf.bool and name in ("input_ids", "position_ids"):
+        raise ValueError(TRUTH_VALUES.format(name=name))
+    return tf.cast(value, tf.int64 if value.dtype in (tf.uint32, tf.uint64) else tf.int32)
 
 
 def _is_symbolic(value: Any) -> bool:
@@ -72,3 +103,16 @@ def _is_symbolic(value: Any) -> bool:
         return bool(tf_keras.backend.is_keras_tensor(value))
     except ValueError:  # Keras' way of saying that it is an array or a list
         return False
+
+
+def refuse_keras3(**given: Any) -> None:
+    """Refuse objects of Keras 3 among what Keras 2 is given.
+
+    Raises:
+        TypeError: for the first; the text names what to take instead.
+    """
+    for name, value in given.items():
+        for part in tf.nest.flatten(value):
+            if type(part).__module__.split(".")[0] == "keras":
+                kind = type(part).__name__
+                raise TypeError(f"{name} holds a {kind} of Keras 3, {LEGACY_KERAS.replace('its own', 'its ' + kind)}")

@@ -135,7 +135,8 @@ class FirstState:
         return hidden[:, 0]
 
 
-class Embedding(tf_keras.layers.Layer):
+# Classes that Keras has under the same name bear a prefix: it would warn of each when a whole model is saved.
+class TFEmbedding(tf_keras.layers.Layer):
     """A table of rows.
 
     Args:
@@ -167,7 +168,7 @@ class Embedding(tf_keras.layers.Layer):
         return tf.where((ids == tf.cast(self.padding, ids.dtype))[..., None], tf.stop_gradient(rows), rows)
 
 
-class Conv1D(tf_keras.layers.Layer):
+class TFConv1D(tf_keras.layers.Layer):
     """Kernel and bias of a convolution over tokens; starts as PyTorch's does.
 
     Args:
@@ -282,7 +283,7 @@ def drop(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.where(bits >= below - 2**15, x * (2**16 / (2**16 - below)), tf.zeros([], x.dtype))
 
 
-class Dropout(tf_keras.layers.Layer):
+class TFDropout(tf_keras.layers.Layer):
     """Inverted dropout from the seeds of the running forward; outside one from TensorFlow's global generator.
 
     Args:
@@ -292,6 +293,7 @@ class Dropout(tf_keras.layers.Layer):
     def __init__(self, rate: float, name: str = "dropout") -> None:
         super().__init__(name=name)
         self.rate = rate
+        self.built = True
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Same shape; unchanged unless ``training``."""

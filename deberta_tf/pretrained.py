@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +31,7 @@ from deberta_core.loading import (
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
-from deberta_tf.inputs import read_inputs
+from deberta_tf.inputs import LEGACY_KERAS, read_inputs
 from deberta_tf.layers import Seeds, advance, dropout_seeds, running_seeds
 from deberta_tf.training import KerasTraining
 
@@ -85,6 +86,29 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         advance(state)
         with dropout_seeds(Seeds(state)):
             return self.forward(**inputs, **options, training=training)
+
+    def _set_save_spec(self, inputs: Any, args: Any = None, kwargs: Any = None) -> None:
+        """What Keras saves a model for, at its first call: here texts of any number and length, without labels."""
+        if isinstance(inputs, Mapping):
+            labels = HEADS[self.head].labels
+            inputs = {name: _any_length(x, name) for name, x in inputs.items() if name not in labels}
+        super()._set_save_spec(inputs, args, kwargs)
+
+    def export(self, *where: Any, **options: Any) -> None:
+        """As Keras' ``export``."""
+        if self.save_spec() is None:
+            raise ValueError(
+                f"{type(self).__name__} was never called, so that Keras does not know its inputs: call it once, on any "
+                "text, before export()"
+            )
+        super().export(*where, **options)
+
+    @property
+    def _keras_history(self) -> Any:
+        """What Keras 3 asks any object for that is to be part of one of its models: there the reason is given."""
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("keras."):
+            raise TypeError(f"a model of Keras 3 cannot hold a {type(self).__name__}, {LEGACY_KERAS}")
+        raise AttributeError("_keras_history")
 
     # Outputs.
 
@@ -324,6 +348,12 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         config.extra.update(architectures=[type(self).__name__.removeprefix("TF")], dtype=dtype)
         config.extra.pop("torch_dtype", None)
         return config
+
+
+def _any_length(x: Any, name: str) -> tf.TensorSpec:
+    """The spec of an input of any number and length of texts; the width of given embeddings stays."""
+    kept = [x.shape[-1]] if name == "inputs_embeds" else []
+    return tf.TensorSpec([None] * (len(x.shape) - len(kept)) + kept, x.dtype, name=name)
 
 
 def read_dtype(dtype: Any, stored: set[str]) -> tf.DType:

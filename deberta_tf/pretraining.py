@@ -32,7 +32,7 @@ from deberta_core.pretraining import (
 from deberta_tf.auto import TFAutoModelForMaskedLM, TFAutoModelForReplacedTokenDetection
 from deberta_tf.heads import TFMaskedLM, TFReplacedTokenDetection
 from deberta_tf.inputs import as_tensor
-from deberta_tf.layers import Embedding
+from deberta_tf.layers import TFEmbedding
 
 LOSSES = ("loss", "mlm_loss", "rtd_loss")
 
@@ -45,9 +45,9 @@ class DisentangledEmbedding(tf_keras.layers.Layer):
         delta: starting value of the difference, ``[V, E]``.
     """
 
-    def __init__(self, source: Embedding, delta: tf.Tensor, *, name: str) -> None:
+    def __init__(self, source: TFEmbedding, delta: tf.Tensor, *, name: str) -> None:
         super().__init__(name=name)
-        self._source: Callable[[], Embedding] = lambda: source  # behind a function it is no part of this model
+        self._source: Callable[[], TFEmbedding] = lambda: source  # behind a function it is no part of this model
         with tf.name_scope(name):
             self.delta = self.add_weight("_weight", delta.shape, initializer=lambda *_, **__: delta)
         self.built = True

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from deberta_core.heads import HEADS
-from deberta_tf.inputs import read_inputs
+from deberta_tf.inputs import read_inputs, refuse_keras3
 
 NOT_PREDICTIONS = ("loss", "hidden_states", "attentions")
 
@@ -37,14 +37,7 @@ class KerasTraining:
         Raises:
             TypeError: for objects of Keras 3.
         """
-        for name, value in (("optimizer", optimizer), ("loss", loss), ("metrics", metrics)):
-            for part in tf.nest.flatten(value):
-                if type(part).__module__.split(".")[0] == "keras":
-                    kind = type(part).__name__
-                    raise TypeError(
-                        f"{name} holds a {kind} of Keras 3, expected one of tf_keras (Keras 2): "
-                        f"import tf_keras and use its {kind}"
-                    )
+        refuse_keras3(optimizer=optimizer, loss=loss, metrics=metrics, **options)
         self._own_loss = loss is None
         if self._own_loss and self._own_loss_mean is None:
             with self.distribute_strategy.scope():  # type: ignore[attr-defined]
@@ -57,6 +50,21 @@ class KerasTraining:
         optimizer = self.optimizer  # type: ignore[attr-defined]
         if isinstance(optimizer, tf_keras.optimizers.Optimizer):  # not a legacy one, which makes its state by itself
             optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+
+    def fit(self, *data: Any, **options: Any) -> Any:
+        """As Keras' ``fit``."""
+        refuse_keras3(callbacks=options.get("callbacks", data[5:6]))
+        return super().fit(*data, **options)  # type: ignore[misc]
+
+    def evaluate(self, *data: Any, **options: Any) -> Any:
+        """As Keras' ``evaluate``."""
+        refuse_keras3(callbacks=options.get("callbacks", data[6:7]))
+        return super().evaluate(*data, **options)  # type: ignore[misc]
+
+    def predict(self, *data: Any, **options: Any) -> Any:
+        """As Keras' ``predict``."""
+        refuse_keras3(callbacks=options.get("callbacks", data[4:5]))
+        return super().predict(*data, **options)  # type: ignore[misc]
 
     @property
     def metrics(self) -> list[Any]:

@@ -234,14 +234,60 @@ def test_ids_of_other_integer_types(base):
     config = small_config(base, type_vocab_size=2)
     inputs = random_inputs(config, SEQUENCE)
     want = None
-    for kind in ("int64", "int32"):
-        given = {k: v.astype(kind) for k, v in inputs.items()}
+    for kind in ("int64", "int32", "int8", "uint8", "int16", "uint16", "uint32", "uint64"):
+        signed = {k: v.astype("int8" if kind == "int8" else "int64") for k, v in inputs.items()}
+        given = {k: v if k == "labels" and kind[0] == "u" else v.astype(kind) for k, v in signed.items()}  # -100 is one
         first = pt_model(config, SEQUENCE)(**pt_inputs(given))
         second = tf_model(config, SEQUENCE)(tf_inputs(given))
         want = first.logits if want is None else want
         assert torch.equal(first.logits, want)
         assert np.abs(second.logits.numpy() - want.detach().numpy()).max() < 1e-4
         assert tf.is_tensor(second.loss)
+
+
+def test_lists_arrays_truth_values_and_halves():
+    """Whatever says the same gives the same; what is a mistake is named in one sentence."""
+    torch, _ = pytest.importorskip("torch"), pytest.importorskip("tensorflow")
+    config = small_config("v3", type_vocab_size=2, num_labels=2)
+    model, twin = pt_model(config, SEQUENCE), tf_model(config, SEQUENCE)
+    mask, types, labels = np.array([[1, 1, 1], [1, 1, 0]]), np.array([[0, 1, 1], [0, 0, 1]]), np.array([1, 0])
+    given = {"input_ids": np.array([[1, 2, 3], [4, 5, 0]]), "attention_mask": mask, "token_type_ids": types}
+    want = model(**pt_inputs({**given, "labels": labels}))
+    for kind in (np.ndarray.tolist, np.array):
+        lists = {name: kind(x) for name, x in {**given, "labels": labels}.items()}
+        assert torch.equal(model(**lists).loss, want.loss)
+        assert float(twin(**lists).loss) == pytest.approx(float(want.loss), rel=1e-5)
+    truths = {"attention_mask": mask > 0, "token_type_ids": types > 0, "labels": labels > 0}
+    assert torch.equal(model(**pt_inputs({**given, **truths})).loss, want.loss)
+    assert float(twin(tf_inputs({**given, **truths})).loss) == pytest.approx(float(want.loss), rel=1e-5)
+    for run, tensors in ((model, pt_inputs), (twin, tf_inputs)):
+        with pytest.raises(ValueError, match="input_ids holds truth values, expected integers"):
+            run(**tensors({"input_ids": mask > 0}))
+    embeds = np.random.default_rng(0).normal(size=(2, 3, 24)).astype(np.float16)
+    for dtype in ("float16", "float64"):
+        exact, other = (pt_inputs({"inputs_embeds": embeds.astype(d)}) for d in ("float32", dtype))
+        assert torch.equal(model(**other).logits, model(**exact).logits)
+        twins = twin(tf_inputs({"inputs_embeds": embeds.astype(dtype)})).logits.numpy()
+        assert np.abs(twins - model(**exact).logits.detach().numpy()).max() < 1e-2  # tf computes in the dtype given
+
+
+@pytest.mark.parametrize("name", ["input_ids", "attention_mask", "labels"])
+def test_tensors_of_the_other_framework(name):
+    torch, tf = pytest.importorskip("torch"), pytest.importorskip("tensorflow")
+    config = small_config("v3")
+    given = {"input_ids": IDS, "attention_mask": np.ones_like(IDS), "labels": np.zeros(len(IDS), np.int64)}
+    with pytest.raises(TypeError, match=f"{name} is a PyTorch tensor, expected one of TensorFlow"):
+        tf_model(config, SEQUENCE)(**{**tf_inputs(given), name: torch.tensor(given[name])})
+    with pytest.raises(TypeError, match=f"{name} is a tensor of TensorFlow, expected one of PyTorch"):
+        pt_model(config, SEQUENCE)(**{**pt_inputs(given), name: tf.constant(given[name])})
+
+
+def test_ragged_and_sparse_tensors():
+    tf = pytest.importorskip("tensorflow")
+    model, ragged = tf_model(small_config("v3"), SEQUENCE), tf.ragged.constant([[1, 2], [3]])
+    for given in (ragged, {"input_ids": ragged}, {"input_ids": tf.sparse.from_dense(IDS)}):
+        with pytest.raises(ValueError, match=r"input_ids is a (Ragged|Sparse)Tensor, expected a dense tensor: pad it"):
+            model(given)
 
 
 CALLS = {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -375,3 +379,54 @@ print("ok")
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=400)
     assert done.stdout.strip().endswith("ok"), done.stderr[-2000:]
+
+
+def test_saved_for_one_length_and_with_warnings_of_names(tmp_path, caplog):
+    """The signature of ``save`` took the length of the first call, and Keras warned of classes named as its own."""
+    config = small_config("v2", num_hidden_layers=1)
+    model = tf_model(config, SEQUENCE)
+    with pytest.raises(ValueError, match=r"never called.*call it once"):
+        model.export(str(tmp_path / "none"))
+    model(tf_inputs(random_inputs(config, SEQUENCE)))  # with labels, which nobody serves
+    model.save(str(tmp_path / "folder"))
+    assert "same name" not in caplog.text
+    loaded = tf.saved_model.load(str(tmp_path / "folder")).signatures["serving_default"]
+    for batch, length in ((1, 1), (4, 21), (2, 40)):
+        inputs = tf_inputs(random_batch(config, batch=batch, length=length))
+        assert_close(loaded(**inputs)["logits"], model(inputs)["logits"], "logits")
+
+
+@pytest.mark.parametrize("name", ["optimizer", "loss", "metrics", "callbacks", "Input", "Sequential"])
+def test_objects_of_keras_3(name):
+    """Each ends in one sentence that says what to take instead."""
+    keras = pytest.importorskip("keras")
+    model, ids = tf_model(small_config(num_hidden_layers=1), SEQUENCE), np.ones((2, 3), np.int64)
+    ways = {
+        "optimizer": lambda: model.compile(keras.optimizers.Adam()),
+        "loss": lambda: model.compile("adam", loss={"logits": keras.losses.MeanSquaredError()}),
+        "metrics": lambda: model.compile("adam", metrics=[keras.metrics.Accuracy()]),
+        "callbacks": lambda: model.fit(ids, np.ones(2), callbacks=[keras.callbacks.EarlyStopping()]),
+        "Input": lambda: model({"input_ids": keras.Input([None], dtype="int32")}),
+        "Sequential": lambda: keras.Sequential([model]),
+    }
+    with pytest.raises(TypeError, match=r"Keras 3.*import tf_keras.*or set TF_USE_LEGACY_KERAS=1"):
+        ways[name]()
+    assert not hasattr(model, "_keras_history")
+
+
+def test_legacy_keras_under_the_name_of_tensorflow():
+    """With TF_USE_LEGACY_KERAS=1, ``tf.keras`` is the Keras that the models are of."""
+    code = (
+        "import tensorflow as tf, deberta_tf, numpy as np;"
+        "from tests.models.helpers import small_config;"
+        "model = deberta_tf.TFDebertaV2ForSequenceClassification(small_config(num_hidden_layers=1));"
+        "model.compile(tf.keras.optimizers.Adam(), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True));"
+        "ids = np.ones((2, 3), int);"
+        "model.fit(ids, np.ones(2), verbose=0, callbacks=[tf.keras.callbacks.EarlyStopping('loss')]);"
+        "ids = tf.keras.Input([None], dtype='int32');"
+        "assert tf.keras.Model(ids, model(ids).logits).output_shape == (None, 3)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TF_USE_LEGACY_KERAS": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
