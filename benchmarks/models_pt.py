@@ -18,7 +18,7 @@ import deberta_pt
 from benchmarks.floor import FLOOR, Product, by_layer
 from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, filled, label, model_values, uneven
 from benchmarks.timing import Recorder, Side, measure
-from deberta_pt.linear import by_onednn, computes_bfloat16, has_onednn, reordered
+from deberta_pt.fast.linear import by_onednn, computes_bfloat16, has_onednn, reordered
 
 PEER = "transformers"
 WITH_STEP = " + AdamW"

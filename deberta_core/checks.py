@@ -26,16 +26,14 @@ def spell(shape: Shape) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
-def check_inputs(config: BaseConfig, shapes: Mapping[str, Shape | None]) -> tuple[int | None, int | None]:
-    """Check the shapes of a model's inputs.
+def check_inputs(config: BaseConfig, shapes: Mapping[str, Shape | None], floats: Mapping[str, bool]) -> None:
+    """Check shapes and kinds of a model's inputs.
 
     Args:
         config: the model's config.
         shapes: shape by input name: ``input_ids``, ``inputs_embeds``, ``attention_mask``, ``token_type_ids``,
-        ``position_ids``.
-
-    Returns:
-        Batch size and length, in tokens.
+            ``position_ids``.
+        floats: whether the dtype of each is a floating-point one; a mask may be of any.
 
     Raises:
         ValueError: for the first input that does not fit; the text says what was expected.
@@ -47,13 +45,15 @@ def check_inputs(config: BaseConfig, shapes: Mapping[str, Shape | None]) -> tupl
         )
     if ids is not None and len(ids) != 2:
         raise ValueError(f"input_ids has shape {spell(ids)}, expected [batch, length]")
-    width = config.embedding_width
-    if embeds is not None and not fits(embeds, (None, None, width)):
-        raise ValueError(f"inputs_embeds has shape {spell(embeds)}, expected [batch, length, {width}]")
+    if embeds is not None and not fits(embeds, (None, None, config.embedding_width)):
+        raise ValueError(f"inputs_embeds has shape {spell(embeds)}, expected [batch, length, {config.embedding_width}]")
     batch, length = (ids or embeds or ())[:2]
     if length == 0:
         raise ValueError("the inputs have length 0, expected at least one token")
-    _check_mask(shapes.get("attention_mask"), batch, length)
+    mask = shapes.get("attention_mask")
+    allowed = ((batch, length), (batch, 1, 1, length), (batch, length, length), (batch, 1, length, length))
+    if mask is not None and not any(fits(mask, shape) for shape in allowed):
+        raise ValueError(f"attention_mask has shape {spell(mask)}, expected {' or '.join(spell(s) for s in allowed)}")
     types, positions = shapes.get("token_type_ids"), shapes.get("position_ids")
     if types is not None and not fits(types, (batch, length)):
         raise ValueError(f"token_type_ids has shape {spell(types)}, expected {spell((batch, length))}")
@@ -61,7 +61,10 @@ def check_inputs(config: BaseConfig, shapes: Mapping[str, Shape | None]) -> tupl
         raise ValueError(f"position_ids has shape {spell(positions)}, expected {spell((batch, length))}")
     if config.position_biased_input and positions is None:
         check_length(config, length)
-    return batch, length
+    for name in ("input_ids", "inputs_embeds", "token_type_ids", "position_ids"):
+        if shapes.get(name) is not None and floats[name] != (name == "inputs_embeds"):
+            kinds = ("floats", "integers") if floats[name] else ("integers", "floats")
+            raise ValueError(f"{name} holds {kinds[0]}, expected {kinds[1]}")
 
 
 def check_length(config: BaseConfig, length: int | None) -> None:
@@ -73,12 +76,6 @@ def check_length(config: BaseConfig, length: int | None) -> None:
     limit = config.max_position_embeddings
     if length is not None and length > limit:
         raise ValueError(f"the inputs have {length} tokens, {too_long(limit)}")
-
-
-def _check_mask(mask: Shape | None, batch: int | None, length: int | None) -> None:
-    allowed = ((batch, length), (batch, 1, 1, length), (batch, length, length), (batch, 1, length, length))
-    if mask is not None and not any(fits(mask, shape) for shape in allowed):
-        raise ValueError(f"attention_mask has shape {spell(mask)}, expected {' or '.join(spell(s) for s in allowed)}")
 
 
 def too_long(limit: int) -> str:
@@ -109,24 +106,21 @@ LEFT_PADDING = (
 )
 
 
-def check_labels(
-    name: str, shape: Shape, expected: Shape, *, is_integer: bool | None, wants_integer: bool | None
-) -> None:
+def check_labels(name: str, shape: Shape, expected: Shape, *, is_float: bool = False) -> None:
     """Check labels before the loss.
 
     Args:
         name: what the caller calls them.
         shape: their shape.
         expected: the shape that fits the logits.
-        is_integer: whether their dtype is an integer (or bool) one.
-        wants_integer: whether it must be; ``None``: either.
+        is_float: whether their dtype is a floating-point one where it must not be.
 
     Raises:
         ValueError: if shape or dtype does not fit.
     """
     if not fits(shape, expected):
         raise ValueError(f"{name} has shape {spell(shape)}, expected {spell(expected)}")
-    if wants_integer and not is_integer:
+    if is_float:
         raise ValueError(
             f"{name} holds floats, expected integers; for soft labels pass floats of shape [batch, labels]"
         )
@@ -167,18 +161,3 @@ def check_choices(shapes: Mapping[str, Shape | None]) -> None:
     for name, shape in shapes.items():
         if first and shape is not None and (len(shape) < 3 or not fits(shape[:2], first[:2])):
             raise ValueError(f"{name} has shape {spell(shape)}, expected {spell(first[:2])[:-1]}, ...]")
-
-
-def check_kinds(floats: Mapping[str, bool | None]) -> None:
-    """Refuse ids that are floats and embeddings that are not.
-
-    Args:
-        floats: whether the dtype is a floating-point one by input name, ``None`` for what was not given.
-
-    Raises:
-        ValueError: for the first input of the wrong kind.
-    """
-    for name, is_float in floats.items():
-        if is_float is not None and is_float != (name == "inputs_embeds"):
-            found, wanted = ("floats", "integers") if is_float else ("integers", "floats")
-            raise ValueError(f"{name} holds {found}, expected {wanted}")

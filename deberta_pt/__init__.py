@@ -37,7 +37,7 @@ from deberta_pt.families import (
     DebertaV2Model,
     DebertaV2PreTrainedModel,
 )
-from deberta_pt.inference import optimize_for_inference
+from deberta_pt.fast.inference import optimize_for_inference
 from deberta_pt.pretraining import ReplacedTokenPretraining
 
 if TYPE_CHECKING:

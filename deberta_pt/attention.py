@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from deberta_core.config import BaseConfig
-from deberta_pt.dropout import Dropout
-from deberta_pt.linear import apply
-from deberta_pt.padding import Places, pack, unpack
-from deberta_pt.tracing import is_traced
+from deberta_pt.fast.dropout import Dropout
+from deberta_pt.fast.linear import apply
+from deberta_pt.fast.padding import Places, pack, unpack
+from deberta_pt.fast.tracing import is_traced
 
 
 class Relative(NamedTuple):
@@ -169,6 +169,7 @@ class DisentangledSelfAttention(nn.Module):
         self.head_size = config.head_size
         self.width = self.num_heads * self.head_size
         self.scale = (self.head_size * config.score_terms) ** -0.5
+        self.c2p, self.p2c, self.mixes_heads = config.c2p, config.p2c, config.mixes_heads
         self.pos_dropout = Dropout(config.hidden_dropout_prob)
         self.dropout = Dropout(config.attention_probs_dropout_prob)
 
@@ -236,7 +237,7 @@ class DisentangledSelfAttention(nn.Module):
         implementation without a backward pass of its own.
         """
         wanted = self.config.attn_implementation
-        if output_attentions or self.config.mixes_heads:
+        if output_attentions or self.mixes_heads:
             return "eager"  # the only one that holds the probabilities
         if self.config.masked_rows == "uniform":
             return "eager"  # a fused one lets gradients into the scores of a row that sees nothing
@@ -287,8 +288,8 @@ class FusedSelfAttention(DisentangledSelfAttention):
 
     def project_positions(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
-        pos_key = apply(self.pos_proj, rows) if self.config.c2p else None
-        pos_query = apply(self.pos_q_proj, rows) if self.config.p2c else None
+        pos_key = apply(self.pos_proj, rows) if self.c2p else None
+        pos_query = apply(self.pos_q_proj, rows) if self.p2c else None
         return pos_key, pos_query
 
     def mix_logits(self, scores: Tensor) -> Tensor:
@@ -325,9 +326,9 @@ class SeparateSelfAttention(DisentangledSelfAttention):
     def project_positions(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
         pos_key = pos_query = None
-        if self.config.c2p:
+        if self.c2p:
             pos_key = apply(self.key_proj if self.shared else self.pos_key_proj, rows)
-        if self.config.p2c:
+        if self.p2c:
             pos_query = apply(self.query_proj if self.shared else self.pos_query_proj, rows)
         return pos_key, pos_query
 
@@ -354,4 +355,5 @@ def eager(
 
 
 Attend = Callable[[DisentangledSelfAttention, Heads, Relative | None, Mask | None], tuple[Tensor, Tensor | None]]
-ATTENTIONS: dict[str, Attend] = {"eager": eager}  # faster ones add themselves
+# The seam: ``encoder.py`` adds the implementations of ``fast/``, which are made of what stands above.
+ATTENTIONS: dict[str, Attend] = {"eager": eager}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from deberta_core.config import BaseConfig
 from deberta_pt.attention import Mask
-from deberta_pt.dropout import Dropout
+from deberta_pt.fast.dropout import Dropout
 from deberta_pt.layers import LayerNorm
 
 

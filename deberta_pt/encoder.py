@@ -19,12 +19,17 @@ from torch.utils.checkpoint import checkpoint
 from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_pt.activations import activation
-from deberta_pt.attention import FusedSelfAttention, Mask, Relative, SeparateSelfAttention
-from deberta_pt.dropout import Dropout
+from deberta_pt.attention import ATTENTIONS, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
+from deberta_pt.fast.blocked import blocked
+from deberta_pt.fast.dropout import Dropout
+from deberta_pt.fast.flex import flex
+from deberta_pt.fast.linear import apply
+from deberta_pt.fast.padding import Places, pack, pays, places_of, unpack
+from deberta_pt.fast.sdpa import sdpa
+from deberta_pt.fast.tracing import is_traced
 from deberta_pt.layers import LayerNorm
-from deberta_pt.linear import apply
-from deberta_pt.padding import Places, pack, pays, places_of, unpack
-from deberta_pt.tracing import is_traced
+
+ATTENTIONS.update(blocked=blocked, flex=flex, sdpa=sdpa)
 
 
 class Output(nn.Module):
@@ -159,6 +164,7 @@ class Encoder(nn.Module):
         if config.convolution_width > 0:
             self.conv = Convolution(config)
         self.config = config
+        self.span, self.reads_positions = config.span, config.c2p or config.p2c
         self.distance_rows = np.array(distance_rows(config))  # not a buffer: survives a model built without memory
         self.compresses = bool((abs(self.distance_rows - config.span) <= abs(self.distances(self.distance_rows))).all())
         self.checkpointing: Callable[..., Any] | None = None
@@ -170,9 +176,9 @@ class Encoder(nn.Module):
 
     def relative(self, queries: int, keys: int, device: torch.device) -> Relative | None:
         """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""
-        if not (self.config.c2p or self.config.p2c):
+        if not self.reads_positions:
             return None
-        span, reach = self.config.span, len(self.distance_rows) // 2
+        span, reach = self.span, len(self.distance_rows) // 2
         first, last = 0, 2 * span - 1
         if not torch.compiler.is_compiling():
             first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)

@@ -25,6 +25,9 @@ class DebertaModel(heads.Model, DebertaPreTrainedModel):
     """DeBERTa v1 encoder without head."""
 
 
+DebertaPreTrainedModel.encoder_class = DebertaModel
+
+
 class DebertaForMaskedLM(heads.MaskedLM, DebertaPreTrainedModel):
     """DeBERTa v1 with the word behind each [MASK]."""
 
@@ -51,6 +54,9 @@ class DebertaForReplacedTokenDetection(heads.ReplacedTokenDetection, DebertaPreT
 
 class DebertaV2Model(heads.Model, DebertaV2PreTrainedModel):
     """DeBERTa v2/v3 encoder without head."""
+
+
+DebertaV2PreTrainedModel.encoder_class = DebertaV2Model
 
 
 class DebertaV2ForMaskedLM(heads.MaskedLM, DebertaV2PreTrainedModel):

@@ -16,9 +16,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-import deberta_pt.blocked
-import deberta_pt.flex
-import deberta_pt.sdpa  # noqa: F401 - these add themselves to the implementations of attention
 from deberta_core.checks import (
     IGNORED,
     check_answer,
@@ -30,9 +27,9 @@ from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
 from deberta_pt.activations import activation
 from deberta_pt.attention import Mask
-from deberta_pt.dropout import Dropout
 from deberta_pt.embeddings import Embeddings
 from deberta_pt.encoder import Encoder, read_mask
+from deberta_pt.fast.dropout import Dropout
 from deberta_pt.inputs import as_tensor, read_inputs
 from deberta_pt.layers import FirstState
 from deberta_pt.losses import (
@@ -75,8 +72,7 @@ class Model(PreTrainedModel):
     ) -> Any:
         """``last_hidden_state`` ``[B, L, H]``; on request ``hidden_states`` and ``attentions``."""
         given = read_inputs(
-            self.config,
-            self.device,
+            self,
             reads_positions=hasattr(self.embeddings, "position_embeddings"),
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
@@ -129,7 +125,7 @@ class MaskedLM(PreTrainedModel):
         super().__init__(config)
         check_mlm_head(config)
         self.kind = mlm_head(config)
-        self.deberta = Model(config, position_table=self.kind == "emd")
+        self.deberta = self.encoder_class(config, position_table=self.kind == "emd")
         if self.kind == "legacy":
             self.cls = LegacyHead(config)
         else:
@@ -156,7 +152,7 @@ class MaskedLM(PreTrainedModel):
         """
         tokens = input_ids if inputs_embeds is None else inputs_embeds
         if self.kind == "emd" and position_ids is None and tokens is not None:
-            check_length(self.config, as_tensor(tokens, "input_ids", self.device).shape[1])
+            check_length(self.config, as_tensor(tokens, "input_ids", self).shape[1])
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         body = self.deberta(
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions,
@@ -170,7 +166,7 @@ class MaskedLM(PreTrainedModel):
         if not wants_states:
             body.pop("hidden_states", None)
         blind = None if mask is None else mask.blind_states()
-        labels = as_tensor(labels, "labels", hidden.device)
+        labels = as_tensor(labels, "labels", self)
         if only_masked and labels is not None:
             check_class_labels(labels, hidden.shape[:-1])
             targets = labels != IGNORED
@@ -220,7 +216,7 @@ class LabelledModel(PreTrainedModel):
         )
         mask = read_mask(attention_mask)
         logits = self.predict_from(body["last_hidden_state"], mask)
-        labels = as_tensor(labels, "labels", logits.device)
+        labels = as_tensor(labels, "labels", self)
         loss = None if labels is None else self.judge(logits, labels, mask)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
@@ -235,7 +231,7 @@ class SequenceClassification(LabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
-        self.deberta = Model(config)
+        self.deberta = self.encoder_class(config)
         self.pooler = Pooler(config)
         self.dropout = Dropout(classifier_dropout(config))
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
@@ -258,7 +254,7 @@ class TokenClassification(LabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
-        self.deberta = Model(config)
+        self.deberta = self.encoder_class(config)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialise()
@@ -280,7 +276,7 @@ class QuestionAnswering(PreTrainedModel):
     def __init__(self, config: BaseConfig) -> None:
         config = config if config.num_labels == 2 else config.copy(num_labels=2)  # a file says what it holds
         super().__init__(config)
-        self.deberta = Model(config)
+        self.deberta = self.encoder_class(config)
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.initialise()
 
@@ -311,8 +307,8 @@ class QuestionAnswering(PreTrainedModel):
         )
         starts, ends = self.qa_outputs(body["last_hidden_state"]).unbind(-1)  # [B, L] each
         loss = None
-        start_positions = as_tensor(start_positions, "start_positions", starts.device)
-        end_positions = as_tensor(end_positions, "end_positions", starts.device)
+        start_positions = as_tensor(start_positions, "start_positions", self)
+        end_positions = as_tensor(end_positions, "end_positions", self)
         if start_positions is not None and end_positions is not None:
             loss = question_answering_loss(starts, ends, start_positions, end_positions)
         return self.finish(body, return_dict, loss=loss, start_logits=starts, end_logits=ends)
@@ -325,7 +321,7 @@ class MultipleChoice(PreTrainedModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
-        self.deberta = Model(config)
+        self.deberta = self.encoder_class(config)
         self.pooler = Pooler(config)
         self.dropout = Dropout(classifier_dropout(config))
         self.classifier = nn.Linear(config.hidden_size, 1)
@@ -348,14 +344,14 @@ class MultipleChoice(PreTrainedModel):
             "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
             "position_ids": position_ids, "inputs_embeds": inputs_embeds,
         }  # fmt: skip
-        given = {name: as_tensor(x, name, self.device) for name, x in given.items()}
+        given = {name: as_tensor(x, name, self) for name, x in given.items()}
         check_choices({name: None if x is None else x.shape for name, x in given.items()})
         flat = {name: None if x is None else x.flatten(0, 1) for name, x in given.items()}  # [B*C, ...]
         body = self.deberta(*flat.values(), output_attentions, output_hidden_states, True)
         choices = next(given[name].shape[1] for name in ("input_ids", "inputs_embeds") if given[name] is not None)
         pooled = self.pooler(body["last_hidden_state"], read_mask(flat["attention_mask"]))
         logits = self.classifier(self.dropout(pooled)).reshape(-1, choices)  # [B, C]
-        labels = as_tensor(labels, "labels", logits.device)
+        labels = as_tensor(labels, "labels", self)
         loss = None if labels is None else cross_entropy(logits, labels)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
@@ -367,7 +363,7 @@ class ReplacedTokenDetection(LabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
-        self.deberta = Model(config)
+        self.deberta = self.encoder_class(config)
         self.mask_predictions = ReplacedTokenHead(config)
         self.initialise()
 

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deberta_core.checks import NEGATIVE_MASK, TRUTH_VALUES, check_inputs, check_kinds, out_of_range
+from deberta_core.checks import NEGATIVE_MASK, TRUTH_VALUES, check_inputs, out_of_range
 from deberta_core.config import BaseConfig
 
 
-def as_tensor(value: Any, name: str, device: torch.device) -> Any:
+def as_tensor(value: Any, name: str, model: Any) -> Any:
     """A tensor whose dtype PyTorch can look rows up by; arrays and nested lists become one.
 
     Args:
         value: a tensor, an array, nested lists, or ``None``, which stays.
         name: of the input.
-        device: where arrays and lists are put.
+        model: on whose device arrays and lists are put.
 
     Raises:
         TypeError: for a tensor of another library.
@@ -29,7 +29,7 @@ def as_tensor(value: Any, name: str, device: torch.device) -> Any:
         library = type(value).__module__.split(".")[0]
         if library in ("tensorflow", "keras", "tf_keras"):
             raise TypeError(f"{name} is a tensor of TensorFlow, expected one of PyTorch: torch.tensor({name}.numpy())")
-        value = torch.as_tensor(value, device=device)
+        value = torch.as_tensor(value, device=model.device)
     if value.dtype in (torch.int64, torch.int32) or value.is_floating_point():
         return value
     if value.dtype == torch.bool and name in ("input_ids", "position_ids"):
@@ -37,12 +37,11 @@ def as_tensor(value: Any, name: str, device: torch.device) -> Any:
     return value.long()
 
 
-def read_inputs(config: BaseConfig, device: torch.device, *, reads_positions: bool, **given: Any) -> dict[str, Any]:
+def read_inputs(model: Any, *, reads_positions: bool, **given: Any) -> dict[str, Any]:
     """The encoder's inputs as tensors, checked: shapes and kinds always, values where no graph is made.
 
     Args:
-        config: the model's config.
-        device: of the model.
+        model: the encoder.
         reads_positions: whether there is a table of absolute positions.
         **given: ``input_ids``, ``inputs_embeds``, ``attention_mask``, ``token_type_ids``, ``position_ids``.
 
@@ -50,14 +49,13 @@ def read_inputs(config: BaseConfig, device: torch.device, *, reads_positions: bo
         TypeError: for a tensor of another library.
         ValueError: for the first input that does not fit.
     """
-    found = {name: as_tensor(value, name, device) for name, value in given.items()}
-    check_inputs(config, {name: None if x is None else x.shape for name, x in found.items()})
+    config: BaseConfig = model.config
+    found = {name: as_tensor(value, name, model) for name, value in given.items()}
+    shapes = {name: None if x is None else x.shape for name, x in found.items()}
+    check_inputs(config, shapes, {name: x is not None and x.is_floating_point() for name, x in found.items()})
     ids, mask, types, positions = (
         found[name] for name in ("input_ids", "attention_mask", "token_type_ids", "position_ids")
     )
-    floats = {name: None if x is None else x.is_floating_point() for name, x in found.items()}
-    del floats["attention_mask"]  # any kind: bool, integers, floats
-    check_kinds(floats)
     if torch.compiler.is_compiling() or torch._C._get_tracing_state():
         return found
     if ids is not None and ((ids < 0) | (ids >= config.vocab_size)).any():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from deberta_core.checks import LEFT_PADDING
 from deberta_core.config import FLAT_VARIANCE, BaseConfig
 from deberta_pt.attention import Mask
-from deberta_pt.tracing import is_exported, is_traced
+from deberta_pt.fast.tracing import is_exported, is_traced
 
 
 class LayerNorm(nn.LayerNorm):

@@ -20,13 +20,9 @@ def _mean(losses: Tensor, counts: Tensor) -> Tensor:
     return (losses * counts).sum() / counts.sum().clamp(min=1)
 
 
-def _is_integer(labels: Tensor) -> bool:
-    return not labels.is_floating_point()
-
-
 def check_class_labels(labels: Tensor, shape: torch.Size, name: str = "labels") -> None:
     """Refuse labels that are no integers of this shape."""
-    check_labels(name, labels.shape, shape, is_integer=_is_integer(labels), wants_integer=True)
+    check_labels(name, labels.shape, shape, is_float=labels.is_floating_point())
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tensor:
@@ -69,7 +65,7 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor, kept: Tensor | None = N
     Raises:
         ValueError: for labels of another shape.
     """
-    check_labels("labels", labels.shape, logits.shape, is_integer=_is_integer(labels), wants_integer=None)
+    check_labels("labels", labels.shape, logits.shape)
     counted = labels != IGNORED
     if kept is not None:
         counted = counted & kept
@@ -83,7 +79,7 @@ def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean squared error of ``[B, Y]`` logits; labels ``[B, Y]``, or ``[B]`` where ``Y`` is 1; integers are cast."""
     if logits.shape[-1] == 1 and labels.ndim == 1:
         labels = labels[:, None]  # [B, 1]
-    check_labels("labels", labels.shape, logits.shape, is_integer=_is_integer(labels), wants_integer=None)
+    check_labels("labels", labels.shape, logits.shape)
     wide = _wide(logits)
     return F.mse_loss(wide, labels.to(wide.dtype))
 
@@ -112,12 +108,12 @@ def sequence_classification_loss(logits: Tensor, labels: Tensor, problem_type: s
     if problem_type == "regression" or (problem_type is None and logits.shape[-1] == 1):
         return mean_squared_error(logits, labels)
     if problem_type is None and labels.ndim == 2 and labels.shape[-1] != 1:
-        if _is_integer(labels):
+        if not labels.is_floating_point():
             raise ValueError(
                 f"labels are integers of shape {list(labels.shape)}: for several labels a text set "
                 "problem_type='multi_label_classification', for soft labels pass floats"
             )
-        check_labels("labels", labels.shape, logits.shape, is_integer=False, wants_integer=None)
+        check_labels("labels", labels.shape, logits.shape)
         return soft_cross_entropy(logits, labels)
     if labels.ndim == 2:
         labels = labels.squeeze(-1)  # [B]
@@ -135,7 +131,7 @@ def answer_positions(positions: Tensor, logits: Tensor, name: str) -> Tensor:
         name: what the caller calls them.
     """
     positions = positions.squeeze(-1) if positions.ndim == 2 else positions  # [B]
-    check_labels(name, positions.shape, logits.shape[:1], is_integer=_is_integer(positions), wants_integer=True)
+    check_labels(name, positions.shape, logits.shape[:1], is_float=positions.is_floating_point())
     ignored = (positions == IGNORED) | (positions >= logits.shape[-1])
     return torch.where(ignored, IGNORED, positions.clamp(min=0))
 

@@ -38,6 +38,7 @@ class PreTrainedModel(PushToHub, nn.Module):
     """Base of all models; use ``DebertaPreTrainedModel`` or ``DebertaV2PreTrainedModel`` to ask for a family."""
 
     config_class: ClassVar[type[BaseConfig]] = BaseConfig
+    encoder_class: ClassVar[Any]  # of a family, for its heads
     head: ClassVar[str] = ""
     base_model_prefix: ClassVar[str] = "deberta"
     main_input_name: ClassVar[str] = "input_ids"

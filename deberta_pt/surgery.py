@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,6 @@ from torch import Tensor, nn
 from deberta_core.config import check_pruning
 from deberta_core.loading import without_words
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention
-
-if TYPE_CHECKING:
-    from deberta_pt.pretrained import PreTrainedModel
 
 
 def resized(rows: Tensor, count: int, deviation: float, mean: bool = False) -> Tensor:
@@ -37,7 +34,7 @@ def resized(rows: Tensor, count: int, deviation: float, mean: bool = False) -> T
 
 
 @torch.no_grad()
-def resize_token_embeddings(model: PreTrainedModel, count: int, *, mean: bool) -> nn.Embedding:
+def resize_token_embeddings(model: Any, count: int, *, mean: bool) -> nn.Embedding:
     """Give the word table, and what predicts words, ``count`` rows; see the method of the models."""
     config = model.config
     if config.pad_token_id is not None and count <= config.pad_token_id:
@@ -58,7 +55,7 @@ def resize_token_embeddings(model: PreTrainedModel, count: int, *, mean: bool) -
 
 
 @torch.no_grad()
-def prune_heads(model: PreTrainedModel, heads: Mapping[int, Iterable[int]]) -> None:
+def prune_heads(model: Any, heads: Mapping[int, Iterable[int]]) -> None:
     """Cut heads out of layers; see the method of the models."""
     config = model.config
     cut = check_pruning(config, heads)

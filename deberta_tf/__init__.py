@@ -33,7 +33,7 @@ from deberta_tf.families import (
     TFDebertaV2Model,
     TFDebertaV2PreTrainedModel,
 )
-from deberta_tf.inference import optimize_for_inference
+from deberta_tf.fast.inference import optimize_for_inference
 from deberta_tf.pretraining import TFReplacedTokenPretraining
 
 if TYPE_CHECKING:

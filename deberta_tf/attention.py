@@ -17,8 +17,9 @@ import tensorflow as tf
 import tf_keras
 
 from deberta_core.config import BaseConfig
-from deberta_tf.layers import TFDropout, linear, shape_of
-from deberta_tf.padding import Places, pack, unpack
+from deberta_tf.fast.dropout import TFDropout
+from deberta_tf.fast.padding import Places, pack, unpack
+from deberta_tf.layers import linear, shape_of
 
 
 class Relative(NamedTuple):
@@ -160,6 +161,7 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
         self.head_size = config.head_size
         self.width = self.num_heads * self.head_size
         self.scale = (self.head_size * config.score_terms) ** -0.5
+        self.c2p, self.p2c, self.mixes_heads = config.c2p, config.p2c, config.mixes_heads
         self.pos_dropout = TFDropout(config.hidden_dropout_prob, name="pos_dropout")
         self.dropout = TFDropout(config.attention_probs_dropout_prob)
 
@@ -234,7 +236,7 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
 
         TensorFlow has no attention of its own that takes a bias: "sdpa" and "flex" are computed by blocks, too.
         """
-        if output_attentions or self.config.mixes_heads or self.config.masked_rows == "uniform":
+        if output_attentions or self.mixes_heads or self.config.masked_rows == "uniform":
             return "eager"  # the only one that holds the probabilities of every row
         return "eager" if self.config.attn_implementation == "eager" else "blocked"
 
@@ -281,8 +283,8 @@ class FusedSelfAttention(DisentangledSelfAttention):
 
     def project_positions(self, rows: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
         """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
-        pos_key = self.pos_proj(rows) if self.config.c2p else None
-        pos_query = self.pos_q_proj(rows) if self.config.p2c else None
+        pos_key = self.pos_proj(rows) if self.c2p else None
+        pos_query = self.pos_q_proj(rows) if self.p2c else None
         return pos_key, pos_query
 
     def mix_logits(self, scores: tf.Tensor) -> tf.Tensor:
@@ -321,9 +323,9 @@ class SeparateSelfAttention(DisentangledSelfAttention):
     def project_positions(self, rows: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
         """Relative keys and relative queries, ``[R, N*D]`` each, or ``None`` for a term the model lacks."""
         pos_key = pos_query = None
-        if self.config.c2p:
+        if self.c2p:
             pos_key = self.key_proj(rows) if self.shared else self.pos_key_proj(rows)
-        if self.config.p2c:
+        if self.p2c:
             pos_query = self.query_proj(rows) if self.shared else self.pos_query_proj(rows)
         return pos_key, pos_query
 
@@ -357,4 +359,5 @@ Attend = Callable[
     [DisentangledSelfAttention, Heads, Relative | None, Mask | None, bool | None],
     tuple[tf.Tensor, tf.Tensor | None],
 ]
+# The seam: ``encoder.py`` adds the implementations of ``fast/``, which are made of what stands above.
 ATTENTIONS: dict[str, Attend] = {"eager": eager}

@@ -7,7 +7,8 @@ import tf_keras
 
 from deberta_core.config import BaseConfig
 from deberta_tf.attention import Mask
-from deberta_tf.layers import LayerNorm, TFDropout, TFEmbedding, linear, shape_of
+from deberta_tf.fast.dropout import TFDropout
+from deberta_tf.layers import LayerNorm, TFEmbedding, linear, shape_of
 
 
 class Embeddings(tf_keras.layers.Layer):

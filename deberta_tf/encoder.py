@@ -15,20 +15,13 @@ import tf_keras
 from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_tf.activations import activation
-from deberta_tf.attention import FusedSelfAttention, Mask, Relative, SeparateSelfAttention
-from deberta_tf.layers import (
-    LayerNorm,
-    Seeds,
-    TFConv1D,
-    TFDropout,
-    TFEmbedding,
-    dropout_seeds,
-    is_compiled,
-    linear,
-    running_seeds,
-    shape_of,
-)
-from deberta_tf.padding import Places, pack, places_of, unpack
+from deberta_tf.attention import ATTENTIONS, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
+from deberta_tf.fast.blocked import blocked
+from deberta_tf.fast.dropout import Seeds, TFDropout, dropout_seeds, running_seeds
+from deberta_tf.fast.padding import Places, pack, places_of, unpack
+from deberta_tf.layers import LayerNorm, TFConv1D, TFEmbedding, is_compiled, linear, shape_of
+
+ATTENTIONS.update(blocked=blocked)
 
 
 class Output(tf_keras.layers.Layer):
@@ -188,6 +181,7 @@ class Encoder(tf_keras.layers.Layer):
             if config.convolution_width > 0:
                 self.conv = Convolution(config)
         self.config = config
+        self.span, self.reads_positions = config.span, config.c2p or config.p2c
         self.distance_rows = np.array(distance_rows(config), np.int32)
         self.compresses = bool((abs(self.distance_rows - config.span) <= abs(self.distances(self.distance_rows))).all())
         self.checkpointing = False
@@ -199,9 +193,9 @@ class Encoder(tf_keras.layers.Layer):
 
     def relative(self, queries: int, keys: int) -> Relative | None:
         """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""
-        if not (self.config.c2p or self.config.p2c):
+        if not self.reads_positions:
             return None
-        span, reach = self.config.span, len(self.distance_rows) // 2
+        span, reach = self.span, len(self.distance_rows) // 2
         first, last = 0, 2 * span - 1
         if isinstance(queries, int) and isinstance(keys, int):
             first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)

@@ -25,6 +25,9 @@ class TFDebertaModel(heads.TFModel, TFDebertaPreTrainedModel):
     """DeBERTa v1 encoder without head."""
 
 
+TFDebertaPreTrainedModel.encoder_class = TFDebertaModel
+
+
 class TFDebertaForMaskedLM(heads.TFMaskedLM, TFDebertaPreTrainedModel):
     """DeBERTa v1 with the word behind each [MASK]."""
 
@@ -51,6 +54,9 @@ class TFDebertaForReplacedTokenDetection(heads.TFReplacedTokenDetection, TFDeber
 
 class TFDebertaV2Model(heads.TFModel, TFDebertaV2PreTrainedModel):
     """DeBERTa v2/v3 encoder without head."""
+
+
+TFDebertaV2PreTrainedModel.encoder_class = TFDebertaV2Model
 
 
 class TFDebertaV2ForMaskedLM(heads.TFMaskedLM, TFDebertaV2PreTrainedModel):

@@ -17,26 +17,23 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-import deberta_tf.blocked  # noqa: F401 - adds itself to the implementations of attention
 from deberta_core.checks import (
     IGNORED,
-    NEGATIVE_MASK,
     check_answer,
     check_choices,
     check_inputs,
-    check_kinds,
     check_length,
-    out_of_range,
 )
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_core.outputs import BaseModelOutput
 from deberta_tf.activations import activation
 from deberta_tf.attention import Mask
-from deberta_tf.checks import refuse_if
+from deberta_tf.checks import check_values
 from deberta_tf.embeddings import Embeddings
 from deberta_tf.encoder import Encoder, read_mask
-from deberta_tf.layers import FirstState, TFDropout, linear, new_dropout_state, shape_of
+from deberta_tf.fast.dropout import TFDropout, new_dropout_state
+from deberta_tf.layers import FirstState, linear, shape_of
 from deberta_tf.losses import (
     binary_cross_entropy,
     check_class_labels,
@@ -46,35 +43,6 @@ from deberta_tf.losses import (
 )
 from deberta_tf.mask_decoder import LegacyHead, PublishedHead, ReplacedTokenHead, enhanced_decoding
 from deberta_tf.pretrained import TFPreTrainedModel
-
-
-def check_values(
-    config: BaseConfig,
-    ids: tf.Tensor | None,
-    mask: tf.Tensor | None,
-    types: tf.Tensor | None,
-    positions: tf.Tensor | None,
-) -> list[tf.Operation]:
-    """Refuse ids beyond their table and additive masks, in eager mode and in plain graphs.
-
-    Raises:
-        ValueError: for the first input that does not fit; in a graph ``tf.errors.InvalidArgumentError``.
-    """
-    checks = []
-    if ids is not None:
-        wrong = (ids < 0) | (ids >= config.vocab_size)
-        checks += refuse_if(wrong, lambda: out_of_range("input_ids", "the word table", config.vocab_size))
-    if types is not None and config.type_vocab_size > 0:
-        wrong = (types < 0) | (types >= config.type_vocab_size)
-        text = out_of_range("token_type_ids", "the table of token types", config.type_vocab_size)
-        checks += refuse_if(wrong, lambda: text)
-    if positions is not None:
-        rows = config.max_position_embeddings
-        wrong = (positions < 0) | (positions >= rows)
-        checks += refuse_if(wrong, lambda: out_of_range("position_ids", "the table of positions", rows))
-    if mask is not None and mask.dtype.is_floating:
-        checks += refuse_if(mask < 0, lambda: NEGATIVE_MASK)
-    return checks
 
 
 class TFModel(TFPreTrainedModel):
@@ -87,8 +55,8 @@ class TFModel(TFPreTrainedModel):
 
     head = "Model"
 
-    def __init__(self, config: BaseConfig, position_table: bool = False) -> None:
-        super().__init__(config, **({"name": "deberta"} if type(self) is TFModel else {}))
+    def __init__(self, config: BaseConfig, position_table: bool = False, name: str | None = None) -> None:
+        super().__init__(config, name=name)
         self.dropout_state = new_dropout_state()
         with tf.name_scope("deberta"):
             self.embeddings = Embeddings(config, position_table)
@@ -111,9 +79,8 @@ class TFModel(TFPreTrainedModel):
             "input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask,
             "token_type_ids": token_type_ids, "position_ids": position_ids,
         }  # fmt: skip
-        check_inputs(self.config, {name: None if x is None else x.shape for name, x in given.items()})
-        del given["attention_mask"]  # any kind: bool, integers, floats
-        check_kinds({name: None if x is None else x.dtype.is_floating for name, x in given.items()})
+        shapes = {name: None if x is None else x.shape for name, x in given.items()}
+        check_inputs(self.config, shapes, {name: x is not None and x.dtype.is_floating for name, x in given.items()})
         read = position_ids if hasattr(self.embeddings, "position_embeddings") else None
         checks = check_values(self.config, input_ids, attention_mask, token_type_ids, read)
         mask = read_mask(attention_mask)
@@ -169,7 +136,7 @@ class TFMaskedLM(TFPreTrainedModel):
         super().__init__(config)
         check_mlm_head(config)
         self.kind = mlm_head(config)
-        self.deberta = TFModel(config, position_table=self.kind == "emd")
+        self.deberta = self.encoder_class(config, position_table=self.kind == "emd", name="deberta")
         if self.kind == "legacy":
             self.cls = LegacyHead(config)
         else:
@@ -276,7 +243,7 @@ class TFSequenceClassification(TFLabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
-        self.deberta = TFModel(config)
+        self.deberta = self.encoder_class(config, name="deberta")
         self.pooler = Pooler(config)
         self.dropout = TFDropout(classifier_dropout(config))
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
@@ -298,7 +265,7 @@ class TFTokenClassification(TFLabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
-        self.deberta = TFModel(config)
+        self.deberta = self.encoder_class(config, name="deberta")
         self.dropout = TFDropout(config.hidden_dropout_prob)
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
 
@@ -319,7 +286,7 @@ class TFQuestionAnswering(TFPreTrainedModel):
     def __init__(self, config: BaseConfig) -> None:
         config = config if config.num_labels == 2 else config.copy(num_labels=2)  # a file says what it holds
         super().__init__(config)
-        self.deberta = TFModel(config)
+        self.deberta = self.encoder_class(config, name="deberta")
         self.qa_outputs = linear(config.hidden_size, 2, config.initializer_range, name="qa_outputs")
 
     def forward(
@@ -363,7 +330,7 @@ class TFMultipleChoice(TFPreTrainedModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
-        self.deberta = TFModel(config)
+        self.deberta = self.encoder_class(config, name="deberta")
         self.pooler = Pooler(config)
         self.dropout = TFDropout(classifier_dropout(config))
         self.classifier = linear(config.hidden_size, 1, config.initializer_range, name="classifier")
@@ -404,7 +371,7 @@ class TFReplacedTokenDetection(TFLabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
-        self.deberta = TFModel(config)
+        self.deberta = self.encoder_class(config, name="deberta")
         self.mask_predictions = ReplacedTokenHead(config)
 
     def predict_from(self, hidden: tf.Tensor, mask: Mask | None, training: bool | None = None) -> tf.Tensor:

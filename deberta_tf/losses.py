@@ -19,13 +19,9 @@ def _mean(losses: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(losses * counts) / tf.maximum(tf.reduce_sum(counts), 1)
 
 
-def _is_integer(labels: tf.Tensor) -> bool:
-    return not labels.dtype.is_floating
-
-
 def check_class_labels(labels: tf.Tensor, shape: tf.TensorShape, name: str = "labels") -> None:
     """Refuse labels that are no integers of this shape."""
-    check_labels(name, labels.shape, shape, is_integer=_is_integer(labels), wants_integer=True)
+    check_labels(name, labels.shape, shape, is_float=labels.dtype.is_floating)
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, name: str = "labels") -> tf.Tensor:
@@ -70,7 +66,7 @@ def binary_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, kept: tf.Tensor |
     Raises:
         ValueError: for labels of another shape.
     """
-    check_labels("labels", labels.shape, logits.shape, is_integer=_is_integer(labels), wants_integer=None)
+    check_labels("labels", labels.shape, logits.shape)
     counted = labels != IGNORED
     if kept is not None:
         counted = counted & kept
@@ -84,7 +80,7 @@ def mean_squared_error(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Mean squared error of ``[B, Y]`` logits; labels ``[B, Y]``, or ``[B]`` where ``Y`` is 1; integers are cast."""
     if logits.shape[-1] == 1 and labels.shape.rank == 1:
         labels = labels[:, None]  # [B, 1]
-    check_labels("labels", labels.shape, logits.shape, is_integer=_is_integer(labels), wants_integer=None)
+    check_labels("labels", labels.shape, logits.shape)
     wide = _wide(logits)
     return tf.reduce_mean(tf.square(wide - tf.cast(labels, wide.dtype)))
 
@@ -113,12 +109,12 @@ def sequence_classification_loss(logits: tf.Tensor, labels: tf.Tensor, problem_t
     if problem_type == "regression" or (problem_type is None and logits.shape[-1] == 1):
         return mean_squared_error(logits, labels)
     if problem_type is None and labels.shape.rank == 2 and labels.shape[-1] != 1:
-        if _is_integer(labels):
+        if not labels.dtype.is_floating:
             raise ValueError(
                 f"labels are integers of shape {list(labels.shape)}: for several labels a text set "
                 "problem_type='multi_label_classification', for soft labels pass floats"
             )
-        check_labels("labels", labels.shape, logits.shape, is_integer=False, wants_integer=None)
+        check_labels("labels", labels.shape, logits.shape)
         return soft_cross_entropy(logits, labels)
     if labels.shape.rank == 2 and labels.shape[-1] in (1, None):
         labels = tf.squeeze(labels, -1)  # [B]
@@ -137,7 +133,7 @@ def answer_positions(positions: tf.Tensor, logits: tf.Tensor, name: str) -> tf.T
     """
     if positions.shape.rank == 2 and positions.shape[-1] in (1, None):
         positions = tf.squeeze(positions, -1)  # [B]
-    check_labels(name, positions.shape, logits.shape[:1], is_integer=_is_integer(positions), wants_integer=True)
+    check_labels(name, positions.shape, logits.shape[:1], is_float=positions.dtype.is_floating)
     positions, length = tf.cast(positions, tf.int64), tf.cast(tf.shape(logits)[-1], tf.int64)
     ignored = (positions == IGNORED) | (positions >= length)
     return tf.where(ignored, tf.cast(IGNORED, tf.int64), tf.maximum(positions, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,8 +31,8 @@ from deberta_core.loading import (
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
+from deberta_tf.fast.dropout import Seeds, advance, dropout_seeds, running_seeds
 from deberta_tf.inputs import LEGACY_KERAS, read_inputs
-from deberta_tf.layers import Seeds, advance, dropout_seeds, running_seeds
 from deberta_tf.training import KerasTraining
 
 FORMATS = ("h5", "safetensors", "bin")
@@ -42,6 +42,7 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
     """Base of all models; use ``TFDebertaPreTrainedModel`` or ``TFDebertaV2PreTrainedModel`` to ask for a family."""
 
     config_class: ClassVar[type[BaseConfig]] = BaseConfig
+    encoder_class: ClassVar[Any]  # of a family, for its heads
     head: ClassVar[str] = ""
     base_model_prefix: ClassVar[str] = "deberta"
     main_input_name: ClassVar[str] = "input_ids"
@@ -136,12 +137,26 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         """The word table."""
         return self.base_model.embeddings.word_embeddings
 
+    def set_input_embeddings(self, table: tf_keras.layers.Layer) -> None:
+        """Replace the word table: a layer that holds ``embeddings`` ``[V, E]``."""
+        self.base_model.embeddings.word_embeddings = table
+        surgery.forget_graphs(self)
+
     def get_output_embeddings(self) -> tf_keras.layers.Layer | None:
         """The layer that holds the matrix which predicts words, ``None`` for a model that does not."""
         for module in self._flatten_layers():
             if getattr(module, "predicts_words", False):
                 return getattr(module, "decoder", self.get_input_embeddings())
         return None
+
+    def set_output_embeddings(self, layer: tf_keras.layers.Layer) -> None:
+        """Replace the layer that predicts words, a dense one without bias; a tied one is the word table."""
+        for own in self._flatten_layers():
+            if getattr(own, "predicts_words", False) and hasattr(own, "decoder"):
+                own.decoder = layer
+                surgery.forget_graphs(self)
+                return
+        raise ValueError(f"{type(self).__name__} has no word matrix of its own; use set_input_embeddings")
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = False
@@ -168,6 +183,19 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
             return self.get_input_embeddings()
         return surgery.resize_token_embeddings(self, count, mean=mean_resizing)
 
+    def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
+        """Cut attention heads out for good; the config remembers, so saving, loading and conversion keep it.
+
+        A compiled model has to be compiled again: its optimiser knows the old weights.
+
+        Args:
+            heads_to_prune: numbers of heads by number of the layer, counted as in the uncut model.
+
+        Raises:
+            ValueError: for heads that do not exist, a layer left without heads, or a model with talking heads.
+        """
+        surgery.prune_heads(self, heads_to_prune)
+
     # Training.
 
     def gradient_checkpointing_enable(self) -> None:
@@ -182,6 +210,21 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
     def is_gradient_checkpointing(self) -> bool:
         """Whether layers are recomputed in the backward pass."""
         return bool(self.base_model.encoder.checkpointing)
+
+    def parameter_groups(self, weight_decay: float = 0.01) -> list[dict[str, Any]]:
+        """Groups for an optimiser: weight decay for matrices and tables, none for biases and norms.
+
+        ``optimizer.exclude_from_weight_decay(model.parameter_groups()[1]["params"])`` tells one of Keras, before the
+        first step.
+
+        Args:
+            weight_decay: of the first group.
+        """
+        trainable = self.trainable_weights
+        return [
+            {"params": [v for v in trainable if len(v.shape) > 1], "weight_decay": weight_decay},
+            {"params": [v for v in trainable if len(v.shape) <= 1], "weight_decay": 0.0},
+        ]
 
     # Keras.
 

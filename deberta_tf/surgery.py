@@ -1,16 +1,16 @@
-"""Changing a built model: another vocabulary size."""
+"""Changing a built model: another vocabulary size, fewer heads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
+from deberta_core.config import check_pruning
 from deberta_core.loading import without_words
-
-if TYPE_CHECKING:
-    from deberta_tf.pretrained import TFPreTrainedModel
+from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention
 
 
 def resized(rows: tf.Tensor, count: int, deviation: float, mean: bool = False) -> tf.Tensor:
@@ -31,7 +31,7 @@ def resized(rows: tf.Tensor, count: int, deviation: float, mean: bool = False) -
     return tf.concat([rows[:count], new], 0)
 
 
-def resize_token_embeddings(model: TFPreTrainedModel, count: int, *, mean: bool) -> tf_keras.layers.Layer:
+def resize_token_embeddings(model: Any, count: int, *, mean: bool) -> tf_keras.layers.Layer:
     """Give the word table, and what predicts words, ``count`` rows; see the method of the models."""
     config = model.config
     if config.pad_token_id is not None and count <= config.pad_token_id:
@@ -48,8 +48,51 @@ def resize_token_embeddings(model: TFPreTrainedModel, count: int, *, mean: bool)
                 module.decoder.units = count
     model.__dict__["unused_tensors"] = without_words(model.unused_tensors, config.vocab_size)
     config.vocab_size = count
-    model.train_function = model.test_function = model.predict_function = None  # traced with the old table
+    forget_graphs(model)
     return table
+
+
+def prune_heads(model: Any, heads: Mapping[int, Iterable[int]]) -> None:
+    """Cut heads out of layers; see the method of the models."""
+    config = model.config
+    cut = check_pruning(config, heads)
+    for layer, module in enumerate(model.base_model.encoder.layer):
+        before = [h for h in range(config.num_attention_heads) if h not in config.pruned_heads.get(layer, ())]
+        kept = [i for i, head in enumerate(before) if head not in cut.get(layer, ())]
+        if len(kept) < len(before):
+            attention, dense = module.attention.self, module.attention.output_layer.dense
+            _keep_heads(attention, kept)
+            rows = _positions(kept, attention.head_size)
+            dense.kernel = _like(dense.kernel, tf.gather(_value(dense.kernel), rows))
+            dense.bias = _like(dense.bias, _value(dense.bias))  # else it would come before the kernel among the weights
+            dense.input_spec = tf_keras.layers.InputSpec(min_ndim=2, axes={-1: len(rows)})
+    config.pruned_heads = cut
+    forget_graphs(model)
+
+
+def forget_graphs(model: Any) -> None:
+    """Let Keras trace its steps anew: those that it has read weights that are gone."""
+    model.train_function = model.test_function = model.predict_function = None
+
+
+def _keep_heads(attention: DisentangledSelfAttention, kept: list[int]) -> None:
+    columns, fused = _positions(kept, attention.head_size), _positions(kept, 3 * attention.head_size)
+    for module in attention._flatten_layers(recursive=False, include_self=False):
+        if isinstance(module, tf_keras.layers.Dense):
+            index = fused if module.name == "in_proj" else columns
+            module.kernel = _like(module.kernel, tf.gather(_value(module.kernel), index, axis=1))
+            if module.use_bias:
+                module.bias = _like(module.bias, tf.gather(_value(module.bias), index))
+            module.units = len(index)
+    if isinstance(attention, FusedSelfAttention):
+        attention.q_bias = _like(attention.q_bias, tf.gather(_value(attention.q_bias), columns))
+        attention.v_bias = _like(attention.v_bias, tf.gather(_value(attention.v_bias), columns))
+    attention.num_heads, attention.width = len(kept), len(columns)
+
+
+def _positions(blocks: list[int], size: int) -> list[int]:
+    """Positions of some blocks of ``size`` entries each, in order."""
+    return [block * size + i for block in blocks for i in range(size)]
 
 
 def _value(variable: Any) -> tf.Tensor:

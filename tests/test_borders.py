@@ -36,8 +36,6 @@ INSIDE = {
 }
 # Modules that still know each other, for their annotations; a pair that parted leaves this list.
 KNOWN_CIRCLES = [
-    {"deberta_pt.pretrained", "deberta_pt.surgery"},
-    {"deberta_tf.pretrained", "deberta_tf.surgery"},
 ]
 # Where our encoder works inside transformers: it may know that, and our tokenizers; nobody but its user knows it.
 DOOR, BEHIND = "deberta_pt.transformers", {"transformers", "tokenization"}

@@ -20,8 +20,8 @@ from transformers.models.deberta_v2 import modeling_deberta_v2 as v2
 from deberta_core.checks import NEGATIVE_MASK
 from deberta_pt.attention import FusedSelfAttention
 from deberta_pt.encoder import Encoder, read_mask
-from deberta_pt.inference import PreparedEncoder
-from deberta_pt.tracing import is_traced
+from deberta_pt.fast.inference import PreparedEncoder
+from deberta_pt.fast.tracing import is_traced
 from deberta_pt.transformers.blocks import Blocks, find_blocks
 from deberta_pt.transformers.reading import own_config
 

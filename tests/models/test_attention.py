@@ -69,21 +69,21 @@ def all_kinds(monkeypatch):
     """Blocks and tiles so small that short texts fill several, and flex_attention in its plain form."""
     pytest.importorskip("torch")
     import deberta_pt.attention
-    import deberta_pt.blocked
+    import deberta_pt.fast.blocked
 
     for name, value in (("ROWS", 6), ("TILE", 4), ("SCORES", 1), ("FEWEST", 2)):
-        monkeypatch.setattr(deberta_pt.blocked, name, value)
+        monkeypatch.setattr(deberta_pt.fast.blocked, name, value)
     monkeypatch.setattr(deberta_pt.attention, "can_flex", lambda *_: True)
 
 
 def heads_alone(monkeypatch, alone):
     """Blocks of one head each, computed by oneDNN where there is any, or of several; whatever a race would say."""
-    import deberta_pt.blocked
-    import deberta_pt.linear
+    import deberta_pt.fast.blocked
+    import deberta_pt.fast.linear
 
-    monkeypatch.setattr(deberta_pt.blocked, "is_alone", lambda *_: alone)
-    faster = alone and deberta_pt.linear.has_onednn()
-    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda rows: faster)
+    monkeypatch.setattr(deberta_pt.fast.blocked, "is_alone", lambda *_: alone)
+    faster = alone and deberta_pt.fast.linear.has_onednn()
+    monkeypatch.setattr(deberta_pt.fast.linear, "onednn_is_faster", lambda rows: faster)
 
 
 @pytest.mark.usefixtures("all_kinds")
@@ -93,12 +93,12 @@ def heads_alone(monkeypatch, alone):
 def test_fused_attention_equals_eager(base, kind, rows, monkeypatch):
     """States and all gradients, for every kind of mask and both meanings of a row that sees nothing."""
     torch = pytest.importorskip("torch")
-    import deberta_pt.blocked
+    import deberta_pt.fast.blocked
 
     results = {}
     fused = {"sdpa": 0, "blocked": 512, "blocked again": 0, "blocked alone": 0}  # keys that keep probabilities
     for name, kept in {"eager": 0, **fused}.items():
-        monkeypatch.setattr(deberta_pt.blocked, "KEPT", kept)
+        monkeypatch.setattr(deberta_pt.fast.blocked, "KEPT", kept)
         heads_alone(monkeypatch, name.endswith("alone"))
         config = config_of(base, masked_rows=rows, attn_implementation=name.split()[0])
         inputs = random_batch(config)
@@ -119,16 +119,16 @@ def test_fused_attention_equals_eager(base, kind, rows, monkeypatch):
 @pytest.mark.parametrize("base", [*BASES, "c2p", "p2c"])
 def test_far_keys_share_a_row(base, kept, alone, monkeypatch):
     """Texts several times as long as the reach of the positions, padded and packed: states and all gradients."""
-    import deberta_pt.blocked
+    import deberta_pt.fast.blocked
 
-    monkeypatch.setattr(deberta_pt.blocked, "KEPT", kept)
+    monkeypatch.setattr(deberta_pt.fast.blocked, "KEPT", kept)
     heads_alone(monkeypatch, alone)
     length = 60
     padded = np.arange(length) < np.array([[length], [40], [3], [17]])
     pairs = np.repeat((np.arange(length) // 45)[None, :, None] == (np.arange(length) // 45)[None, None], 4, 0)
     far = []
-    parts_of = deberta_pt.blocked._parts
-    monkeypatch.setattr(deberta_pt.blocked, "_parts", lambda *x: (far.append(p.far) or p for p in parts_of(*x)))
+    parts_of = deberta_pt.fast.blocked._parts
+    monkeypatch.setattr(deberta_pt.fast.blocked, "_parts", lambda *x: (far.append(p.far) or p for p in parts_of(*x)))
     for mask in (padded, padded[:, ::-1], pairs):
         results = {}
         for name in ("eager", "blocked"):
@@ -164,12 +164,12 @@ def tf_gradients(base, length, name, signature=None, **options):
 @pytest.fixture
 def small_tf_blocks(monkeypatch):
     pytest.importorskip("tensorflow")
-    import deberta_tf.blocked
+    import deberta_tf.fast.blocked
 
     sizes = {"FEWEST": 6, "MOST": 6, "ROWS": 6, "TILE": 4, "SCORES": 1000, "PIECE": 3, "WHOLE": 0}
     for name, value in sizes.items():
-        monkeypatch.setattr(deberta_tf.blocked, name, value)
-    return lambda unrolled: monkeypatch.setattr(deberta_tf.blocked, "UNROLLED", unrolled)
+        monkeypatch.setattr(deberta_tf.fast.blocked, name, value)
+    return lambda unrolled: monkeypatch.setattr(deberta_tf.fast.blocked, "UNROLLED", unrolled)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_flex_falls_back_with_its_reason():
 def test_gradients_of_blocks_are_those_of_finite_differences(reach, queries, keep, alone, dropout):
     """In float64, with one text padded and one packed, and the same elements dropped in both directions."""
     torch = pytest.importorskip("torch")
-    from deberta_pt.blocked import BlockedAttention
+    from deberta_pt.fast.blocked import BlockedAttention
 
     generator = torch.Generator().manual_seed(3)
     keys = 13
@@ -263,7 +263,7 @@ def test_gradients_of_blocks_are_those_of_finite_differences(reach, queries, kee
 def test_blocks_cost_what_their_tokens_cost():
     """Padded and packed texts meet about as many keys as they see; what sees nothing meets none."""
     torch = pytest.importorskip("torch")
-    from deberta_pt.blocked import blocks
+    from deberta_pt.fast.blocked import blocks
 
     query = torch.empty(2, 8, 1024, 64)  # blocks of 128 queries
     segments = torch.arange(1024) // 128
@@ -289,17 +289,17 @@ def test_blocks_cost_what_their_tokens_cost():
 @pytest.mark.parametrize("faster", [False, True])
 def test_heads_are_alone_where_a_linear_map_is_faster(faster, monkeypatch):
     torch = pytest.importorskip("torch")
-    import deberta_pt.blocked
-    import deberta_pt.linear
+    import deberta_pt.fast.blocked
+    import deberta_pt.fast.linear
 
-    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda rows: faster)
-    monkeypatch.setattr(deberta_pt.linear, "computes_bfloat16", lambda: faster)
+    monkeypatch.setattr(deberta_pt.fast.linear, "onednn_is_faster", lambda rows: faster)
+    monkeypatch.setattr(deberta_pt.fast.linear, "computes_bfloat16", lambda: faster)
     for dtype in (torch.float32, torch.bfloat16):
         query = torch.empty(1, 2, 300, 64, dtype=dtype)
-        assert deberta_pt.blocked.is_alone(query, 300, None) == faster
-        assert deberta_pt.blocked.is_alone(query, 300, torch.ones(1, 1, 300) > 0) == faster
-        assert not deberta_pt.blocked.is_alone(query, 300, torch.ones(1, 300, 300) > 0)
-        assert not deberta_pt.blocked.is_alone(query, 255, None)
+        assert deberta_pt.fast.blocked.is_alone(query, 300, None) == faster
+        assert deberta_pt.fast.blocked.is_alone(query, 300, torch.ones(1, 1, 300) > 0) == faster
+        assert not deberta_pt.fast.blocked.is_alone(query, 300, torch.ones(1, 300, 300) > 0)
+        assert not deberta_pt.fast.blocked.is_alone(query, 255, None)
 
 
 def test_blocks_are_the_same_in_both_directions(monkeypatch):
@@ -324,7 +324,7 @@ def test_blocks_are_the_same_in_both_directions(monkeypatch):
 def test_dropout_in_tensorflow_keeps_the_mean(rate, compiled):
     """Of an odd number of entries, and its gradient is that of what is kept."""
     tf = pytest.importorskip("tensorflow")
-    from deberta_tf.layers import drop
+    from deberta_tf.fast.dropout import drop
 
     @tf.function(jit_compile=compiled)
     def run(x, seed):
@@ -348,7 +348,7 @@ def test_dropout_in_tensorflow_keeps_the_mean(rate, compiled):
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.999])
 def test_dropout_keeps_the_mean(rate):
     torch = pytest.importorskip("torch")
-    from deberta_pt.dropout import Dropout, keep_factors
+    from deberta_pt.fast.dropout import Dropout, keep_factors
 
     torch.manual_seed(0)
     factors = keep_factors(torch.empty(301, 1001), rate)

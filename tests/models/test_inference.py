@@ -175,11 +175,11 @@ def test_decoding_by_absolute_positions():
 @pytest.mark.parametrize("base", BASES)
 def test_many_blocks(base, alone, monkeypatch):
     """Of several heads, or of one each."""
-    import deberta_pt.blocked
+    import deberta_pt.fast.blocked
 
-    monkeypatch.setattr(deberta_pt.blocked, "is_alone", lambda *_: alone)
+    monkeypatch.setattr(deberta_pt.fast.blocked, "is_alone", lambda *_: alone)
     for name, value in (("ROWS", 6), ("TILE", 4), ("SCORES", 1), ("FEWEST", 2)):
-        monkeypatch.setattr(deberta_pt.blocked, name, value)
+        monkeypatch.setattr(deberta_pt.fast.blocked, name, value)
     config = small_config(base)
     same(*both(config), random_batch(config, length=50), output_attentions=True)
     same(*both(config), random_batch(config, length=50), output_hidden_states=True)
@@ -200,9 +200,9 @@ def test_the_model_it_was_made_of_stays_as_it_is():
 
 
 def test_bfloat16_without_instructions_for_it_is_told(monkeypatch):
-    import deberta_pt.inference
+    import deberta_pt.fast.inference
 
-    monkeypatch.setattr(deberta_pt.inference, "computes_bfloat16", lambda: False)
+    monkeypatch.setattr(deberta_pt.fast.inference, "computes_bfloat16", lambda: False)
     with pytest.warns(UserWarning, match="no instructions for bfloat16"):
         both(small_config(), dtype=torch.bfloat16)
 
@@ -220,11 +220,11 @@ def test_bfloat16_is_near():
 @pytest.fixture
 def onednn():
     """The module that chooses a library, where there are two."""
-    import deberta_pt.linear
+    import deberta_pt.fast.linear
 
-    if not deberta_pt.linear.has_onednn():
+    if not deberta_pt.fast.linear.has_onednn():
         pytest.skip("this PyTorch was built without oneDNN")
-    return deberta_pt.linear
+    return deberta_pt.fast.linear
 
 
 def test_onednn_gives_the_same(onednn, monkeypatch):
@@ -292,59 +292,59 @@ def test_a_model_trains_the_same_by_onednn(onednn, monkeypatch):
 
 @pytest.mark.parametrize("gain", [0.5, 2.0])
 def test_the_faster_one_trains(monkeypatch, gain):
-    import deberta_pt.linear
+    import deberta_pt.fast.linear
 
-    monkeypatch.setattr(deberta_pt.linear, "_race", lambda operands: gain)
-    monkeypatch.setattr(deberta_pt.linear, "has_onednn", lambda: True)
-    deberta_pt.linear._wins_training.cache_clear()
+    monkeypatch.setattr(deberta_pt.fast.linear, "_race", lambda operands: gain)
+    monkeypatch.setattr(deberta_pt.fast.linear, "has_onednn", lambda: True)
+    deberta_pt.fast.linear._wins_training.cache_clear()
     try:
-        assert deberta_pt.linear.onednn_trains_faster(1024) is (gain > 1)
-        assert not deberta_pt.linear.onednn_trains_faster(8)
+        assert deberta_pt.fast.linear.onednn_trains_faster(1024) is (gain > 1)
+        assert not deberta_pt.fast.linear.onednn_trains_faster(8)
         torch.use_deterministic_algorithms(True)
-        assert not deberta_pt.linear.onednn_trains_faster(1024)
+        assert not deberta_pt.fast.linear.onednn_trains_faster(1024)
     finally:
         torch.use_deterministic_algorithms(False)
-        deberta_pt.linear._wins_training.cache_clear()
+        deberta_pt.fast.linear._wins_training.cache_clear()
 
 
 def test_no_race_decides_where_results_are_to_be_the_same_in_each_process(monkeypatch):
-    import deberta_pt.linear
+    import deberta_pt.fast.linear
 
-    monkeypatch.setattr(deberta_pt.linear, "_wins", lambda rows: True)
-    monkeypatch.setattr(deberta_pt.linear, "has_onednn", lambda: True)
-    assert deberta_pt.linear.onednn_is_faster(8)
-    assert not deberta_pt.linear.onednn_is_faster(0)
+    monkeypatch.setattr(deberta_pt.fast.linear, "_wins", lambda rows: True)
+    monkeypatch.setattr(deberta_pt.fast.linear, "has_onednn", lambda: True)
+    assert deberta_pt.fast.linear.onednn_is_faster(8)
+    assert not deberta_pt.fast.linear.onednn_is_faster(0)
     torch.use_deterministic_algorithms(True)
     try:
-        assert not deberta_pt.linear.onednn_is_faster(8)
+        assert not deberta_pt.fast.linear.onednn_is_faster(8)
     finally:
         torch.use_deterministic_algorithms(False)
 
 
 def test_a_linear_layer_that_is_watched_is_called(monkeypatch):
     """Hooks and replaced forwards see every call, whatever computes the rest."""
-    import deberta_pt.linear
+    import deberta_pt.fast.linear
 
-    monkeypatch.setattr(deberta_pt.linear, "onednn_is_faster", lambda rows: True)
+    monkeypatch.setattr(deberta_pt.fast.linear, "onednn_is_faster", lambda rows: True)
     layer, states, seen = torch.nn.Linear(4, 3), torch.randn(2, 4), []
     handle = layer.register_forward_hook(lambda *_: seen.append("hook"))
     with torch.no_grad():
-        expected = deberta_pt.linear.apply(layer, states)
+        expected = deberta_pt.fast.linear.apply(layer, states)
     handle.remove()
     handle = layer.register_full_backward_hook(lambda *_: seen.append("backward"))
-    deberta_pt.linear.apply(layer, states.clone().requires_grad_()).sum().backward()
+    deberta_pt.fast.linear.apply(layer, states.clone().requires_grad_()).sum().backward()
     handle.remove()
     with torch.no_grad():
-        assert torch.allclose(deberta_pt.linear.apply(layer, states), expected, atol=1e-6)
+        assert torch.allclose(deberta_pt.fast.linear.apply(layer, states), expected, atol=1e-6)
         layer.forward = lambda x: seen.append("forward")
-        deberta_pt.linear.apply(layer, states)
+        deberta_pt.fast.linear.apply(layer, states)
     assert seen == ["hook", "backward", "forward"]
 
 
 def test_reordered_weights_follow_the_model():
-    import deberta_pt.linear
+    import deberta_pt.fast.linear
 
-    layer = deberta_pt.linear.FrozenLinear(torch.randn(3, 4), torch.randn(3))
+    layer = deberta_pt.fast.linear.FrozenLinear(torch.randn(3, 4), torch.randn(3))
     states = torch.randn(2, 4)
     first = layer(states)
     assert copy.deepcopy(layer)(states).equal(first)

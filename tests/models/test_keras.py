@@ -19,6 +19,8 @@ from tests.models.helpers import (  # noqa: E402
     class_name,
     existing,
     flatten,
+    pt_inputs,
+    pt_model,
     random_batch,
     random_inputs,
     random_weights,
@@ -78,9 +80,7 @@ def test_fit_with_the_own_loss(head, way):
 
 
 def test_fit_with_a_keras_loss():
-    config, model = compiled(
-        loss=tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
+    config, model = compiled(loss=tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     inputs, labels = data(config, SEQUENCE)
     y = np.abs(labels["labels"]) % 3
     logits = model(tf_inputs(inputs)).logits.numpy()
@@ -430,3 +430,47 @@ def test_legacy_keras_under_the_name_of_tensorflow():
         [sys.executable, "-c", code], env={**os.environ, "TF_USE_LEGACY_KERAS": "1"}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_pruning_only_pytorch_had(base, tmp_path):
+    """Heads are gone for good: in logits, files, what is prepared, and in training that goes on."""
+    config = small_config(base, num_hidden_layers=2)
+    model, twin = tf_model(config, SEQUENCE), pt_model(config, SEQUENCE)
+    inputs = random_inputs(config, SEQUENCE, labels=False)
+    for each in (model, twin):
+        each.prune_heads({0: [1]})
+        each.prune_heads({1: [0, 2]})
+    want = twin(**pt_inputs(inputs)).logits.detach().numpy()
+    assert_close(model(tf_inputs(inputs)).logits, want, "logits")
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    assert loaded.config.pruned_heads == {0: [1], 1: [0, 2]}
+    prepared = deberta_tf.optimize_for_inference(model)
+    for other in (loaded, prepared):
+        assert_close(other(tf_inputs(inputs)).logits, want, "logits")
+    model.compile(tf_keras.optimizers.Adam(1e-2))
+    model.fit(inputs, np.zeros(4, np.int64), verbose=0)
+    with pytest.raises(ValueError, match=r"heads \[3\] do not exist"):
+        model.prune_heads({0: [3]})
+
+
+def test_parts_that_only_pytorch_could_replace():
+    """Word tables, word matrices, and the two groups of weights of an optimiser."""
+    config = small_config(tie_word_embeddings=False, num_hidden_layers=1)
+    model = tf_model(config, "ForMaskedLM")
+    inputs = tf_inputs(random_batch(config))
+    before = model(inputs).logits.numpy()
+    other = tf_model(config, "ForMaskedLM", random_weights(config, "ForMaskedLM", seed=5))
+    model.set_input_embeddings(other.get_input_embeddings())
+    model.set_output_embeddings(other.get_output_embeddings())
+    assert model.get_output_embeddings() is other.get_output_embeddings()
+    assert np.abs(model(inputs).logits.numpy() - before).max() > 0.1
+    with pytest.raises(ValueError, match="has no word matrix of its own"):
+        tf_model(small_config(num_hidden_layers=1), SEQUENCE).set_output_embeddings(other.get_output_embeddings())
+    decayed, plain = model.parameter_groups(0.1)
+    assert len(decayed["params"]) + len(plain["params"]) == len(model.trainable_weights)
+    assert {len(v.shape) for v in plain["params"]} == {1}
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+    model.compile(tf_keras.optimizers.AdamW(1e-3))
+    model.optimizer.exclude_from_weight_decay(plain["params"])

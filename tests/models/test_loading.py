@@ -596,3 +596,17 @@ def test_answers_have_two_outputs_whatever_the_config_says(framework, tmp_path):
     model = (pt_model if framework == "pt" else tf_model)(small_config("v3", num_labels=3), "ForQuestionAnswering")
     model.save_pretrained(tmp_path)
     assert type(model.config).from_pretrained(tmp_path).num_labels == 2
+
+
+@pytest.mark.parametrize("base", ["v1", "v3"])
+@pytest.mark.parametrize("framework", ["pt", "tf"])
+def test_the_encoder_inside_is_of_the_public_class(framework, base, tmp_path):
+    """It was of a class that nobody could name, and a saved encoder said so in its config."""
+    package = pytest.importorskip(f"deberta_{framework}", exc_type=ImportError)
+    config, prefix = small_config(base), "TF" if framework == "tf" else ""
+    for head in [head for head in HEADS if head != "Model"]:
+        model = getattr(package, prefix + class_name(config, head))(config)
+        assert type(model.deberta) is getattr(package, prefix + class_name(config, "Model"))
+    assert isinstance(model.deberta, getattr(package, prefix + class_name(config, "PreTrainedModel")))
+    model.deberta.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [class_name(config, "Model")]

@@ -30,7 +30,7 @@ MASKS = {
 def padding(framework):
     """The module of a tree."""
     pytest.importorskip({"pt": "torch", "tf": "tensorflow"}[framework])
-    return importlib.import_module(f"deberta_{framework}.padding")
+    return importlib.import_module(f"deberta_{framework}.fast.padding")
 
 
 @FRAMEWORKS

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ("embeddings.py", "padding.py", "attention.py", "encoder.py", "mask_decoder.py", "heads.py", "losses.py")
+FILES = ("embeddings.py", "fast/padding.py", "attention.py", "encoder.py", "mask_decoder.py", "heads.py", "losses.py")
 TF_ONLY_ARGUMENTS = {"training", "name"}
 PT_ONLY_ARGUMENTS = {"device"}  # TensorFlow places its own tensors
 # name -> why only one tree has it

@@ -30,7 +30,8 @@ from deberta_pt.attention import (
     SeparateSelfAttention,
     skew,
 )
-from deberta_pt.blocked import (
+from deberta_pt.encoder import Encoder, Layer, Output
+from deberta_pt.fast.blocked import (
     ROWS,
     Block,
     Tables,
@@ -44,9 +45,8 @@ from deberta_pt.blocked import (
     tables_of,
     turned,
 )
-from deberta_pt.encoder import Encoder, Layer, Output
-from deberta_pt.linear import FrozenLinear, computes_bfloat16, linear
-from deberta_pt.padding import Places, pack, places_of, unpack
+from deberta_pt.fast.linear import FrozenLinear, computes_bfloat16, linear
+from deberta_pt.fast.padding import Places, pack, places_of, unpack
 from deberta_pt.pretrained import PreTrainedModel
 
 AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
@@ -279,11 +279,11 @@ class PreparedEncoder(Encoder):
 
     def __init__(self, encoder: Encoder) -> None:
         nn.Module.__init__(self)
-        for name in ("config", "distance_rows", "compresses", "checkpointing"):
+        for name in ("config", "span", "reads_positions", "distance_rows", "compresses", "checkpointing"):
             setattr(self, name, getattr(encoder, name))
         for name, module in encoder.named_children():
             setattr(self, name, module)
-        rows = self.normalise(self.rel_embeddings.weight) if self.config.c2p or self.config.p2c else None
+        rows = self.normalise(self.rel_embeddings.weight) if self.reads_positions else None
         layers, even = list[Any](encoder.layer), even_distance(self.distance_rows)
         self.layer = nn.ModuleList([PreparedLayer(layer, rows, even) for layer in layers])
 

@@ -17,7 +17,7 @@ import tf_keras
 
 from deberta_core.relative_position import even_distance
 from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative
-from deberta_tf.blocked import (
+from deberta_tf.fast.blocked import (
     Tables,
     Tensors,
     attend,
@@ -27,8 +27,8 @@ from deberta_tf.blocked import (
     tables_of,
     without_blind,
 )
+from deberta_tf.fast.padding import Places, pack, unpack
 from deberta_tf.layers import shape_of
-from deberta_tf.padding import Places, pack, unpack
 from deberta_tf.pretrained import TFPreTrainedModel
 
 AnyModel = TypeVar("AnyModel", bound=TFPreTrainedModel)
@@ -168,8 +168,9 @@ def optimize_for_inference(model: AnyModel, dtype: str | None = None) -> AnyMode
             new.assign(tf.cast(old, new.dtype))
         encoder = prepared.base_model.encoder
         if not model.config.mixes_heads and model.config.masked_rows == "zero":
-            positions = model.config.c2p or model.config.p2c
-            rows = encoder.normalise(tf.convert_to_tensor(encoder.rel_embeddings.embeddings)) if positions else None
+            rows = None
+            if encoder.reads_positions:
+                rows = encoder.normalise(tf.convert_to_tensor(encoder.rel_embeddings.embeddings))
             even = even_distance(encoder.distance_rows)
             for layer in encoder.layer:
                 layer.attention.self = PreparedSelfAttention(layer.attention.self, rows, even)

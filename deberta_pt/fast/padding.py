@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deberta_pt.tracing import is_traced
+from deberta_pt.fast.tracing import is_traced
 
 SAVED = 8  # of so many tokens one at least must be hidden: moving rows has its price
 

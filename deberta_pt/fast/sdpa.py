@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative, position_scores
+from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative, position_scores
 
 
 def sdpa(
@@ -23,6 +23,3 @@ def sdpa(
     if mask is not None and module.config.masked_rows == "zero":
         context = context.masked_fill(mask.blind, 0.0)
     return context, None
-
-
-ATTENTIONS["sdpa"] = sdpa

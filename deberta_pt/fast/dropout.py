@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from deberta_pt.tracing import is_traced
+from deberta_pt.fast.tracing import is_traced
 
 _LANES, _STEPS = 4, 1 << 16  # decisions in a draw of 64 bits, and what each tells apart
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative
+from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative
 
 
 @functools.cache
@@ -76,6 +76,3 @@ def flex(
     if mask is not None:
         context = context.masked_fill(mask.blind, 0.0)
     return context, None
-
-
-ATTENTIONS["flex"] = flex

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from deberta_tf.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative, skew
-from deberta_tf.layers import drop, is_compiled, next_seed, shape_of
+from deberta_tf.attention import DisentangledSelfAttention, Heads, Mask, Relative, skew
+from deberta_tf.fast.dropout import drop, next_seed
+from deberta_tf.layers import is_compiled, shape_of
 
 TILE = 128  # rows that meet one window of a table
 FEWEST, MOST = 128, 512  # queries of a block in the loop
@@ -405,6 +406,3 @@ def blocked(
     tables = tables_of(pos_key, pos_query, relative)
     tensors = Tensors(heads.query, heads.key, heads.value, *tables, bias_of(mask), seed)
     return tf.transpose(without_blind(attend(tensors, rate, training), mask), [1, 2, 0, 3]), None
-
-
-ATTENTIONS["blocked"] = blocked

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from deberta_pt.attention import ATTENTIONS, DisentangledSelfAttention, Heads, Mask, Relative, skew
-from deberta_pt.dropout import keep_factors
-from deberta_pt.linear import linear, takes_onednn
+from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative, skew
+from deberta_pt.fast.dropout import keep_factors
+from deberta_pt.fast.linear import linear, takes_onednn
 
 ROWS = 128  # queries of a block that computes several heads
 ALONE = 256  # keys from which on each head is a block of its own, where that is faster
@@ -410,6 +410,3 @@ def blocked(
         is_alone(heads.query, keys, seen),
     )
     return context, None
-
-
-ATTENTIONS["blocked"] = blocked
