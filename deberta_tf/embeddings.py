@@ -62,7 +62,10 @@ class Embeddings(tf_keras.layers.Layer):
         Returns:
             ``[B, L, H]``, zero where nobody may see a token.
         """
-        embeds = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # [B, L, E]
+        if inputs_embeds is None:
+            embeds = self.word_embeddings(input_ids)  # [B, L, E]
+        else:
+            embeds = tf.cast(inputs_embeds, self.compute_dtype)  # whatever precision they were kept in
         if self.config.position_biased_input:
             embeds = embeds + self.positions(position_ids, embeds)
         if self.config.type_vocab_size > 0:

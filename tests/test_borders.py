@@ -35,8 +35,7 @@ INSIDE = {
     "deberta_tasks": set(),
 }
 # Modules that still know each other, for their annotations; a pair that parted leaves this list.
-KNOWN_CIRCLES = [
-]
+KNOWN_CIRCLES: list[set[str]] = []
 # Where our encoder works inside transformers: it may know that, and our tokenizers; nobody but its user knows it.
 DOOR, BEHIND = "deberta_pt.transformers", {"transformers", "tokenization"}
 # Engines that people choose: nothing else here may need them.
