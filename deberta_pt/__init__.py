@@ -10,7 +10,7 @@ from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
 from deberta_core.lazy import lazy
 from deberta_core.outputs import OUTPUTS, ModelOutput
 from deberta_core.pretraining import ReplacedTokenPretrainingOutput
-from deberta_pt.auto import (
+from deberta_pt.families import (
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForMultipleChoice,
@@ -18,8 +18,6 @@ from deberta_pt.auto import (
     AutoModelForReplacedTokenDetection,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-)
-from deberta_pt.families import (
     DebertaForMaskedLM,
     DebertaForMultipleChoice,
     DebertaForQuestionAnswering,

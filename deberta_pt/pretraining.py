@@ -31,7 +31,7 @@ from deberta_core.pretraining import (
     has_generator,
     save_generator,
 )
-from deberta_pt.auto import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection
+from deberta_pt.families import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection
 from deberta_pt.heads import MaskedLM, ReplacedTokenDetection
 
 

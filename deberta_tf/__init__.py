@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
 from deberta_core.lazy import lazy
-from deberta_tf.auto import (
+from deberta_tf.families import (
     TFAutoModel,
     TFAutoModelForMaskedLM,
     TFAutoModelForMultipleChoice,
@@ -14,8 +14,6 @@ from deberta_tf.auto import (
     TFAutoModelForReplacedTokenDetection,
     TFAutoModelForSequenceClassification,
     TFAutoModelForTokenClassification,
-)
-from deberta_tf.families import (
     TFDebertaForMaskedLM,
     TFDebertaForMultipleChoice,
     TFDebertaForQuestionAnswering,

@@ -1,12 +1,14 @@
-"""The public classes: each head for each family."""
+"""The public classes: each head for each family, and those that read ``model_type`` and pick the family."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import os
+from typing import Any, ClassVar
 
-from deberta_core.config import BaseConfig, DebertaConfig, DebertaV2Config
+from deberta_core.config import AutoConfig, BaseConfig, DebertaConfig, DebertaV2Config
+from deberta_core.folder import open_folder
 from deberta_tf import heads
-from deberta_tf.pretrained import TFPreTrainedModel
+from deberta_tf.pretrained import FORMATS, TFPreTrainedModel
 
 
 class TFDebertaPreTrainedModel(TFPreTrainedModel):
@@ -81,3 +83,68 @@ class TFDebertaV2ForMultipleChoice(heads.TFMultipleChoice, TFDebertaV2PreTrained
 
 class TFDebertaV2ForReplacedTokenDetection(heads.TFReplacedTokenDetection, TFDebertaV2PreTrainedModel):
     """DeBERTa v2/v3 that tells replaced tokens."""
+
+
+FAMILIES = {"deberta": "TFDeberta", "deberta-v2": "TFDebertaV2"}
+
+
+class TFAutoModel:
+    """The encoder of the family that the config names."""
+
+    head: ClassVar[str] = "Model"
+
+    def __init__(self) -> None:
+        raise TypeError(f"{type(self).__name__} is not a model; use its from_pretrained or from_config")
+
+    @classmethod
+    def model_class(cls, config: BaseConfig | type[BaseConfig]) -> Any:
+        """The class for a config."""
+        return globals()[FAMILIES[config.model_type] + cls.head]
+
+    @classmethod
+    def from_config(cls, config: BaseConfig) -> Any:
+        """A model with starting weights."""
+        return cls.model_class(config)(config)
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str], **options: Any) -> Any:
+        """As ``from_pretrained`` of the family's class."""
+        with open_folder(path, options, FORMATS) as folder:
+            config = options.get("config") or AutoConfig.family(folder.config.get("model_type"))
+            return cls.model_class(config).from_pretrained(folder, **options)
+
+
+class TFAutoModelForSequenceClassification(TFAutoModel):
+    """``TFAutoModel`` with a label, several or a number per text."""
+
+    head = "ForSequenceClassification"
+
+
+class TFAutoModelForTokenClassification(TFAutoModel):
+    """``TFAutoModel`` with a label per token."""
+
+    head = "ForTokenClassification"
+
+
+class TFAutoModelForQuestionAnswering(TFAutoModel):
+    """``TFAutoModel`` with first and last token of an answer."""
+
+    head = "ForQuestionAnswering"
+
+
+class TFAutoModelForMultipleChoice(TFAutoModel):
+    """``TFAutoModel`` that chooses between texts."""
+
+    head = "ForMultipleChoice"
+
+
+class TFAutoModelForMaskedLM(TFAutoModel):
+    """``TFAutoModel`` with the word behind each [MASK]."""
+
+    head = "ForMaskedLM"
+
+
+class TFAutoModelForReplacedTokenDetection(TFAutoModel):
+    """``TFAutoModel`` that tells replaced tokens."""
+
+    head = "ForReplacedTokenDetection"

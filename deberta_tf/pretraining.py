@@ -29,7 +29,7 @@ from deberta_core.pretraining import (
     has_generator,
     save_generator,
 )
-from deberta_tf.auto import TFAutoModelForMaskedLM, TFAutoModelForReplacedTokenDetection
+from deberta_tf.families import TFAutoModelForMaskedLM, TFAutoModelForReplacedTokenDetection
 from deberta_tf.heads import TFMaskedLM, TFReplacedTokenDetection
 from deberta_tf.inputs import as_tensor
 from deberta_tf.layers import TFEmbedding
