@@ -340,7 +340,7 @@ class MultipleChoice(PreTrainedModel):
         return_dict: bool | None = None,
     ) -> Any:
         """``logits`` ``[B, C]`` and, with labels, a scalar ``loss``."""
-        given = {
+        given: dict[str, Any] = {
             "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
             "position_ids": position_ids, "inputs_embeds": inputs_embeds,
         }  # fmt: skip

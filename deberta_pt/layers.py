@@ -31,11 +31,22 @@ class LayerNorm(nn.LayerNorm):
         """
         flows = torch.is_grad_enabled() and (states.requires_grad or is_traced())
         if blind is not None and flows and (self.training or not is_exported()):  # inference pays nothing
-            constant = states.detach()
-            wide = constant.to(torch.promote_types(states.dtype, torch.float32))
-            flat = wide.var(-1, correction=0, keepdim=True) < FLAT_VARIANCE
-            states = torch.where(blind & flat, constant, states)
+            states = self.stop_flat_rows(states, blind)
         return super().forward(states)
+
+    @staticmethod
+    def stop_flat_rows(states: Tensor, blind: Tensor) -> Tensor:
+        """The same states, nothing flowing back into blind rows of little variance; arguments as of ``forward``."""
+        wide = torch.promote_types(states.dtype, torch.float32)
+        constant, stopped = states.detach(), blind.expand(*states.shape[:-1], 1)
+        if states.device.type != "cpu" or is_traced():
+            stopped = stopped & (constant.to(wide).var(-1, correction=0, keepdim=True) < FLAT_VARIANCE)
+        else:  # blind rows are few, and hardly any is flat once a model has learned
+            flat = constant[stopped[..., 0]].to(wide).var(-1, correction=0) < FLAT_VARIANCE
+            if not flat.any():
+                return states
+            stopped = torch.zeros_like(stopped).masked_scatter_(stopped, flat)
+        return torch.where(stopped, constant, states)
 
 
 class FirstState:

@@ -44,7 +44,7 @@ def resize_token_embeddings(model: Any, count: int, *, mean: bool) -> nn.Embeddi
     table.num_embeddings = count
     for module in model.modules():
         if getattr(module, "predicts_words", False):
-            module.bias = _like(module.bias, resized(module.bias, count, 0.0))  # type: ignore[arg-type]
+            module.bias = _like(module.bias, resized(module.bias, count, 0.0))
             if hasattr(module, "decoder"):
                 decoder: Any = module.decoder
                 decoder.weight = _like(decoder.weight, resized(decoder.weight, count, config.initializer_range, mean))

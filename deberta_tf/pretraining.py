@@ -188,7 +188,8 @@ class TFReplacedTokenPretraining(tf_keras.Model):
         Returns:
             ``mlm_loss``, ``corrupted_ids``, ``replaced`` and ``generator_logits``.
         """
-        input_ids, labels = as_tensor(input_ids), tf.cast(labels, as_tensor(input_ids).dtype)
+        input_ids = as_tensor(input_ids, "input_ids")
+        labels = tf.cast(labels, input_ids.dtype)
         given = {"input_ids": input_ids, "labels": labels, "noise": noise, "sampled_ids": sampled_ids}
         check_batch({name: tuple(x.shape) for name, x in given.items() if x is not None})
         output = self.generator(
