@@ -147,9 +147,9 @@ def position_scores(heads: Heads, relative: Relative | None) -> Tensor | None:
         return None
     scores, columns = None, relative.columns
     queries, keys = heads.query.shape[2], heads.key.shape[2]
-    if heads.pos_key is not None:
+    if heads.pos_key is not None:  # what a query makes of the place of a key: Q_i . K_r[delta(i, j)]
         scores = skew(products_by_distance(heads.query, heads.pos_key, columns), keys)  # [B, N, Q, K]
-    if heads.pos_query is not None:
+    if heads.pos_query is not None:  # what its place makes of a key: K_j . Q_r[delta(i, j)], computed key by key
         p2c = skew(products_by_distance(heads.key, heads.pos_query, columns.flip(0)), queries)  # [B, N, K, Q]
         scores = p2c.transpose(-1, -2) if scores is None else scores + p2c.transpose(-1, -2)
     return scores
@@ -168,6 +168,7 @@ class DisentangledSelfAttention(nn.Module):
         self.num_heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
         self.head_size = config.head_size
         self.width = self.num_heads * self.head_size
+        # 1 / sqrt(D f): a sum of f terms varies f times as much as one (section 3.1, equation 4).
         self.scale = (self.head_size * config.score_terms) ** -0.5
         self.c2p, self.p2c, self.mixes_heads = config.c2p, config.p2c, config.mixes_heads
         self.pos_dropout = Dropout(config.hidden_dropout_prob)
@@ -276,6 +277,7 @@ class FusedSelfAttention(DisentangledSelfAttention):
 
     def project(self, hidden: Tensor, query_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
+        # Interleaved by head, [N, 3, D], as the published files are: not three blocks one after the other.
         query, key, value = apply(self.in_proj, hidden).unflatten(-1, (self.num_heads, 3, self.head_size)).unbind(-2)
         if query_states is not hidden:
             query = apply(self.in_proj, query_states).unflatten(-1, (self.num_heads, 3, self.head_size))[..., 0, :]
@@ -347,6 +349,7 @@ def eager(
         probs = scores.to(wide).softmax(-1)
     else:
         hidden = ~mask.pairs()
+        # The least finite number, not minus infinity: a row that sees nothing is a mean, not NaN, until it is zero.
         probs = scores.to(wide).masked_fill(hidden, torch.finfo(wide).min).softmax(-1)
         if module.config.masked_rows == "zero":
             probs = probs.masked_fill(hidden, 0.0)

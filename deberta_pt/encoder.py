@@ -132,6 +132,7 @@ class Convolution(nn.Module):
         by_pairs = mask.keys.shape[2] > 1
         mixed = self.convolve_pairs(hidden, mask.keys[:, 0]) if by_pairs else self.convolve(hidden)
         kept = mask.tokens()[..., None]  # [B, L, 1]
+        # Hidden tokens are zero before the activation and after the norm, whose bias would show there otherwise.
         mixed = self.activation(self.dropout(mixed.masked_fill(~kept, 0.0)))
         return self.LayerNorm(layer_output + mixed, mask.blind[:, 0]) * kept.to(mixed.dtype)
 

@@ -34,7 +34,7 @@ def enhanced_decoding(encoder: Encoder, hidden: Tensor, positions: Tensor, mask:
     """
     relative = encoder.relative(hidden.shape[1], hidden.shape[1], hidden.device)
     query = positions + hidden
-    for _ in range(DECODING_STEPS):
+    for _ in range(DECODING_STEPS):  # queries are decoded again, keys and values stay those of the encoder
         query, _ = encoder.run_layer(encoder.layer[-1], hidden, mask, relative, query)
     return query
 

@@ -139,9 +139,9 @@ def position_scores(heads: Heads, relative: Relative | None) -> tf.Tensor | None
         return None
     scores, columns = None, relative.columns
     queries, keys = shape_of(heads.query)[2], shape_of(heads.key)[2]
-    if heads.pos_key is not None:
+    if heads.pos_key is not None:  # what a query makes of the place of a key: Q_i . K_r[delta(i, j)]
         scores = skew(products_by_distance(heads.query, heads.pos_key, columns), keys)  # [B, N, Q, K]
-    if heads.pos_query is not None:
+    if heads.pos_query is not None:  # what its place makes of a key: K_j . Q_r[delta(i, j)], computed key by key
         p2c = skew(products_by_distance(heads.key, heads.pos_query, columns[::-1]), queries)  # [B, N, K, Q]
         scores = tf.linalg.matrix_transpose(p2c) if scores is None else scores + tf.linalg.matrix_transpose(p2c)
     return scores
@@ -160,6 +160,7 @@ class DisentangledSelfAttention(tf_keras.layers.Layer):
         self.num_heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
         self.head_size = config.head_size
         self.width = self.num_heads * self.head_size
+        # 1 / sqrt(D f): a sum of f terms varies f times as much as one (section 3.1, equation 4).
         self.scale = (self.head_size * config.score_terms) ** -0.5
         self.c2p, self.p2c, self.mixes_heads = config.c2p, config.p2c, config.mixes_heads
         self.pos_dropout = TFDropout(config.hidden_dropout_prob, name="pos_dropout")
@@ -270,6 +271,7 @@ class FusedSelfAttention(DisentangledSelfAttention):
 
     def project(self, hidden: tf.Tensor, query_states: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
+        # Interleaved by head, [N, 3, D], as the published files are: not three blocks one after the other.
         query, key, value = self.split_fused(self.in_proj(hidden))
         if query_states is not hidden:
             query, _, _ = self.split_fused(self.in_proj(query_states))
@@ -348,6 +350,7 @@ def eager(
         probs = tf.nn.softmax(tf.cast(scores, wide))
     else:
         pairs = mask.pairs()
+        # The least finite number, not minus infinity: a row that sees nothing is a mean, not NaN, until it is zero.
         probs = tf.nn.softmax(tf.where(pairs, tf.cast(scores, wide), wide.min))
         if module.config.masked_rows == "zero":
             probs = tf.where(pairs, probs, tf.zeros([], wide))

@@ -143,6 +143,7 @@ class Convolution(tf_keras.layers.Layer):
         by_pairs = mask.keys.shape[2] != 1
         mixed = self.convolve_pairs(hidden, mask.keys[:, 0]) if by_pairs else self.convolve(hidden)
         kept = mask.tokens()[..., None]  # [B, L, 1]
+        # Hidden tokens are zero before the activation and after the norm, whose bias would show there otherwise.
         mixed = self.activation(self.dropout(tf.where(kept, mixed, 0), training=training))
         return self.LayerNorm(layer_output + mixed, mask.blind[:, 0]) * tf.cast(kept, mixed.dtype)
 

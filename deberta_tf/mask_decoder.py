@@ -37,7 +37,7 @@ def enhanced_decoding(
     length = shape_of(hidden)[1]
     relative = encoder.relative(length, length)
     query = positions + hidden
-    for _ in range(DECODING_STEPS):
+    for _ in range(DECODING_STEPS):  # queries are decoded again, keys and values stay those of the encoder
         query, _ = encoder.run_layer(encoder.layer[-1], hidden, mask, relative, query, training=training)
     return query
 
