@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from conversion.command_line import FINE, OVER_LIMIT, terminate_cleanly
+from deberta_core.files import write_text
 from deberta_tasks.data import BUNDLED, TASK, hold_back, most_frequent, read_csv
 from deberta_tasks.finetune.recipe import Judge
 from deberta_tasks.finetune.start import Size, small_config
@@ -165,8 +166,7 @@ def prepare_folder(output: Path) -> None:
 
 def write_marker(output: Path, **results: Any) -> None:
     """Write the file that shows a folder to be the demo's, with what came out."""
-    text = json.dumps({"written_by": "deberta demo", **results}, indent=2)
-    (output / MARKER).write_text(text + "\n", encoding="utf-8")
+    write_text(output / MARKER, json.dumps({"written_by": "deberta demo", **results}, indent=2) + "\n")
 
 
 def say_step(number: int, title: str) -> None:

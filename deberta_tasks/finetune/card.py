@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from deberta_core.config import AutoConfig
 from deberta_core.file_names import CARD
-from deberta_core.files import write_text
+from deberta_core.files import Replacement
 from deberta_core.hub.card import model_card
 from deberta_tasks.finetune.request import Request
 from deberta_tasks.training.options import Options
@@ -55,11 +54,11 @@ def write_card(
         *(f"| {name} | {value:.4f} |" for name, value in scores.items()),
         "",
     ]
-    if plot is not None:
-        shutil.copyfile(plot, folder / CURVES)
-        lines += [f"![losses and scores]({CURVES})", ""]
-    config = AutoConfig.from_pretrained(folder)
-    text = model_card(config, str(folder), note="\n".join(lines))
-    write_text(folder / CARD, text)
     record = {"task": request.task.name, "part": part, "examples": count, "step": step, "scores": dict(scores)}
-    write_text(folder / SCORES, json.dumps(record, indent=2) + "\n")
+    with Replacement(folder) as files:
+        if plot is not None:
+            files.write(CURVES, plot.read_bytes())
+            lines += [f"![losses and scores]({CURVES})", ""]
+        files.write(SCORES, json.dumps(record, indent=2) + "\n")
+        files.write(CARD, model_card(AutoConfig.from_pretrained(folder), str(folder), note="\n".join(lines)))
+        files.commit()

@@ -175,7 +175,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
         torch.save(state, folder / FILE)
     except RuntimeError as error:  # how PyTorch's writer reports a full disk
         text = f"the checkpoint cannot be written ({str(error).strip().splitlines()[0]}); is the disk full?"
-        raise OSError(errno.ENOSPC, text, os.fspath(folder)) from None
+        raise OSError(errno.EIO, text, os.fspath(folder)) from None
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """The folder of a training run: settings, checkpoints, a log of losses and its plot.
 
-A checkpoint is written under a temporary name and renamed, so a run that is killed at any moment finds its last whole
-one; the log is cut back to it, and the resumed run writes the lines that the killed one would have written.
+A checkpoint takes its name when it is whole and on the disk, so a run that is killed at any moment finds the last one;
+the log is cut back to it, and the resumed run writes the lines that the killed one would have written.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from deberta_core.files import replacing, write_text
+from deberta_core.files import Replacement, replacing, write_text
 
 CHECKPOINT, STATE, LOG, SETTINGS, PLOT = "checkpoint-", "run.json", "losses.jsonl", "settings.json", "losses.png"
 
@@ -73,7 +72,7 @@ class Run:
         Returns:
             Steps done before.
         """
-        for rest in self.folder.glob(f".{CHECKPOINT}*") if self.writes else ():  # of a run killed while it wrote
+        for rest in self.folder.glob(f".{CHECKPOINT}*") if self.writes else ():  # as earlier versions left them
             shutil.rmtree(rest, ignore_errors=True)
         latest, step = self.latest(), 0
         if latest is not None:
@@ -107,23 +106,15 @@ class Run:
         if (self.folder / name).exists():
             return
         # The order is what a kill, or a machine that goes down, may leave: first the lines of the steps are on the
-        # disk, then the state, then its name, and only then does the checkpoint before go.
+        # disk, then the state and its name, and only then does the checkpoint before go.
         if self._log is not None:
             os.fsync(self._log.fileno())
-        made = self.folder / f".{name}.{secrets.token_hex(4)}"
-        made.mkdir()
-        try:
+        before = list(self.folder.glob(f"{CHECKPOINT}*"))
+        with Replacement(self.folder) as files:
+            made = files.create(name, folder=True)
             write(made)
-            write_text(made / STATE, json.dumps({"step": step, "data": data.state_dict()}))
-            for path in made.rglob("*"):
-                if path.is_file():
-                    with open(path, "rb+") as file:
-                        os.fsync(file.fileno())
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
-        before = [p for p in self.folder.glob(f"{CHECKPOINT}*") if p.name != name]
-        os.replace(made, self.folder / name)
+            (made / STATE).write_text(json.dumps({"step": step, "data": data.state_dict()}), encoding="utf-8")
+            files.commit()
         for path in before:
             shutil.rmtree(path)
 

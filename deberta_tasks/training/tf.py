@@ -218,7 +218,7 @@ def save_state(folder: Path | None, model: Any, optimizers: Sequence[Any]) -> No
             tf.train.Checkpoint(model=model, optimizers=list(optimizers)).write(str(target / STATE))
         except tf.errors.OpError as error:
             text = f"the checkpoint cannot be written ({error.message.splitlines()[0]}); is the disk full?"
-            raise OSError(errno.ENOSPC, text, os.fspath(target)) from None
+            raise OSError(errno.EIO, text, os.fspath(target)) from None
 
 
 def load_state(folder: Path, model: Any, optimizers: Sequence[Any]) -> None:
