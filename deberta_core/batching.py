@@ -1,7 +1,7 @@
-"""Inference over many texts: batches of like lengths within a budget of tokens, results in the order of the texts.
+"""Batches: of like lengths within a budget of tokens, with results in the order of the texts; and their padding.
 
-Padding is what uneven texts cost. Rows are read ahead, sorted by length and packed so that a batch, padding included,
-stays within the budget; only the rows read ahead are held, so a stream of any length takes constant memory.
+Padding is what uneven texts cost. Texts are read ahead, sorted by length and put together so that a batch, padding
+included, stays within the budget; only those read ahead are held, so a stream of any length takes constant memory.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Row = TypeVar("Row")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SECONDS_BEFORE_BAR = 2.0
@@ -45,10 +45,10 @@ def token_batches(lengths: Sequence[int], *, max_tokens: int, max_rows: int | No
 
 
 def run_by_length(
-    rows: Iterable[Row],
-    run: Callable[[list[Row]], Sequence[Result]],
+    rows: Iterable[Item],
+    run: Callable[[list[Item]], Sequence[Result]],
     *,
-    length: Callable[[Row], int],
+    length: Callable[[Item], int],
     max_tokens: int = 4096,
     max_rows: int | None = None,
     read_ahead: int | None = None,
@@ -90,10 +90,10 @@ def run_by_length(
 
 
 def _groups(
-    rows: Iterable[Row], length: Callable[[Row], int], size: int
-) -> Iterator[tuple[list[Row], Exception | None]]:
+    rows: Iterable[Item], length: Callable[[Item], int], size: int
+) -> Iterator[tuple[list[Item], Exception | None]]:
     """Rows read ahead, up to ``size`` tokens each time, and what ended the reading too soon."""
-    group: list[Row] = []
+    group: list[Item] = []
     tokens = 0
     try:
         for row in rows:

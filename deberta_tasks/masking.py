@@ -1,6 +1,6 @@
 """Batches with hidden words for masked-LM and replaced-token training, in NumPy, from a seed that can be resumed.
 
-``MaskingCollator`` pads rows, chooses targets and hides them. It is a ``collate_fn`` of a PyTorch ``DataLoader``::
+``MaskingCollator`` pads texts, chooses targets and hides them. It is a ``collate_fn`` of a PyTorch ``DataLoader``::
 
     DataLoader(texts, batch_size=32, shuffle=True, collate_fn=MaskingCollator(tokenizer, MLM, return_tensors="pt"))
 
@@ -76,7 +76,7 @@ def most_targets(max_length: int, probability: float) -> int:
 
 @dataclass(frozen=True)
 class Words:
-    """The words of one row that may be hidden.
+    """The words of one text that may be hidden.
 
     Attributes:
         starts: first token of each word, int ``[words]``.
@@ -90,7 +90,7 @@ class Words:
 
 
 def find_words(ids: Ints, words: Sequence[int | None] | None, special: frozenset[int]) -> Words:
-    """Group the tokens of a row into words; a word with a special piece, such as [UNK], is left out.
+    """Group the tokens of a text into words; a word with a special piece, such as [UNK], is left out.
 
     Args:
         ids: token ids, ``[L]``.
@@ -115,11 +115,11 @@ def find_words(ids: Ints, words: Sequence[int | None] | None, special: frozenset
 def choose_targets(words: Words, masking: Masking, most: int, rng: np.random.Generator) -> list[int]:
     """Places of the tokens to hide.
 
-    The n-gram that would overshoot the wanted number is taken with the probability that keeps its expectation; a row
-    has at least one word hidden, so short texts have more targets than their share.
+    The n-gram that would overshoot the wanted number is taken with the probability that keeps its expectation; a text
+    has at least one word hidden, so short ones have more targets than their share.
 
     Args:
-        words: of the row.
+        words: of the text.
         masking: how many.
         most: never more tokens than this.
         rng: where chance comes from.
@@ -158,7 +158,7 @@ def _ngrams(count: int, longest: int, rng: np.random.Generator) -> tuple[list[in
 
 
 class MaskingCollator:
-    """Rows to padded batches with hidden words.
+    """Texts to padded batches with hidden words.
 
     Each call draws from a generator made of the seed and the number of calls before, so the state is two integers. A
     worker of a ``DataLoader`` mixes in the seed that PyTorch gave it: its batches differ from those of other workers
@@ -206,37 +206,37 @@ class MaskingCollator:
         self.replacements = np.setdiff1d(np.arange(size), np.array(sorted(self.special), np.int64))
         self.seed, self.batches = seed, 0
 
-    def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
+    def __call__(self, examples: Sequence[Any]) -> dict[str, Any]:
         """Collate and hide.
 
         Args:
-            rows: texts; or dicts with ``input_ids`` and, for whole words, ``word_ids`` (special tokens included).
+            examples: texts; or dicts with ``input_ids`` and, for whole words, ``word_ids`` (special tokens included).
 
         Returns:
             ``input_ids``, ``attention_mask`` and ``labels``, int64 ``[B, L]``; labels are the hidden ids, and -100 at
             all other places.
 
         Raises:
-            ValueError: for no rows, a row that is too long, or rows without words where whole words are to be hidden.
+            ValueError: for no examples, one that is too long, or one without words where whole words are to be hidden.
         """
-        if not len(rows):
+        if not len(examples):
             raise ValueError("got no rows, expected at least one text")
         rng = np.random.default_rng([self.seed, self.batches, *_worker_seed()])
         self.batches += 1
-        found = [self._read(row) for row in self._encoded(rows)]
+        features = [self._read(encoded) for encoded in self._encoded(examples)]
         batch = pad_batch(
-            [{"input_ids": row} for row, _ in found], fill={"input_ids": self.tokenizer.pad_token_id},
+            [{"input_ids": ids} for ids, _ in features], fill={"input_ids": self.tokenizer.pad_token_id},
             length=self.max_length if self.pad_to_max_length else None, multiple=self.multiple,
             side=getattr(self.tokenizer, "padding_side", "right"),
         )  # fmt: skip
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        labels = np.full_like(ids, IGNORED)
+        seen, mask = batch["input_ids"], batch["attention_mask"]
+        labels = np.full_like(seen, IGNORED)
         most = most_targets(self.max_length, self.masking.probability)
-        for number, (row, words) in enumerate(found):
-            places = np.array(choose_targets(find_words(row, words, self.special), self.masking, most, rng), np.int64)
-            places += int(mask[number].argmax())  # past the padding on the left
-            labels[number, places] = ids[number, places]
-            ids[number, places] = self._seen(ids[number, places], rng)
+        for number, (ids, words) in enumerate(features):
+            targets = np.array(choose_targets(find_words(ids, words, self.special), self.masking, most, rng), np.int64)
+            targets += int(mask[number].argmax())  # past the padding on the left
+            labels[number, targets] = seen[number, targets]
+            seen[number, targets] = self._seen(seen[number, targets], rng)
         return self._tensors({**batch, "labels": labels})
 
     def state_dict(self) -> dict[str, int]:
@@ -254,15 +254,15 @@ class MaskingCollator:
         length = self.max_length if self.pad_to_max_length else None
         return {name: tf.TensorSpec((None, length), tf.int64) for name in ("input_ids", "attention_mask", "labels")}
 
-    def _encoded(self, rows: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
-        if not isinstance(rows[0], str):
-            return rows
-        batch = self.tokenizer(list(rows), truncation=True, max_length=self.max_length)
+    def _encoded(self, examples: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+        if not isinstance(examples[0], str):
+            return examples
+        batch = self.tokenizer(list(examples), truncation=True, max_length=self.max_length)
         return [{"input_ids": ids, "word_ids": batch.word_ids(i)} for i, ids in enumerate(batch["input_ids"])]
 
-    def _read(self, row: Mapping[str, Any]) -> tuple[Ints, Sequence[int | None] | None]:
-        ids = np.array(row["input_ids"], np.int64)
-        words = row.get("word_ids")
+    def _read(self, encoded: Mapping[str, Any]) -> tuple[Ints, Sequence[int | None] | None]:
+        ids = np.array(encoded["input_ids"], np.int64)
+        words = encoded.get("word_ids")
         if ids.ndim != 1 or not 0 < len(ids) <= self.max_length:
             raise ValueError(
                 f"a row has input_ids of shape {list(ids.shape)}, expected 1 to {self.max_length} ids; "

@@ -127,6 +127,7 @@ def settings(request: Request, options: Options, features: Sequence[Feature]) ->
     size = {"hidden_size": request.size.hidden_size, "layers": request.size.layers, "heads": request.size.heads}
     return {
         "task": request.task.name, "framework": request.framework, "model": request.model,
-        **(size if request.model is None else {}), "data": f"{len(features)} rows, checksum {digest:08x}",
+        **(size if request.model is None else {}),
+        "data": f"{len(features)} rows, checksum {digest:08x}",  # as earlier versions have it, whose runs go on
         **options.settings(), **({"combine": request.combine} if request.combine else {}),
     }  # fmt: skip

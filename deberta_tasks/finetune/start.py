@@ -48,7 +48,7 @@ def start(
 
     Raises:
         FileNotFoundError: if the folder lacks config or tokenizer.
-        ValueError: if rows may be longer than the model can take.
+        ValueError: if examples may be longer than the model can take.
     """
     if folder is None:
         tokenizer = new_tokenizer([text for example in train for text in task.texts(example)])
@@ -86,7 +86,7 @@ def small_config(tokenizer: Any, size: Size | None = None, *, max_length: int = 
     Args:
         tokenizer: whose ids the model takes.
         size: of the model.
-        max_length: tokens of a row.
+        max_length: tokens of an example.
         **fields: further ones of the config.
     """
     size = size or Size()

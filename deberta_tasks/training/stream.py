@@ -87,7 +87,7 @@ class Stream:
 
     def state_dict(self) -> dict[str, Any]:
         """What the order depends on beside the number of the step; fits into JSON."""
-        return {"seed": self.seed, "rows": len(self.features)}
+        return {"seed": self.seed, "rows": len(self.features)}  # names that stand in the files of earlier runs
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Check that the order is the one that was saved.
