@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         files.add_argument(f"--{name}", type=Path, metavar="FILE", help=what)
     files.add_argument("--labels", nargs="+", metavar="NAME", help="of labels that are numbers in the files, from 0 on")
     how = parser.add_argument_group("training")
-    add_options(how, {}, without=("by_length",))
+    usual = Options()
+    shown = {name: f"{getattr(usual, name)}, from scratch {value}" for name, value in FROM_SCRATCH.items()}
+    add_options(how, shown, without=("by_length",))
     how.add_argument("--any-length", action="store_true", help="do not put examples of similar lengths together")
     how.add_argument("--combine", choices=COMBINATIONS, help="judge long texts in windows; default: cut them")
     many = parser.add_argument_group("several devices")

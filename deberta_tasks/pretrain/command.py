@@ -15,7 +15,7 @@ from deberta_tasks.training.options import Options, add_options, given_options
 
 DEFAULTS = {"steps": 10000, "batch_size": 32, "rate": 5e-4, "warmup": 0.05, "save_every": 500}
 GOING_ON = {"steps": 1000, "batch_size": 16, "rate": 1e-4, "save_every": 200}  # from a checkpoint
-NOT_USED = ("stride", "by_length", "evaluate_every", "patience")
+NOT_USED = ("epochs", "stride", "by_length", "evaluate_every", "patience")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -100,7 +100,7 @@ def add_options(parser: Any, defaults: Mapping[str, Any], without: tuple[str, ..
 
     Args:
         parser: of ``argparse``, or a group of one.
-        defaults: what the command takes in the place of a default of ``Options``.
+        defaults: what the help says in the place of a default of ``Options``.
         without: options that the command has no use for.
     """
     for option in fields(Options):
