@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from deberta_core.config import BaseConfig
 from deberta_pt.attention import Mask
 from deberta_pt.fast.dropout import Dropout
-from deberta_pt.layers import LayerNorm
+from deberta_pt.layers import layer_norm
 
 
 class Embeddings(nn.Module):
@@ -29,7 +29,7 @@ class Embeddings(nn.Module):
             self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
         if width != hidden:
             self.embed_proj = nn.Linear(width, hidden, bias=False)
-        self.LayerNorm = LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.config = config
 
@@ -64,8 +64,9 @@ class Embeddings(nn.Module):
                 token_type_ids = torch.zeros(embeds.shape[:2], dtype=torch.long, device=embeds.device)
             embeds = embeds + self.token_type_embeddings(token_type_ids)
         hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
-        seen_elsewhere = mask is not None and not mask.is_padding()  # else the next line stops all gradients
-        hidden = self.LayerNorm(hidden, mask.blind_states() if mask is not None and seen_elsewhere else None)
+        # Padding becomes zero below, and its gradients with it; a mask of pairs may show others a token that is blind.
+        blind = None if mask is None or mask.is_padding() else mask.blind_states()
+        hidden = layer_norm(self.LayerNorm, hidden, blind)
         if mask is not None:
             hidden = hidden * mask.tokens()[..., None].to(hidden.dtype)
         return self.dropout(hidden)

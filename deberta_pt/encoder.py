@@ -27,7 +27,7 @@ from deberta_pt.fast.linear import apply
 from deberta_pt.fast.padding import Places, pack, pays, places_of, unpack
 from deberta_pt.fast.sdpa import sdpa
 from deberta_pt.fast.tracing import is_traced
-from deberta_pt.layers import LayerNorm
+from deberta_pt.layers import layer_norm
 
 ATTENTIONS.update(blocked=blocked, flex=flex, sdpa=sdpa)
 
@@ -38,12 +38,12 @@ class Output(nn.Module):
     def __init__(self, config: BaseConfig, width: int) -> None:
         super().__init__()
         self.dense = nn.Linear(width, config.hidden_size)
-        self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, states: Tensor, residual: Tensor, blind: Tensor | None = None) -> Tensor:
-        """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``; ``blind`` as in ``LayerNorm``."""
-        return self.LayerNorm(self.dropout(apply(self.dense, states)) + residual, blind)
+        """``[B, Q, width]`` and ``[B, Q, H]`` -> ``[B, Q, H]``; ``blind`` as in ``layer_norm``."""
+        return layer_norm(self.LayerNorm, self.dropout(apply(self.dense, states)) + residual, blind)
 
 
 class Attention(nn.Module):
@@ -112,7 +112,7 @@ class Convolution(nn.Module):
         super().__init__()
         hidden, width = config.hidden_size, config.convolution_width
         self.conv = nn.Conv1d(hidden, hidden, width, padding=width // 2, groups=config.convolution_groups)
-        self.LayerNorm = LayerNorm(hidden, eps=config.layer_norm_eps)
+        self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.activation = activation(config.convolution_act)
 
@@ -134,7 +134,7 @@ class Convolution(nn.Module):
         kept = mask.tokens()[..., None]  # [B, L, 1]
         # Hidden tokens are zero before the activation and after the norm, whose bias would show there otherwise.
         mixed = self.activation(self.dropout(mixed.masked_fill(~kept, 0.0)))
-        return self.LayerNorm(layer_output + mixed, mask.blind[:, 0]) * kept.to(mixed.dtype)
+        return layer_norm(self.LayerNorm, layer_output + mixed, mask.blind[:, 0]) * kept.to(mixed.dtype)
 
     def convolve(self, hidden: Tensor) -> Tensor:
         """``[B, L, H]`` -> ``[B, L, H]``."""
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
         if config.relative_attention:
             self.rel_embeddings = nn.Embedding(2 * config.span, config.hidden_size)
         if config.normalises_relative:
-            self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+            self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         if config.convolution_width > 0:
             self.conv = Convolution(config)
         self.config = config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,40 +14,40 @@ from deberta_pt.attention import Mask
 from deberta_pt.fast.tracing import is_exported, is_traced
 
 
-class LayerNorm(nn.LayerNorm):
-    """Layer norm over the last axis whose derivative cannot explode where a token sees nothing.
+def layer_norm(norm: nn.Module, states: Tensor, blind: Tensor | None = None) -> Any:
+    """A layer norm over the last axis whose derivative cannot explode where a token sees nothing.
 
     Such rows are zero as long as biases are, and there the derivative is ``1 / sqrt(eps)``, 3162, twice a layer: a loss
     that touches them has gradients of 1e12 after two layers and none after six. So nothing flows back into a row that
     sees nothing and whose variance is below ``FLAT_VARIANCE``; weight and bias get their gradients all the same, other
     rows theirs, and values stay as they are.
+
+    Args:
+        norm: any module that normalises; adapters and other libraries put their own in place of ours.
+        states: ``[..., H]``.
+        blind: rows that see nothing, bool, ``[..., 1]`` or of a shape that extends to it; ``None``: none.
+
+    Returns:
+        Same shape and dtype.
     """
+    flows = torch.is_grad_enabled() and (states.requires_grad or is_traced())
+    if blind is not None and flows and (norm.training or not is_exported()):  # inference pays nothing
+        states = stop_flat_rows(states, blind)
+    return norm(states)
 
-    def forward(self, states: Tensor, blind: Tensor | None = None) -> Tensor:
-        """Same shape and dtype.
 
-        Args:
-            states: ``[..., H]``.
-            blind: rows that see nothing, bool, ``[..., 1]`` or of a shape that extends to it; ``None``: none.
-        """
-        flows = torch.is_grad_enabled() and (states.requires_grad or is_traced())
-        if blind is not None and flows and (self.training or not is_exported()):  # inference pays nothing
-            states = self.stop_flat_rows(states, blind)
-        return super().forward(states)
-
-    @staticmethod
-    def stop_flat_rows(states: Tensor, blind: Tensor) -> Tensor:
-        """The same states, nothing flowing back into blind rows of little variance; arguments as of ``forward``."""
-        wide = torch.promote_types(states.dtype, torch.float32)
-        constant, stopped = states.detach(), blind.expand(*states.shape[:-1], 1)
-        if states.device.type != "cpu" or is_traced():
-            stopped = stopped & (constant.to(wide).var(-1, correction=0, keepdim=True) < FLAT_VARIANCE)
-        else:  # blind rows are few, and hardly any is flat once a model has learned
-            flat = constant[stopped[..., 0]].to(wide).var(-1, correction=0) < FLAT_VARIANCE
-            if not flat.any():
-                return states
-            stopped = torch.zeros_like(stopped).masked_scatter_(stopped, flat)
-        return torch.where(stopped, constant, states)
+def stop_flat_rows(states: Tensor, blind: Tensor) -> Tensor:
+    """The same states, nothing flowing back into blind rows of little variance; arguments as above."""
+    wide = torch.promote_types(states.dtype, torch.float32)
+    constant, stopped = states.detach(), blind.expand(*states.shape[:-1], 1)
+    if states.device.type != "cpu" or is_traced():
+        stopped = stopped & (constant.to(wide).var(-1, correction=0, keepdim=True) < FLAT_VARIANCE)
+    else:  # blind rows are few, and hardly any is flat once a model has learned
+        flat = constant[stopped[..., 0]].to(wide).var(-1, correction=0) < FLAT_VARIANCE
+        if not flat.any():
+            return states
+        stopped = torch.zeros_like(stopped).masked_scatter_(stopped, flat)
+    return torch.where(stopped, constant, states)
 
 
 class FirstState:

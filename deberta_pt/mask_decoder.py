@@ -13,7 +13,7 @@ from deberta_core.config import BaseConfig
 from deberta_pt.activations import activation
 from deberta_pt.attention import Mask
 from deberta_pt.encoder import Encoder
-from deberta_pt.layers import FirstState, LayerNorm
+from deberta_pt.layers import FirstState, layer_norm
 
 DECODING_STEPS = 2  # as the published models were trained
 
@@ -45,15 +45,15 @@ class Transform(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.embedding_width)
-        self.LayerNorm = LayerNorm(config.embedding_width, eps=config.layer_norm_eps)
+        self.LayerNorm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps)
         self.activation = activation(config.hidden_act)
 
     def transform_states(self, hidden: Tensor, blind: Tensor | None = None) -> Tensor:
-        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``LayerNorm``."""
-        return self.LayerNorm(self.activation(self.dense(hidden)), blind)
+        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``layer_norm``."""
+        return layer_norm(self.LayerNorm, self.activation(self.dense(hidden)), blind)
 
     def forward(self, hidden: Tensor, blind: Tensor | None = None) -> Tensor:
-        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``LayerNorm``."""
+        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``layer_norm``."""
         return self.transform_states(hidden, blind)
 
 
@@ -70,7 +70,7 @@ class LegacyPredictions(nn.Module):
             self.decoder = nn.Linear(config.embedding_width, config.vocab_size, bias=False)
 
     def forward(self, hidden: Tensor, table: Tensor, blind: Tensor | None = None) -> Tensor:
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``layer_norm``."""
         rows = self.decoder.weight if hasattr(self, "decoder") else table
         return F.linear(self.transform(hidden, blind), rows, self.bias)
 
@@ -85,7 +85,7 @@ class PublishedPredictions(Transform):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, hidden: Tensor, table: Tensor, blind: Tensor | None = None) -> Tensor:  # type: ignore[override]  # it predicts, too
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``layer_norm``."""
         return F.linear(self.transform_states(hidden, blind), table, self.bias)
 
 
@@ -97,7 +97,7 @@ class LegacyHead(nn.Module):
         self.predictions = LegacyPredictions(config)
 
     def forward(self, hidden: Tensor, table: Tensor, blind: Tensor | None = None) -> Tensor:
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``layer_norm``."""
         return self.predictions(hidden, table, blind)
 
 
@@ -109,7 +109,7 @@ class PublishedHead(nn.Module):
         self.lm_head = PublishedPredictions(config)
 
     def forward(self, hidden: Tensor, table: Tensor, blind: Tensor | None = None) -> Tensor:
-        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
+        """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``layer_norm``."""
         return self.lm_head(hidden, table, blind)
 
 
@@ -118,7 +118,7 @@ class ReplacedTokenHead(nn.Module):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
-        self.LayerNorm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.classifier = nn.Linear(config.hidden_size, 1)
         self.first = FirstState(config)
@@ -126,7 +126,7 @@ class ReplacedTokenHead(nn.Module):
 
     def forward(self, hidden: Tensor, mask: Mask | None = None) -> Tensor:
         """``[B, L, H]`` -> logits ``[B, L]``."""
-        both = self.LayerNorm(
-            self.first(hidden, mask)[:, None] + hidden, None if mask is None else mask.blind_states()
+        both = layer_norm(
+            self.LayerNorm, self.first(hidden, mask)[:, None] + hidden, None if mask is None else mask.blind_states()
         )  # [B, L, H]
         return self.classifier(self.activation(self.dense(both)))[..., 0]

@@ -73,8 +73,9 @@ class Embeddings(tf_keras.layers.Layer):
                 token_type_ids = tf.zeros(shape_of(embeds)[:2], tf.int32)
             embeds = embeds + self.token_type_embeddings(token_type_ids)
         hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
-        seen_elsewhere = mask is not None and not mask.is_padding()  # else the next line stops all gradients
-        hidden = self.LayerNorm(hidden, mask.blind_states() if mask is not None and seen_elsewhere else None)
+        # Padding becomes zero below, and its gradients with it; a mask of pairs may show others a token that is blind.
+        blind = None if mask is None or mask.is_padding() else mask.blind_states()
+        hidden = self.LayerNorm(hidden, blind)
         if mask is not None:
             hidden = hidden * tf.cast(mask.tokens()[..., None], hidden.dtype)
         return self.dropout(hidden, training=training)
