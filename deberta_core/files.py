@@ -18,7 +18,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -239,18 +239,24 @@ class Reading:
         return True
 
 
-def read_together(folder: Path, read: Callable[[Reading], Result]) -> Result:
+def read_together(folder: Path, read: Callable[[Reading], Result], names: Iterable[str] = ()) -> Result:
     """What ``read`` makes of the files of one state; where they were replaced meanwhile, it is called again.
 
     Args:
         folder: of the files.
         read: looks its files up and opens them; a result that is not used and is a context manager is left again.
+        names: files that ``read`` finds by itself, under their names alone; a commit under way is waited for.
 
     Raises:
         OSError: the folder changes so often that no two looks at it agree.
     """
     for attempt in range(_TRIES):
+        if names and os.path.lexists(folder / _NOTE):
+            with _lock(folder) as sure, contextlib.suppress(PermissionError):  # who may not write takes what there is
+                _recover(folder, sure)
         reading = Reading(folder)
+        for name in names:
+            reading.find(name)
         result: Any = None
         try:
             result = read(reading)
@@ -258,7 +264,7 @@ def read_together(folder: Path, read: Callable[[Reading], Result]) -> Result:
             if reading.stands(at_its_place=True):
                 raise
         else:
-            if reading.stands():
+            if reading.stands(at_its_place=bool(names)):
                 return result  # type: ignore[no-any-return]
             if isinstance(result, contextlib.AbstractContextManager):
                 result.__exit__(None, None, None)

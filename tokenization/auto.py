@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from deberta_core.file_names import CONFIG, TOKENIZER_FILES
+from deberta_core.files import read_together
 from deberta_core.hub.fetching import HubOptions
 
 from .deberta import DebertaTokenizer, DebertaV2Tokenizer
@@ -51,7 +53,8 @@ class AutoTokenizer:
         """
         options, subfolder = HubOptions.take(settings), str(settings.pop("subfolder", None) or "")
         folder = find_folder(str(pretrained_model_name_or_path), subfolder, options)
-        tokenizer = CLASSES[family_of(folder)][bool(use_fast)].from_pretrained(folder, **settings)
+        family = read_together(folder, lambda _: family_of(folder), (*TOKENIZER_FILES, CONFIG))
+        tokenizer = CLASSES[family][bool(use_fast)].from_pretrained(folder, **settings)
         tokenizer.name_or_path = str(pretrained_model_name_or_path)
         return tokenizer
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from deberta_core.file_names import CONFIG, TOKENIZER_FILES
+from deberta_core.files import Reading, read_together
 from deberta_core.hub.fetching import HubOptions
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 
@@ -91,12 +93,17 @@ class PretrainedTokenizer(PushToHub, Tokenizer):
             arguments: dict[str, Any] = {_file_argument(path): path, **settings}
             return cls(**arguments)
         folder = find_folder(str(pretrained_model_name_or_path), subfolder, options)
-        found, kept = cls._read_settings(folder)
-        tokenizer = cls(**{**cls._vocabulary_arguments(folder, settings), **found, **settings})
-        tokenizer.name_or_path = str(pretrained_model_name_or_path)
-        tokenizer.extra_settings = kept
-        tokenizer._check_model(read_json_object(folder / "config.json"), folder)
-        return tokenizer
+
+        def read(_: Reading) -> Any:
+            found, kept = cls._read_settings(folder)
+            tokenizer = cls(**{**cls._vocabulary_arguments(folder, settings), **found, **settings})
+            tokenizer.name_or_path = str(pretrained_model_name_or_path)
+            tokenizer.extra_settings = kept
+            tokenizer._check_model(read_json_object(folder / CONFIG), folder)
+            return tokenizer
+
+        loaded: Self = read_together(folder, read, (*TOKENIZER_FILES, CONFIG))
+        return loaded
 
     extra_settings: Mapping[str, Any] = {}
 

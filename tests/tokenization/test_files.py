@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -192,6 +193,32 @@ def test_bpe_encoder_in_both_containers(tmp_path, v1_files):
         loaded = AutoTokenizer.from_pretrained(tmp_path)
         assert loaded.get_vocab() == expected.get_vocab()
         assert ids(loaded) == ids(expected)
+
+
+def test_loads_beside_a_save(v1_files, tmp_path):
+    """Settings and vocabularies of two tokenizers take turns; a reader has those of one, or waits."""
+    vocab = json.loads(v1_files[0].read_text(encoding="utf-8"))
+    longer = {**vocab, "zebra crossing": len(vocab)}
+    tokenizers = [DebertaTokenizer(*v1_files, model_max_length=11)]
+    tokenizers.append(DebertaTokenizer(longer, v1_files[1], model_max_length=22))
+    tokenizers[0].save_pretrained(tmp_path)
+    ended = threading.Event()
+
+    def work():
+        while not ended.is_set():
+            for tokenizer in reversed(tokenizers):
+                tokenizer.save_pretrained(tmp_path)
+
+    writer = threading.Thread(target=work)
+    writer.start()
+    try:
+        found = [AutoTokenizer.from_pretrained(tmp_path, use_fast=False) for _ in range(30)]
+    finally:
+        ended.set()
+        writer.join()
+    pairs = {(one.model_max_length, one.vocab_size) for one in found}
+    assert pairs <= {(11, len(vocab)), (22, len(longer))}
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_failed_save_leaves_the_old_state(tokenizer, tmp_path, monkeypatch):
