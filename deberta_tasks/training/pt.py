@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import deberta_pt
 from deberta_core.heads import weights
-from deberta_pt import auto
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.pt_parallel import (
     Processes,
@@ -37,7 +37,7 @@ def new_model(head: str, config: Any, folder: str | Path | None, seed: int, **fi
         **fields: of the config, for a checkpoint.
     """
     torch.manual_seed(seed)
-    cls = getattr(auto, f"AutoModel{head}")
+    cls = getattr(deberta_pt, f"AutoModel{head}")
     if folder is None:
         return cls.from_config(config)
     return cls.from_pretrained(folder, ignore_mismatched_sizes=True, **fields)

@@ -14,10 +14,10 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+import deberta_tf
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.stream import Batch, shares
 from deberta_tasks.training.tf_parallel import cut, is_first, of_replica
-from deberta_tf import auto
 from deberta_tf.training import NOT_PREDICTIONS
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -35,7 +35,7 @@ def new_model(head: str, config: Any, folder: str | Path | None, seed: int, **fi
         **fields: of the config, for a checkpoint.
     """
     tf_keras.utils.set_random_seed(seed)
-    cls = getattr(auto, f"TFAutoModel{head}")
+    cls = getattr(deberta_tf, f"TFAutoModel{head}")
     if folder is None:
         return cls.from_config(config)
     return cls.from_pretrained(folder, ignore_mismatched_sizes=True, **fields)
