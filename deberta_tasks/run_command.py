@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -127,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     with _writer(args, pipe) as write:
         to_terminal = args.output is None and sys.stdout.isatty()
-        answers = _answers(pipe, records, read_ahead=1 if interactive else None)
+        answers = pipe.answered(records, read_ahead=1 if interactive else None)
         for record, answer in with_bar(answers, progress=False if to_terminal else pipe.options.progress):
             write(record, answer)
     return FINE
@@ -191,19 +190,6 @@ def _begun(records: Iterator[Record]) -> Iterator[Record]:
         yield from records
 
     return rest()
-
-
-def _answers(pipe: Pipeline, records: Iterator[Record], *, read_ahead: int | None) -> Iterator[tuple[Record, Any]]:
-    """Records with their answers, in order."""
-    waiting: deque[Record] = deque()
-
-    def read() -> Iterator[Record]:
-        for record in records:
-            waiting.append(record)
-            yield record
-
-    for answer in pipe.results(read(), read_ahead=read_ahead):
-        yield waiting.popleft(), answer
 
 
 @contextmanager

@@ -141,7 +141,13 @@ class Pipeline:
     def results(
         self, items: Iterable[Any], options: Options | None = None, *, read_ahead: int | None = None
     ) -> Iterator[Any]:
-        """The answers to examples as a stream.
+        """The answers alone of ``answered``."""
+        return (answer for _, answer in self.answered(items, options, read_ahead=read_ahead))
+
+    def answered(
+        self, items: Iterable[Any], options: Options | None = None, *, read_ahead: int | None = None
+    ) -> Iterator[tuple[Record, Any]]:
+        """Examples with their answers as a stream.
 
         Args:
             items: what a call takes, one by one.
@@ -165,7 +171,8 @@ class Pipeline:
         ):  # fmt: skip
             kept.append((work.feature, found))
             if work.last:
-                yield with_cut(self.kind.decode(work.example, kept, reader), max(feature.cut for feature, _ in kept))
+                answer = self.kind.decode(work.example, kept, reader)
+                yield work.example, with_cut(answer, max(feature.cut for feature, _ in kept))
                 kept = []
 
     def _works(self, items: Iterable[Any], reader: Reader) -> Iterator[_Work]:

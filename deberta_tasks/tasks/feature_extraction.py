@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deberta_tasks.records import Record
-from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, Task
+from deberta_tasks.tasks.base import Array, Arrays, Feature, Reader, Task
 from deberta_tasks.tasks.options import Options, check_choice, option
 
 POOLING = ("mean", "cls", "none")
@@ -63,11 +63,6 @@ class FeatureExtraction(Task):
         if reader.options.normalize:
             states = states / np.maximum(np.linalg.norm(states, axis=-1, keepdims=True), 1e-12)
         return states.astype(np.float32)
-
-    def decode(self, example: Record, kept: Kept, reader: Reader) -> Array:
-        """The same."""
-        features: Array = kept[0][1]
-        return features
 
     def describe(self, example: Record, answer: Any) -> str:
         """The first numbers."""

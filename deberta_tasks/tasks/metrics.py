@@ -1,6 +1,7 @@
 """Scores of predictions, in NumPy: accuracy, F1, spans, answers, correlations.
 
-All are shares from 0 to 1, correlations from -1 to 1.
+All are shares from 0 to 1, correlations from -1 to 1. Each raises a ``ValueError`` for no predictions at all, or
+another number of them than of references.
 """
 
 from __future__ import annotations
@@ -21,21 +22,13 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def accuracy(guessed: Sequence[int], right: Sequence[int]) -> float:
-    """Share of guesses that are right.
-
-    Raises:
-        ValueError: for no guesses, or another number of them.
-    """
+    """Share of guesses that are right."""
     _check(guessed, right)
     return float(np.mean(np.asarray(guessed) == np.asarray(right)))
 
 
 def macro_f1(guessed: Sequence[int], right: Sequence[int]) -> float:
-    """Mean over the labels that occur, guessed or right, of the F1 of each.
-
-    Raises:
-        ValueError: for no guesses, or another number of them.
-    """
+    """Mean over the labels that occur, guessed or right, of the F1 of each."""
     _check(guessed, right)
     g, r = np.asarray(guessed), np.asarray(right)
     return float(np.mean([_f1(int(((g == y) & (r == y)).sum()), int((g == y).sum()), int((r == y).sum()))
@@ -78,9 +71,6 @@ def span_f1(guessed: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) ->
     Args:
         guessed: for each text its tags.
         right: likewise.
-
-    Raises:
-        ValueError: for no texts, or another number of them.
     """
     _check(guessed, right)
     marked = [(spans_of(g), spans_of(r)) for g, r in zip(guessed, right, strict=True)]
@@ -103,9 +93,6 @@ def answer_scores(guessed: Sequence[str], right: Sequence[Sequence[str]]) -> dic
     Args:
         guessed: an answer to each question, empty for none.
         right: accepted answers, none where the text has no answer.
-
-    Raises:
-        ValueError: for no answers, or another number of them.
     """
     _check(guessed, right)
     pairs = [(normalised(g), [normalised(a) for a in (accepted or ("",))])
@@ -124,11 +111,7 @@ def _word_f1(guessed: str, right: str) -> float:
 
 
 def pearson(guessed: Sequence[float], right: Sequence[float]) -> float:
-    """Correlation of two series; 0 where one of them is constant.
-
-    Raises:
-        ValueError: for no numbers, or another number of them.
-    """
+    """Correlation of two series; 0 where one of them is constant."""
     _check(guessed, right)
     g, r = (np.asarray(x, np.float64) - np.mean(np.asarray(x, np.float64)) for x in (guessed, right))
     spread = float(np.linalg.norm(g) * np.linalg.norm(r))
@@ -136,11 +119,7 @@ def pearson(guessed: Sequence[float], right: Sequence[float]) -> float:
 
 
 def spearman(guessed: Sequence[float], right: Sequence[float]) -> float:
-    """Correlation of ranks, equal numbers sharing theirs; 0 where one series is constant.
-
-    Raises:
-        ValueError: for no numbers, or another number of them.
-    """
+    """Correlation of ranks, equal numbers sharing theirs; 0 where one series is constant."""
     return pearson(_ranks(guessed).tolist(), _ranks(right).tolist())
 
 

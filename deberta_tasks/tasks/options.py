@@ -82,6 +82,23 @@ class WindowOptions(Options):
         check_choice("combine", self.combine, COMBINATIONS)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(WindowOptions):
+    """Options of tasks whose scores come from logits of labels.
+
+    Attributes:
+        function_to_apply: ``softmax``, ``sigmoid`` or ``none``; default by the model's ``problem_type``: ``none`` for
+            regression, ``sigmoid`` for several labels of a text and for a model of one label, else ``softmax``.
+    """
+
+    function_to_apply: str | None = option(None, f"{', '.join(FUNCTIONS)}; default by the model's problem_type")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.function_to_apply is not None:
+            check_choice("function_to_apply", self.function_to_apply, FUNCTIONS)
+
+
 def check_count(name: str, value: Any, *, least: int = 1, optional: bool = False) -> None:
     """Refuse what is no whole number, or too small a one; ``None`` passes where it is ``optional``.
 

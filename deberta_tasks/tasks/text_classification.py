@@ -12,31 +12,27 @@ from deberta_core.config import BaseConfig
 from deberta_tasks.records import Record
 from deberta_tasks.tasks import metrics
 from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, best, combined, sigmoid, softmax
-from deberta_tasks.tasks.options import FUNCTIONS, WindowOptions, check_choice, check_count, option
+from deberta_tasks.tasks.options import ScoreOptions, check_count, option
 from deberta_tasks.tasks.trainable import Limits, Outputs, TrainableTask, in_order, label_named, text_of
 
 ONE = 0  # top_k: the best label, not in a list
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClassificationOptions(WindowOptions):
+class TextClassificationOptions(ScoreOptions):
     """Options of text classification.
 
     Attributes:
         top_k: number of labels, best first, as a list; ``None``: all; default the best one, not in a list.
         threshold: of the labels asked for, those whose score is at least this; for texts with several labels.
-        function_to_apply: ``softmax``, ``sigmoid`` or ``none``; default by the model's ``problem_type``.
     """
 
     top_k: int | None = option(ONE, "number of labels, best first, or all; default the best one")
     threshold: float | None = option(None, "only labels whose score is at least this, such as 0.5")
-    function_to_apply: str | None = option(None, f"{', '.join(FUNCTIONS)}; default by the model's problem_type")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("top_k", self.top_k, least=ONE, optional=True)
-        if self.function_to_apply is not None:
-            check_choice("function_to_apply", self.function_to_apply, FUNCTIONS)
 
 
 def scores_of(logits: Array, config: BaseConfig | None, function: str | None = None) -> Array:

@@ -8,29 +8,25 @@ from typing import Any
 from deberta_core.config import near
 from deberta_tasks.records import Record
 from deberta_tasks.tasks.base import Arrays, Feature, Kept, Reader, Task, combined, with_cut
-from deberta_tasks.tasks.options import FUNCTIONS, WindowOptions, check_choice, check_count, option
+from deberta_tasks.tasks.options import ScoreOptions, check_count, option
 from deberta_tasks.tasks.text_classification import scores_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextRankingOptions(WindowOptions):
+class TextRankingOptions(ScoreOptions):
     """Options of text ranking.
 
     Attributes:
         top_k: number of documents, best first; default all.
         label: the model's label that says that a document fits, where it has several.
-        function_to_apply: ``softmax``, ``sigmoid`` or ``none``; default ``sigmoid`` for a model of one label.
     """
 
     top_k: int | None = option(None, "number of documents, best first; default all")
     label: str | None = option(None, "the model's label that says that a document fits, where it has several")
-    function_to_apply: str | None = option(None, f"{', '.join(FUNCTIONS)}; default by the model's problem_type")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("top_k", self.top_k, optional=True)
-        if self.function_to_apply is not None:
-            check_choice("function_to_apply", self.function_to_apply, FUNCTIONS)
 
 
 class TextRanking(Task):
