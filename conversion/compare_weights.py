@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from conversion.source import Source
-from conversion.values import FLOATS, cast, is_narrower
+from conversion.transfer import FLOATS, cast, is_narrower
 from deberta_core.weight_names import flip_axes, is_kernel, to_pt
 
 _BLOCK = 1 << 22  # elements

@@ -16,7 +16,7 @@ from conversion.command_line import (
     terminate_cleanly,
 )
 from conversion.converting import FORMATS, convert
-from conversion.values import FLOATS
+from conversion.transfer import FLOATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from conversion import verification
 from conversion.conversion_report import ConversionReport
 from conversion.folder import Extra, Target, carry, find_extras
 from conversion.mapping import layers_of_h5
-from conversion.plan import Move, Plan, make_plan
+from conversion.plan import Plan, make_plan
 from conversion.side_file import SIDE_FILE
 from conversion.source import Source, open_source
-from conversion.transfer import Flusher, Reader
-from conversion.values import FLOATS
-from conversion.verification import Verification, verify
+from conversion.transfer import FLOATS, Flusher, Move, Reader
 from deberta_core.checkpoint import TensorInfo, write_weights
 from deberta_core.checkpoint.shards import parse_size
 from deberta_core.file_names import CONFIG, GENERATOR_CONFIG
@@ -93,15 +92,8 @@ def convert(
     report.not_finite, report.overflowed = reader.not_finite, reader.overflowed
     report.seconds = time.monotonic() - started
     if verify:
-        report.verification = _verify(src, dst, isolate_h5)
+        report.verification = verification.verify(src, dst, isolate_h5=isolate_h5)
     return report
-
-
-_verify_files = verify
-
-
-def _verify(src: str | os.PathLike[str], dst: str | os.PathLike[str], isolate_h5: bool) -> Verification:
-    return _verify_files(src, dst, isolate_h5=isolate_h5)
 
 
 def _check_arguments(to: str, format: str | None, dtype: str | None, max_shard_size: int | str | None) -> str:
@@ -154,12 +146,14 @@ def _write(
     count: Callable[[int], None],
 ) -> None:
     names = [move.target.name for move in plan.weights]
+    # Texts of a safetensors header go along; those of an h5 file only say how Keras laid it out.
+    texts = source.file.metadata if source.file.format == "safetensors" else {}
     layout = None
     if report.format == "h5":
         layout = layers_of_h5(source.config, source.head, set(source.names.keys.values()), names)
     written = write_weights(
         files, _sources(plan.weights, reader), format=report.format, naming=report.to,
-        metadata=_metadata(source), max_shard_size=max_shard_size, h5=layout, aliases=plan.aliases, progress=count,
+        metadata=texts, max_shard_size=max_shard_size, h5=layout, aliases=plan.aliases, progress=count,
     )  # fmt: skip
     if plan.aside or plan.record:
         written += write_weights(
@@ -171,13 +165,6 @@ def _write(
 
 def _sources(moves: Sequence[Move], reader: Reader) -> list[tuple[TensorInfo, Supplier]]:
     return [(move.target, reader.supplier(move)) for move in moves]
-
-
-def _metadata(source: Source) -> dict[str, str]:
-    """Texts of a safetensors header that go along; those of an h5 file say how Keras laid it out."""
-    if source.file.format != "safetensors":
-        return {}
-    return {key: text for key, text in source.file.metadata.items() if key != "format"}
 
 
 def _carry(

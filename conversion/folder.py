@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conversion.side_file import SIDE_FILE
+from deberta_core.commits import is_leftover
 from deberta_core.file_names import BESIDE, TOKENIZER_FILES, is_weights_name
-from deberta_core.files import Replacement, is_leftover
+from deberta_core.files import Replacement
 
 # What goes with a weights file that is given by itself: its folder may hold anything.
 _COMPANIONS = {*TOKENIZER_FILES, *BESIDE, "spiece.model", "sentencepiece.bpe.model"}

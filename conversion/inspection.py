@@ -14,7 +14,7 @@ from conversion.reports import Row, Table, in_bytes, some
 from conversion.side_file import SIDE_FILE
 from conversion.sizes import published_name
 from conversion.source import Source, open_source
-from conversion.values import count_not_finite
+from conversion.transfer import count_not_finite
 from deberta_core.config import BaseConfig
 from deberta_core.heads import HEADS, mlm_head_of, weights
 from deberta_core.loading import match_file

@@ -8,24 +8,9 @@ from dataclasses import dataclass, field
 from conversion.mapping import PREFIX, Place, every_weight, is_bare_variable, place_foreign, place_known, tied_aliases
 from conversion.side_file import Record
 from conversion.source import Source
-from conversion.values import FLOATS, is_bfloat16_in_disguise, is_narrower
+from conversion.transfer import FLOATS, Move, is_bfloat16_in_disguise, is_narrower
 from deberta_core.checkpoint import TensorInfo
 from deberta_core.checkpoint.tensors import recognise_naming
-
-
-@dataclass(frozen=True)
-class Move:
-    """One tensor on its way.
-
-    Attributes:
-        source: name and type in the source.
-        target: name, shape and type in the target.
-        flipped: whether the axes are turned round.
-    """
-
-    source: TensorInfo
-    target: TensorInfo
-    flipped: bool
 
 
 @dataclass

@@ -11,30 +11,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import re
 import secrets
 import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from deberta_core.commits import NOTE, Note, flush, lock, recover, sweep
 
 Result = TypeVar("Result")
 
-_NOTE = ".deberta-commit"
-_STAGE = re.compile(r"\.deberta-[0-9a-f]{16}")
-_LARGEST_NOTE = 1 << 24  # bytes
-_LONGEST_COMMIT = 60.0  # seconds that renames may take, where no lock says whether their process is alive
-_LONGEST_WRITE = 86400.0  # seconds that making new files may take, there
 _TRIES = 200
 
 
@@ -61,11 +50,11 @@ class Replacement(contextlib.AbstractContextManager["Replacement"]):
         self._made = _make_folders(folder)
         self.stage = folder / f".deberta-{secrets.token_hex(8)}"
         try:
-            with _lock(folder) as sure:
-                _recover(folder, sure)
-                _sweep(folder, sure)
+            with lock(folder) as sure:
+                recover(folder, sure)
+                sweep(folder, sure)
                 (self.stage / "new").mkdir(parents=True)
-                self._alive.enter_context(_lock(self.stage))  # tells others that this process lives
+                self._alive.enter_context(lock(self.stage))  # tells others that this process lives
         except BaseException:
             self._remove_made()
             raise
@@ -127,17 +116,17 @@ class Replacement(contextlib.AbstractContextManager["Replacement"]):
         gone = [name for name in gone if os.path.lexists(self.folder / name)]
         for path in (self.stage / "new").rglob("*"):
             if path.is_file():
-                _flush(path)
+                flush(path)
         for name in self._names:
             _adopt(self.stage / "new" / name, self.folder / name)
             self._made += _make_folders((self.folder / name).parent)
-        with _lock(self.folder) as sure:
-            _recover(self.folder, sure)
+        with lock(self.folder) as sure:
+            recover(self.folder, sure)
             if len(self._names) == 1 and not gone:  # one step, which needs no way back
                 os.replace(self.stage / "new" / self._names[0], self.folder / self._names[0])
             else:
                 self._exchange(Note(self.folder, self.stage.name, tuple(self._names), tuple(gone)))
-            _flush(self.folder)
+            flush(self.folder)
         self._made = []
         return [self.folder / name for name in self._names]
 
@@ -204,7 +193,7 @@ class Reading:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._note = Note.read(folder) if os.path.lexists(folder / _NOTE) else None
+        self._note = Note.read(folder) if os.path.lexists(folder / NOTE) else None
         self._content: dict[str, bytes] = {}
         self._seen: dict[str, tuple[Path, tuple[int, ...]] | None] = {}
 
@@ -251,9 +240,9 @@ def read_together(folder: Path, read: Callable[[Reading], Result], names: Iterab
         OSError: the folder changes so often that no two looks at it agree.
     """
     for attempt in range(_TRIES):
-        if names and os.path.lexists(folder / _NOTE):
-            with _lock(folder) as sure, contextlib.suppress(PermissionError):  # who may not write takes what there is
-                _recover(folder, sure)
+        if names and os.path.lexists(folder / NOTE):
+            with lock(folder) as sure, contextlib.suppress(PermissionError):  # who may not write takes what there is
+                recover(folder, sure)
         reading = Reading(folder)
         for name in names:
             reading.find(name)
@@ -270,137 +259,6 @@ def read_together(folder: Path, read: Callable[[Reading], Result], names: Iterab
                 result.__exit__(None, None, None)
         time.sleep(min(attempt, 50) / 1000)
     raise OSError(errno.EBUSY, "files keep changing while they are read; try again", os.fspath(folder))
-
-
-@dataclass(frozen=True)
-class Note:
-    """Which files are the new ones while they are put in place.
-
-    Args:
-        folder: of the files.
-        stage: hidden folder in it; new files come from its ``new``, old ones go to its ``old``.
-        names: files of the new state.
-        gone: files that the new state does not have.
-        backward: the old state counts again: the exchange failed and is being undone.
-    """
-
-    folder: Path
-    stage: str
-    names: tuple[str, ...]
-    gone: tuple[str, ...]
-    backward: bool = False
-
-    @property
-    def path(self) -> Path:
-        """Of the note."""
-        return self.folder / _NOTE
-
-    @classmethod
-    def read(cls, folder: Path) -> Note | None:
-        """The note of a folder; None where there is none, or one that no program of ours wrote."""
-        try:
-            with open(folder / _NOTE, encoding="utf-8") as file:
-                stage, names, gone, backward = json.loads(file.read(_LARGEST_NOTE))
-            note = cls(folder, stage, tuple(names), tuple(gone), backward is True)
-            whole = _STAGE.fullmatch(stage) and all(note._is_inside(name) for name in (*note.names, *note.gone))
-        except (OSError, ValueError, TypeError, RecursionError):
-            return None
-        return note if whole else None
-
-    def _is_inside(self, name: str) -> bool:
-        """Whether a name stays in the folder; a folder that came from elsewhere may hold any note, and any link."""
-        parent = (self.folder / name).parent
-        return ".." not in Path(name).parts and self.folder.resolve() in (parent.resolve(), *parent.resolve().parents)
-
-    def write(self) -> None:
-        """Put the note down; from then on it counts."""
-        made = self.folder / self.stage / "note"
-        made.write_text(json.dumps([self.stage, self.names, self.gone, self.backward]), encoding="utf-8")
-        _flush(made)
-        os.replace(made, self.path)
-
-    def place(self, name: str) -> Path | None:
-        """Where a file is, or will be if it is just on its way."""
-        if name in self.gone and not self.backward:
-            return None
-        staged = self.folder / self.stage / ("old" if self.backward else "new") / name
-        return staged if os.path.lexists(staged) else self.folder / name
-
-    def finish(self) -> None:
-        """Do what is left to do of the exchange, or of undoing it, and remove the note."""
-        for name in () if self.backward else self.gone:
-            (self.folder / name).unlink(missing_ok=True)
-        for name in (*self.names, *self.gone):
-            staged = self.folder / self.stage / ("old" if self.backward else "new") / name
-            if os.path.lexists(staged):
-                os.replace(staged, self.folder / name)
-        _flush(self.folder)
-        self.path.unlink()
-        shutil.rmtree(self.folder / self.stage, ignore_errors=True)
-
-    def take_back(self) -> None:
-        """Undo the exchange."""
-        for name in self.names:  # first to where a reader of this note looks for the new files
-            staged = self.folder / self.stage / "new" / name
-            if not os.path.lexists(staged):
-                os.replace(self.folder / name, staged)
-        undone = Note(self.folder, self.stage, self.names, self.gone, backward=True)
-        undone.write()  # from here on the old state counts, so that no crash below loses it
-        undone.finish()
-
-
-@contextlib.contextmanager
-def _lock(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Keep other writers out of a folder, with the life of the process at most; yields False where that cannot be."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a folder on Windows
-        yield False
-        return
-    try:
-        held = False
-        with contextlib.suppress(OSError, AttributeError):  # network file systems have no locks on folders
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        yield held
-        if held:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a forked process has it, too
-    finally:
-        os.close(descriptor)
-
-
-def _recover(folder: Path, sure: bool) -> None:
-    """Finish the exchange of a process that was killed.
-
-    Args:
-        folder: of the files.
-        sure: whether a lock says that no process is at it; else it is given time.
-    """
-    while os.path.lexists(folder / _NOTE):
-        note = Note.read(folder)
-        if note is None:
-            (folder / _NOTE).unlink(missing_ok=True)
-        elif sure or time.time() - os.lstat(folder / _NOTE).st_mtime > _LONGEST_COMMIT:
-            note.finish()
-        else:
-            time.sleep(0.05)
-
-
-def _sweep(folder: Path, sure: bool) -> None:
-    """Remove what processes left that were killed while they made new files."""
-    for entry in list(os.scandir(folder)):
-        if not _STAGE.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
-            continue
-        with contextlib.suppress(OSError):
-            with _lock(Path(entry.path), wait=False) as free:
-                dead = free if sure else time.time() - entry.stat().st_mtime > _LONGEST_WRITE
-            if dead:
-                shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def is_leftover(name: str) -> bool:
-    """Whether a name in a folder is that of what an interrupted writer left, which the next one removes."""
-    return name == _NOTE or _STAGE.fullmatch(name) is not None
 
 
 def _adopt(new: Path, old: Path) -> None:
@@ -431,15 +289,3 @@ def _make_folders(folder: Path) -> list[Path]:
             one.rmdir()
         raise OSError(error.errno, f"the target cannot be written ({error.strerror})", os.fspath(folder)) from None
     return made
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # a folder on Windows, or a file that even its owner may not read
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
