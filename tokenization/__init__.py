@@ -13,9 +13,9 @@ from deberta_core.lazy import lazy
 if TYPE_CHECKING:
     from .added_tokens import AddedToken
     from .auto import AutoTokenizer
-    from .batch import BatchEncoding
     from .compare import compare_tokenizers
     from .deberta import DebertaTokenizer, DebertaV2Tokenizer
+    from .encoding import BatchEncoding
     from .fast import DebertaTokenizerFast, DebertaV2TokenizerFast
     from .file_tokenizer import FileTokenizer
     from .training import train_from_iterator
@@ -38,7 +38,7 @@ __getattr__, __dir__ = lazy(
     {
         "tokenization.added_tokens": ("AddedToken",),
         "tokenization.auto": ("AutoTokenizer",),
-        "tokenization.batch": ("BatchEncoding",),
+        "tokenization.encoding": ("BatchEncoding",),
         "tokenization.compare": ("compare_tokenizers",),
         "tokenization.deberta": ("DebertaTokenizer", "DebertaV2Tokenizer"),
         "tokenization.fast": ("DebertaTokenizerFast", "DebertaV2TokenizerFast"),

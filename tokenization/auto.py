@@ -14,11 +14,11 @@ from .fast import DebertaTokenizerFast, DebertaV2TokenizerFast
 from .file_tokenizer import FileTokenizer
 from .files import read_json_object
 from .folder import find_folder
-from .pretrained import PretrainedTokenizer
 from .rule_names import steps_of
+from .tokenizer import Tokenizer
 from .tokenizer_json import BpeJson, UnigramJson, read_tokenizer_json
 
-CLASSES: dict[str, tuple[type[PretrainedTokenizer], type[PretrainedTokenizer]]] = {
+CLASSES: dict[str, tuple[type[Tokenizer], type[Tokenizer]]] = {
     "v1": (DebertaTokenizer, DebertaTokenizerFast),
     "v2": (DebertaV2Tokenizer, DebertaV2TokenizerFast),
     "file": (FileTokenizer, FileTokenizer),
@@ -39,7 +39,7 @@ class AutoTokenizer:
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | Path, use_fast: bool = True, **settings: Any
-    ) -> PretrainedTokenizer:
+    ) -> Tokenizer:
         """The tokenizer in a folder: one of DeBERTa's, or a ``FileTokenizer`` for WordPiece and other vocabularies.
 
         Args:

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import json
-import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from .byte_bpe import ByteBpe
-from .engine import Pieces, Span, original_span, surrogate_error
 from .rule_names import BEFORE_BYTE_NAME, PUNCTUATION, steps_of
-from .spm_proto import SpmModel
-from .unigram import SPACE
-
-if TYPE_CHECKING:
-    from .vocabulary import Vocabulary
+from .unigram import SPACE, Unigram
 
 
-def unigram_backend(model: SpmModel, unk_id: int, *, lower_case: bool, split_by_punct: bool, prefix: bool) -> Any:
+def unigram_backend(engine: Unigram, *, lower_case: bool, split_by_punct: bool) -> Any:
     """The pipeline nearest to SentencePiece that a tokenizer.json can hold.
 
     It gives other ids than SentencePiece for about 1 in 1500 blocks of code (segmentations with equal scores), for
     rare sequences of combining marks, and with ``split_by_punct`` where the character map makes punctuation.
 
     Args:
-        model: pieces and rules.
-        unk_id: id of unknown text.
+        engine: pieces and rules.
         lower_case: lower-case the text.
         split_by_punct: cut at punctuation.
-        prefix: put a space before a text.
     """
     from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
+    model = engine.model
     cased = [normalizers.Lowercase()] if lower_case else []
     mapped = [normalizers.NFC(), normalizers.Precompiled(model.charsmap)] if model.charsmap else []
     spaces = [normalizers.Replace(SPACE, " "), normalizers.Replace(Regex(" {2,}"), " ")]
@@ -40,11 +33,11 @@ def unigram_backend(model: SpmModel, unk_id: int, *, lower_case: bool, split_by_
     # only spaces: the library's Strip would take away controls too, and comes too early
     ends = [normalizers.Replace(Regex(r"\A | \z"), "")]
     cuts = [pre_tokenizers.Split(Regex(PUNCTUATION), "isolated")] if split_by_punct else []
-    scheme = "always" if prefix else "never"
+    scheme = "always" if engine.add_prefix_space else "never"
     # a piece for a byte must not match the text of its name, such as <0x41>
     names = [pre_tokenizers.Split(Regex(BEFORE_BYTE_NAME), "merged_with_previous")] if model.byte_fallback else []
     pre = pre_tokenizers.Sequence([*cuts, pre_tokenizers.Metaspace(prepend_scheme=scheme), *names])
-    backend = _unigram(model, unk_id, byte_fallback=model.byte_fallback)
+    backend = _unigram(engine, byte_fallback=model.byte_fallback)
     backend.normalizer = normalizers.Sequence([*cased, *mapped, *spaces, *ends])
     backend.pre_tokenizer = pre
     space = decoders.Metaspace(prepend_scheme=scheme)
@@ -52,23 +45,23 @@ def unigram_backend(model: SpmModel, unk_id: int, *, lower_case: bool, split_by_
     return backend
 
 
-def legacy_unigram_backend(model: SpmModel, unk_id: int, *, lower_case: bool, split_by_punct: bool) -> Any:
+def legacy_unigram_backend(engine: Unigram, *, lower_case: bool, split_by_punct: bool) -> Any:
     """The pipeline of transformers 4's fast tokenizer, with its faults.
 
     Byte fallback is off, white space is stripped before the character map makes more of it, and a space before
     punctuation leaves a piece of its own.
 
     Args:
-        model: pieces and rules.
-        unk_id: id of unknown text.
+        engine: pieces and rules.
         lower_case: lower-case the text.
         split_by_punct: cut at punctuation.
     """
     from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
-    backend = _unigram(model, unk_id, byte_fallback=False)
+    charsmap = engine.model.charsmap
+    backend = _unigram(engine, byte_fallback=False)
     rules = [normalizers.Lowercase()] if lower_case else []
-    rules += [normalizers.Strip(), normalizers.Precompiled(model.charsmap)] if model.charsmap else [normalizers.Strip()]
+    rules += [normalizers.Strip(), normalizers.Precompiled(charsmap)] if charsmap else [normalizers.Strip()]
     backend.normalizer = normalizers.Sequence([*rules, normalizers.Replace(Regex(" {2,}"), " ")])
     cuts = [pre_tokenizers.Punctuation("isolated")] if split_by_punct else []
     backend.pre_tokenizer = pre_tokenizers.Sequence([*cuts, pre_tokenizers.Metaspace(prepend_scheme="always")])
@@ -76,11 +69,11 @@ def legacy_unigram_backend(model: SpmModel, unk_id: int, *, lower_case: bool, sp
     return backend
 
 
-def _unigram(model: SpmModel, unk_id: int, *, byte_fallback: bool) -> Any:
+def _unigram(engine: Unigram, *, byte_fallback: bool) -> Any:
     from tokenizers import Tokenizer, models
 
-    pieces = [(text, score) for text, score, _ in model.pieces]
-    return Tokenizer(models.Unigram(pieces, unk_id, byte_fallback))
+    pieces = [(text, score) for text, score, _ in engine.model.pieces]
+    return Tokenizer(models.Unigram(pieces, engine.unk_id, byte_fallback))
 
 
 def bpe_backend(engine: ByteBpe, unk_token: str | None, *, prefix: bool) -> Any:
@@ -107,12 +100,37 @@ def bpe_backend(engine: ByteBpe, unk_token: str | None, *, prefix: bool) -> Any:
     return backend
 
 
-def add_special_parts(backend: Any, vocabulary: Vocabulary, *, faulty_unk: bool = False) -> Any:
+def pipeline_of(tokenizer: Any) -> Any:
+    """A pipeline that comes as near to a tokenizer as the library can, made of its present state.
+
+    Args:
+        tokenizer: one of the fast classes.
+
+    Raises:
+        ValueError: the library cannot hold its vocabulary or its added tokens, or knows no rule of its file.
+    """
+    engine, vocabulary = tokenizer._engine, tokenizer._vocabulary
+    if engine.follows_file:
+        return engine.pipeline(vocabulary.added, prefix=engine.add_prefix_space and tokenizer.add_prefix_space)
+    if tokenizer._fixed_file is not None:
+        return load_backend(json.loads(tokenizer._fixed_file), "tokenizer.json")
+    legacy = tokenizer.legacy_ids
+    exact = vocabulary.engine
+    if isinstance(exact, ByteBpe):
+        backend = bpe_backend(exact, tokenizer.unk_token, prefix=tokenizer.add_prefix_space)
+    else:
+        backend = (legacy_unigram_backend if legacy else unigram_backend)(
+            exact, lower_case=tokenizer.do_lower_case, split_by_punct=tokenizer.split_by_punct
+        )
+    return add_special_parts(backend, tokenizer, faulty_unk=legacy)
+
+
+def add_special_parts(backend: Any, tokenizer: Any, *, faulty_unk: bool = False) -> Any:
     """Gives a pipeline the added tokens and the frame ``[CLS] A [SEP] B [SEP]``.
 
     Args:
         backend: the pipeline.
-        vocabulary: the tokenizer whose added tokens it gets.
+        tokenizer: the one whose added tokens it gets.
         faulty_unk: match [UNK] and added tokens in normalised text, as transformers 4 does.
 
     Raises:
@@ -120,12 +138,12 @@ def add_special_parts(backend: Any, vocabulary: Vocabulary, *, faulty_unk: bool 
     """
     from tokenizers import AddedToken
 
-    for token_id, token in vocabulary.added_tokens_decoder.items():
+    for token_id, token in tokenizer.added_tokens_decoder.items():
         # matched in the text as given, but where it is lower-cased first
-        cased = getattr(vocabulary, "do_lower_case", False) and token.normalized and not token.special
+        cased = getattr(tokenizer, "do_lower_case", False) and token.normalized and not token.special
         flags = {**token.to_dict(), "normalized": bool(cased)}
         if faulty_unk:
-            flags["normalized"] = token.normalized or token.content == vocabulary.unk_token
+            flags["normalized"] = token.normalized or token.content == tokenizer.unk_token
         add = backend.add_special_tokens if token.special else backend.add_tokens
         add([AddedToken(flags.pop("content"), **flags)])
         if backend.token_to_id(token.content) != token_id:
@@ -133,19 +151,19 @@ def add_special_parts(backend: Any, vocabulary: Vocabulary, *, faulty_unk: bool 
                 f"the added token {token.content!r} has id {token_id}, where the tokenizers library would give it "
                 f"{backend.token_to_id(token.content)}: it holds no ids with gaps; add the tokens one after the other"
             )
-    return add_frame(backend, vocabulary)
+    return add_frame(backend, tokenizer)
 
 
-def add_frame(backend: Any, vocabulary: Vocabulary) -> Any:
-    """Gives a pipeline the frame ``[CLS] A [SEP] B [SEP]``, where the vocabulary has both tokens."""
+def add_frame(backend: Any, tokenizer: Any) -> Any:
+    """Gives a pipeline the frame ``[CLS] A [SEP] B [SEP]``, where the tokenizer has both tokens."""
     from tokenizers import processors
 
-    begin, end = vocabulary.cls_token, vocabulary.sep_token
+    begin, end = tokenizer.cls_token, tokenizer.sep_token
     if begin is not None and end is not None:
         backend.post_processor = processors.TemplateProcessing(
             single=f"{begin}:0 $A:0 {end}:0",
             pair=f"{begin}:0 $A:0 {end}:0 $B:1 {end}:1",
-            special_tokens=[(begin, vocabulary.cls_token_id), (end, vocabulary.sep_token_id)],
+            special_tokens=[(begin, tokenizer.cls_token_id), (end, tokenizer.sep_token_id)],
         )
     return backend
 
@@ -183,93 +201,3 @@ def _unknown_rules(content: Mapping[str, Any]) -> list[str]:
              "decoder": decoders, "model": models}  # fmt: skip
     steps = [(part, str(step.get("type"))) for part in homes for step in steps_of(content.get(part)) if "type" in step]
     return [f"{part} {kind}" for part, kind in steps if not hasattr(homes[part], kind)]
-
-
-class BackendEngine:
-    """An engine that runs a pipeline of the ``tokenizers`` library on whole texts, special tokens included.
-
-    Args:
-        backend: the pipeline. Its settings are never changed, so threads may share it.
-        random: two calls with one text may differ, as with dropout of merges.
-    """
-
-    def __init__(self, backend: Any, *, random: bool = False) -> None:
-        self.backend, self.random = backend, random
-        self._space_id = backend.token_to_id(SPACE)
-        self._spacing: dict[str, str | None] = {}
-
-    def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
-        """Ids of each text."""
-        return [one.ids for one in self._run(texts)]
-
-    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Pieces]:
-        """Ids, spans and words of each text; without ``trim`` the spans are the library's own.
-
-        Where the pipeline drops characters, the spans are those of the text without them: what a character map drops
-        at the start of a text moves all of the library's spans. Where that would give other ids they stay.
-        """
-        encoded = self._run(texts)
-        if not trim:
-            return [Pieces(one.ids, one.offsets, [number or 0 for number in one.word_ids]) for one in encoded]
-        kept = [[i for i, char in enumerate(text) if self.spacing(char) != ""] for text in texts]
-        fewer = [number for number, text in enumerate(texts) if len(kept[number]) < len(text)]
-        again = self._run(["".join([texts[number][i] for i in kept[number]]) for number in fewer]) if fewer else []
-        offsets = [one.offsets for one in encoded]
-        for number, one in zip(fewer, again, strict=True):
-            if one.ids == encoded[number].ids:
-                origin = [(i, i + 1) for i in kept[number]]
-                offsets[number] = [original_span(span, origin) for span in one.offsets]
-        return [
-            Pieces(one.ids, self._own(text, spans, one.ids), [number or 0 for number in one.word_ids])
-            for text, one, spans in zip(texts, encoded, offsets, strict=True)
-        ]
-
-    def _own(self, text: str, spans: Sequence[Span], ids: Sequence[int]) -> list[Span]:
-        """The library's spans, from the first to the last character that the piece came from."""
-        own: list[Span] = []
-        limit = after = len(text)
-        for (start, end), token_id in zip(reversed(spans), reversed(ids), strict=True):
-            while start < end and self._is_blank(text[start]):
-                start += 1
-            while end > start and self._is_blank(text[end - 1]):
-                end -= 1
-            if token_id == self._space_id and text[start:end] != SPACE:  # the library gives it the next character
-                own.append((start, start))
-                continue
-            limit = after if after >= end else limit  # pieces of one character end at the same place
-            while start < end < limit and unicodedata.combining(text[end]):  # what a character was composed with
-                end += 1
-            after = start
-            own.append((start, end))
-        return own[::-1]
-
-    def spacing(self, char: str) -> str | None:
-        """What the pipeline leaves of a character between letters: "" or a space, or ``None`` for anything else."""
-        if char.isascii() and char.isprintable() and char != " ":
-            return None
-        if char not in self._spacing:
-            between = self._stretches(f"a{char}a")
-            self._spacing[char] = next((left for left in ("", " ") if between == self._stretches(f"a{left}a")), None)
-        return self._spacing[char]
-
-    def _is_blank(self, char: str) -> bool:
-        return char.isspace() or self.spacing(char) is not None
-
-    def _stretches(self, text: str) -> list[str]:
-        """What the model gets of a text."""
-        if self.backend.normalizer is not None:
-            text = self.backend.normalizer.normalize_str(text)
-        if self.backend.pre_tokenizer is None:
-            return [text]
-        return [stretch for stretch, _ in self.backend.pre_tokenizer.pre_tokenize_str(text)]
-
-    def tokenize(self, text: str) -> list[str]:
-        """The tokens as strings."""
-        tokens: list[str] = self._run([text])[0].tokens
-        return tokens
-
-    def _run(self, texts: Sequence[str]) -> Any:
-        try:
-            return self.backend.encode_batch(list(texts), add_special_tokens=False)
-        except (TypeError, UnicodeEncodeError) as error:
-            raise surrogate_error(texts) or error from None

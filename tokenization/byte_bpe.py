@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, chain, pairwise, repeat
 from typing import Any
 
 import regex
 
-from .engine import Pieces, Span, make_spans, surrogate_error, trim_spans
+from .arguments import TextOptions
+from .engine import AddedTokens, Encoding, Span, make_spans, surrogate_error, trim_spans, with_space
+from .files import to_json
 from .whole_tokens import whole_tokens
 from .workers import Workers
 
@@ -30,6 +32,7 @@ ASCII_WORD = re.compile(
 # would take time quadratic in the length.
 LONG_WORD = 40
 CACHED_WORDS = 1 << 17
+MERGES_HEADER = "#version: 0.2"
 
 # Below this many characters a batch is done before another process has been told of it.
 SHARED_FROM = 1 << 18
@@ -56,6 +59,12 @@ CHAR_TO_BYTE = {char: byte for byte, char in enumerate(BYTE_TO_CHAR)}
 def words_of(text: str) -> list[str]:
     """The words of a text, which together are the text."""
     return (ASCII_WORD if text.isascii() else WORD).findall(text)
+
+
+def bpe_files(vocab: Mapping[str, int], merges: Iterable[Pair]) -> dict[str, bytes]:
+    """The content of vocab.json and merges.txt."""
+    lines = [MERGES_HEADER, *(f"{first} {second}" for first, second in merges)]
+    return {"vocab.json": to_json(vocab), "merges.txt": ("\n".join(lines) + "\n").encode()}
 
 
 class _Cache(dict[str, Any]):
@@ -86,7 +95,8 @@ class ByteBpe:
         ValueError: the merges make tokens that, for the most part, the vocabulary lacks.
     """
 
-    random = False
+    random = finds_added = follows_file = spaces_added = False
+    template = None
 
     def __init__(self, vocab: dict[str, int], merges: Sequence[Pair], unk_id: int) -> None:
         foreign = [pair for pair in merges if pair[0] + pair[1] not in vocab]
@@ -115,6 +125,43 @@ class ByteBpe:
         self._aligned.clear()
         self.__dict__.pop("_workers", None)
 
+    @cached_property
+    def tokens(self) -> list[str]:
+        """The tokens in the order of their ids."""
+        return sorted(self.vocab, key=self.vocab.__getitem__)
+
+    def segmenter(self, options: TextOptions, added: AddedTokens) -> ByteBpe:
+        """Itself: it has no settings."""
+        return self
+
+    def prepares(self, options: TextOptions) -> bool:
+        """Whether a text gets a space before it."""
+        return options.prefix
+
+    def prepare(self, text: str, options: TextOptions, special: Sequence[Span]) -> tuple[str, list[Span] | None]:
+        """The text with a space before it where it is wanted and there is none."""
+        return with_space(text) if options.prefix else (text, None)
+
+    def stretches(self, text: str, options: TextOptions) -> Iterable[tuple[int, str]]:
+        """The whole."""
+        return [(0, text)] if text else []
+
+    def text_of(self, tokens: Sequence[str], added: Collection[str], special: Collection[str], errors: str) -> str:
+        """The text that tokens stand for, byte for byte; added tokens get no spaces around them."""
+        data = bytearray()
+        for token in tokens:
+            if token in added:
+                data += token.encode()
+                continue
+            for char in token:
+                byte = CHAR_TO_BYTE.get(char)
+                data += char.encode() if byte is None else bytes((byte,))
+        return data.decode("utf-8", errors)
+
+    def files(self) -> dict[str, bytes]:
+        """vocab.json and merges.txt."""
+        return bpe_files(self.vocab, self.merges)
+
     def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
         """Ids of each text. The work is Python's, so further threads are processes, which pays for large batches."""
         if num_threads > 1 and len(texts) >= num_threads and sum(map(len, texts)) >= SHARED_FROM:
@@ -127,14 +174,14 @@ class ByteBpe:
         except UnicodeEncodeError as error:
             raise surrogate_error(texts) or error from None
 
-    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Pieces]:
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Encoding]:
         """Ids, spans and words of each text. A word is what GPT-2's pattern cuts out."""
         try:
             return [self._encode_spans(text, 2 if trim else 3, words) for text in texts]
         except UnicodeEncodeError as error:
             raise surrogate_error(texts) or error from None
 
-    def _encode_spans(self, text: str, kind: int, words: bool) -> Pieces:
+    def _encode_spans(self, text: str, kind: int, words: bool) -> Encoding:
         found = words_of(text)
         aligned = list(map(self._aligned.__getitem__, found))
         ids = [token_id for word in aligned for token_id in word[0]]
@@ -142,7 +189,7 @@ class ByteBpe:
         ends = [begin + end for begin, word in zip(begins, aligned, strict=False) for end in word[1]]
         spans = make_spans(ends, [width for word in aligned for width in word[kind]], len(text))
         numbers = [number for number, word in enumerate(aligned) for _ in word[0]] if words else []
-        return Pieces(ids, spans, numbers)
+        return Encoding(ids, spans, numbers)
 
     def spacing(self, char: str) -> str | None:
         """A space, or ``None`` for anything else: no character is lost, and no other one becomes a space."""

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .added_tokens import AddedToken, union
-from .arguments import TextOptions
-from .byte_bpe import BYTE_TO_CHAR, CHAR_TO_BYTE, ByteBpe
-from .engine import Engine, Span
-from .pretrained import PretrainedTokenizer
+from .added_tokens import union
+from .byte_bpe import BYTE_TO_CHAR, ByteBpe
+from .engine import Engine
+from .file_rules import FileRules
 from .sources import BpeSource, UnigramSource
-from .unigram import Unigram, lower_case, split_punctuation
+from .tokenizer import Tokenizer
+from .unigram import Unigram
+from .vocabulary import SPECIAL_NAMES
 
 PathLike = str | Path
 
 
-class DebertaTokenizer(PretrainedTokenizer):
+class DebertaTokenizer(Tokenizer):
     """The tokenizer of DeBERTa v1: byte-level BPE of GPT-2 with DeBERTa's ids.
 
     Args:
@@ -49,6 +49,8 @@ class DebertaTokenizer(PretrainedTokenizer):
     model_input_names: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids")
     vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "vocab.json", "merges_file": "merges.txt"}
     slow_class_name = "DebertaTokenizer"
+    _mask_swallows = True
+    _spaces_words = True
 
     def __init__(
         self,
@@ -69,81 +71,21 @@ class DebertaTokenizer(PretrainedTokenizer):
         **common: Any,
     ) -> None:
         source = BpeSource.read(vocab_file, merges_file, tokenizer_file)
-        self._follow(source.rules, {} if source.rules is None or vocab_file is None else source.files())
-        self._engine: Any = self._rules or ByteBpe(source.vocab, source.merges, 0)
-        self._tokens = source.tokens() if self._rules is None else self._rules.tokens
-        prefix = self._rules is not None and self._rules.add_prefix_space
-        self.add_prefix_space = prefix if add_prefix_space is None else bool(add_prefix_space)
+        rules = followed(type(self), source.rules, {} if source.rules is None or vocab_file is None else source.files())
+        engine: Engine = ByteBpe(source.vocab, source.merges, 0) if rules is None else rules
+        own_prefix = rules is not None and rules.add_prefix_space
+        self.add_prefix_space = own_prefix if add_prefix_space is None else bool(add_prefix_space)
         self.errors, self.add_bos_token = errors, bool(add_bos_token)
         common["added_tokens_decoder"] = union(source.added_tokens, common.get("added_tokens_decoder"))
-        specials = {
-            "bos_token": bos_token,
-            "eos_token": eos_token,
-            "unk_token": unk_token,
-            "sep_token": sep_token,
-            "pad_token": pad_token,
-            "cls_token": cls_token,
-            "mask_token": mask_token,
-        }
-        super().__init__(specials, **common)
-        if self.unk_token is not None and isinstance(self._engine, ByteBpe):
-            self._engine.set_unknown(self.unk_token_id)
-
-    @property
-    def _base_vocab(self) -> Mapping[str, int]:
-        vocab: Mapping[str, int] = self._engine.vocab
-        return vocab
-
-    @property
-    def _base_tokens(self) -> Sequence[str]:
-        return self._tokens
-
-    @property
-    def _unknown_id(self) -> int:
-        return int(self._engine.unk_id)
-
-    @property
-    def _prefix(self) -> bool:
-        return self.add_prefix_space
+        tokens = (bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token)
+        super().__init__(engine, dict(zip(SPECIAL_NAMES, tokens, strict=True)), **common)
+        if self.unk_token is not None and isinstance(engine, ByteBpe):
+            engine.set_unknown(self.unk_token_id)
 
     @property
     def byte_encoder(self) -> dict[int, str]:
         """The printable character that stands for each byte."""
         return dict(enumerate(BYTE_TO_CHAR))
-
-    def _special_default(self, name: str, content: str) -> AddedToken:
-        is_mask = name == "mask_token"
-        return AddedToken(content, lstrip=is_mask, normalized=is_mask, special=True)
-
-    def _engine_for(self, options: TextOptions) -> Engine:
-        engine: Engine = self._engine
-        return engine
-
-    def _needs_preparation(self, options: TextOptions) -> bool:
-        return options.prefix
-
-    def _reading_words(self, reading: TextOptions) -> TextOptions:
-        return replace(reading, prefix=True)
-
-    def _prepare(self, text: str, options: TextOptions) -> tuple[str, list[Span] | None]:
-        if not options.prefix or not text or text[0].isspace():
-            return text, None
-        return " " + text, [(0, 0), *((i, i + 1) for i in range(len(text)))]
-
-    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """The text that tokens stand for, byte for byte; special tokens get no spaces around them."""
-        data = bytearray()
-        for token in tokens:
-            if token in self._added.ids:
-                data += token.encode()
-                continue
-            for char in token:
-                byte = CHAR_TO_BYTE.get(char)
-                data += char.encode() if byte is None else bytes((byte,))
-        return data.decode("utf-8", self.errors)
-
-    def _vocabulary_files(self) -> dict[str, bytes]:
-        return BpeSource(self._engine.vocab, self._engine.merges, None).files()
 
     def _family_settings(self) -> dict[str, Any]:
         return {
@@ -153,7 +95,7 @@ class DebertaTokenizer(PretrainedTokenizer):
         }
 
 
-class DebertaV2Tokenizer(PretrainedTokenizer):
+class DebertaV2Tokenizer(Tokenizer):
     """The tokenizer of DeBERTa v2, v3 and mDeBERTa: SentencePiece.
 
     Args:
@@ -201,27 +143,21 @@ class DebertaV2Tokenizer(PretrainedTokenizer):
         **common: Any,
     ) -> None:
         source = UnigramSource.read(vocab_file, tokenizer_file)
-        self._follow(source.rules, {"spm.model": source.proto} if source.proto else {})
+        rules = followed(type(self), source.rules, {"spm.model": source.proto} if source.proto else {})
         prefix = source.prefix is not False if add_prefix_space is None else bool(add_prefix_space)
         self.do_lower_case = bool(do_lower_case or source.lower_case)
         self.split_by_punct = bool(split_by_punct or source.split_by_punct)
-        self._engine: Any
-        if self._rules is None:
-            self._engine = Unigram(source.proto, sp_model_kwargs, add_prefix_space=prefix, name=source.name)
+        engine: Engine
+        if rules is None:
+            engine = Unigram(source.proto, sp_model_kwargs, add_prefix_space=prefix, name=source.name)
         else:
-            self._engine = self._rules = self._rules.with_prefix(prefix)
+            engine = rules.with_prefix(prefix)
+            prefix = engine.add_prefix_space
             self._check_followed(source, sp_model_kwargs)
         common["added_tokens_decoder"] = union(source.added_tokens, common.get("added_tokens_decoder"))
-        specials = {
-            "bos_token": bos_token,
-            "eos_token": eos_token,
-            "unk_token": unk_token,
-            "sep_token": sep_token,
-            "pad_token": pad_token,
-            "cls_token": cls_token,
-            "mask_token": mask_token,
-        }
-        super().__init__(specials, **common)
+        self.add_prefix_space = prefix
+        tokens = (bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token)
+        super().__init__(engine, dict(zip(SPECIAL_NAMES, tokens, strict=True)), **common)
 
     def _check_followed(self, source: UnigramSource, sp_model_kwargs: dict[str, Any] | None) -> None:
         """Says which settings a file that is followed to the letter overrules."""
@@ -240,99 +176,9 @@ class DebertaV2Tokenizer(PretrainedTokenizer):
         self.do_lower_case, self.split_by_punct = source.lower_case, source.split_by_punct
 
     @property
-    def _base_vocab(self) -> Mapping[str, int]:
-        vocab: Mapping[str, int] = self._engine.vocab
-        return vocab
-
-    @property
-    def _base_tokens(self) -> Sequence[str]:
-        tokens: Sequence[str] = self._engine.tokens
-        return tokens
-
-    @property
-    def _unknown_id(self) -> int:
-        return int(self._engine.unk_id)
-
-    @property
-    def _prefix(self) -> bool:
-        return bool(self._engine.add_prefix_space)
-
-    @property
-    def add_prefix_space(self) -> bool:
-        """Whether the model puts a space before a text."""
-        return bool(self._engine.add_prefix_space)
-
-    @property
     def sp_model_kwargs(self) -> dict[str, Any]:
         """The settings of SentencePiece."""
-        return dict(self._engine.settings)
-
-    def _normalized(self, token: AddedToken) -> AddedToken:
-        if self._rules is None and self.do_lower_case and token.normalized and not token.special:
-            return AddedToken(**{**token.to_dict(), "content": lower_case(token.content)})
-        return token
-
-    def _engine_for(self, options: TextOptions) -> Engine:
-        engine: Unigram = self._engine
-        return engine if options.prefix == engine.add_prefix_space else engine.with_other_prefix
-
-    def _needs_preparation(self, options: TextOptions) -> bool:
-        return self.do_lower_case or self.split_by_punct
-
-    def _prepare(self, text: str, options: TextOptions) -> tuple[str, list[Span] | None]:
-        if not self.do_lower_case:
-            return text, None
-        found = self._added.find(text, which="special") if options.specials else ()
-        keep = [(match.end - len(self._added.by_id[match.token_id].content), match.end) for match in found]
-        lowered = lower_case(text, keep)
-        if len(lowered) == len(text):
-            return lowered, None
-        kept = {i for begin, end in keep for i in range(begin, end)}
-        return lowered, [(i, i + 1) for i, char in enumerate(text) for _ in (char if i in kept else lower_case(char))]
-
-    def _segments(self, text: str, begin: int) -> Iterable[tuple[int, str]]:
-        if not self.split_by_punct:
-            return super()._segments(text, begin)
-        return [(begin + place, part) for place, part in split_punctuation(text)]
-
-    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """The text that tokens stand for.
-
-        Source: the published tokenizer, which puts a space before the text that ends at a special token and none
-        around the special token itself: ``[CLS] Hello[MASK] there.[SEP]``.
-        """
-        special = set(self.all_special_tokens)
-        parts: list[str] = []
-        run: list[str] = []
-        after_special = False
-        for token in tokens:
-            if token in special:
-                parts += ["" if after_special else " ", self._decode_run(run), token]
-                run = []
-            else:
-                run.append(token)
-            after_special = token in special
-        return "".join([*parts, self._decode_run(run)]).strip()
-
-    def _decode_run(self, pieces: list[str]) -> str:
-        return str(self._engine.processor.decode(pieces)) if pieces else ""
-
-    def _join_tokens(self, tokens: list[str], spaces: bool) -> str:
-        special = set(self.all_special_tokens) - {t for t in self._additional if self._added.ids[t] >= self.vocab_size}
-        alone = set(self._added.ids) - special
-        groups: list[list[str]] = [[]]
-        for token in tokens:
-            if token in alone:
-                groups += [[token], []]
-            else:
-                groups[-1].append(token)
-        texts = [
-            group[0] if group[:1] and group[0] in alone else self.convert_tokens_to_string(group) for group in groups
-        ]
-        return (" " if spaces else "").join(text for text in texts if text)
-
-    def _vocabulary_files(self) -> dict[str, bytes]:
-        return {"spm.model": self._engine.proto}
+        return dict(getattr(self._engine, "settings", {}))
 
     def _family_settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {
@@ -341,3 +187,26 @@ class DebertaV2Tokenizer(PretrainedTokenizer):
             "sp_model_kwargs": self.sp_model_kwargs,
         }
         return settings if self.add_prefix_space else {**settings, "add_prefix_space": False}
+
+
+def followed(owner: type[Tokenizer], rules: FileRules | None, beside: Mapping[str, bytes]) -> FileRules | None:
+    """A tokenizer.json whose rules the family's engine has not, if the class can follow it.
+
+    Args:
+        owner: the class.
+        rules: the file, if it is one.
+        beside: the files of a whole vocabulary that lie beside it.
+
+    Raises:
+        ValueError: the class does without the ``tokenizers`` library and has no other vocabulary.
+    """
+    if rules is None or owner.is_fast:
+        return None if rules is None else rules.with_files(beside)
+    name = owner.__name__
+    said = f"{rules.name} has rules that {name} does not know: {'; '.join(rules.own)}"
+    if not beside:
+        raise ValueError(f"{said}; use {name}Fast, which runs them through the tokenizers library")
+    warnings.warn(
+        f"{said}; {' and '.join(beside)} beside it are read instead. {name}Fast follows the rules", stacklevel=4
+    )
+    return None

@@ -1,12 +1,15 @@
-"""What the two families' engines have in common: text without added tokens in, pieces out."""
+"""What the engines have in common: texts in, ids out, or encodings that know where each token came from."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
+
+from .arguments import TextOptions
+from .template import Template
 
 Span = tuple[int, int]
 SHORT = 2048  # characters
@@ -16,7 +19,7 @@ WHITE_PAIR = re.compile(r"\s\s")
 
 
 @dataclass(slots=True)
-class Pieces:
+class Encoding:
     """One text as tokens.
 
     Args:
@@ -25,33 +28,107 @@ class Pieces:
         words: number of the word each token belongs to, from 0, never falling; empty where nobody asked.
     """
 
-    ids: list[int]
-    spans: list[Span]
-    words: list[int]
+    ids: list[int] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    words: list[int] = field(default_factory=list)
+
+    def append(self, other: Encoding, begin: int) -> None:
+        """Adds the tokens of a stretch that begins at a place; it begins a word of its own."""
+        first_word = self.words[-1] + 1 if self.words else 0
+        self.ids += other.ids
+        self.spans += [(begin + start, begin + end) for start, end in other.spans] if begin else other.spans
+        self.words += [first_word + word for word in other.words] if first_word else other.words
 
 
-class Engine(Protocol):
-    """Turns plain text into ids. Calls change nothing, so any number of threads may share one engine.
+def joined_words(words: Sequence[Encoding]) -> Encoding:
+    """The tokens of a text that came as words; spans are places in the word."""
+    whole = Encoding()
+    for number, word in enumerate(words):
+        whole.ids += word.ids
+        whole.spans += word.spans
+        whole.words += [number] * len(word.ids)
+    return whole
 
-    ``random`` is true where two calls with one text may differ.
+
+class Segmenter(Protocol):
+    """Cuts texts into tokens. Calls change nothing, so any number of threads may share one.
+
+    Attributes:
+        random: two calls with one text may differ.
     """
 
     random: bool
 
-    def encode(self, texts: Sequence[str], *, num_threads: int) -> list[list[int]]:
+    def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
         """Ids of each text."""
 
-    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int) -> list[Pieces]:
-        """Ids and spans of each text, and its words where asked for.
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Encoding]:
+        """Each text with spans, and words where asked for; ``trim`` leaves out the white space at their start."""
 
-        ``trim`` leaves out the white space at the start of a span.
-        """
+    def tokenize(self, text: str) -> list[str]:
+        """The tokens as strings; a piece outside the vocabulary shows as the text it stands for."""
 
     def spacing(self, char: str) -> str | None:
         """What is left of a character between letters: "" or a space, or ``None`` for anything else."""
 
-    def tokenize(self, text: str) -> list[str]:
-        """The tokens as strings; a piece outside the vocabulary shows as the text it stands for."""
+
+class AddedTokens(Protocol):
+    """What a tokenizer has beside an engine's vocabulary; ``version`` grows with each change."""
+
+    by_id: dict[int, Any]
+    version: int
+
+
+class Engine(Protocol):
+    """A vocabulary with its rules: what makes a tokenizer one of v1, of v2 and v3, or of a file of its own.
+
+    Attributes:
+        vocab: id of each token.
+        tokens: the tokens in the order of their ids.
+        unk_id: id of what the vocabulary lacks, if it has one.
+        template: where special tokens stand; ``None`` for where the published tokenizers have them.
+        finds_added: its segmenters find added tokens themselves, and get whole texts.
+        follows_file: its rules are those of a tokenizer.json, which stand in no other file.
+        spaces_added: text has spaces around tokens that a user added.
+    """
+
+    @property
+    def vocab(self) -> Mapping[str, int]: ...  # noqa: D102
+    @property
+    def tokens(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def unk_id(self) -> int | None: ...  # noqa: D102
+    @property
+    def template(self) -> Template | None: ...  # noqa: D102
+    @property
+    def finds_added(self) -> bool: ...  # noqa: D102
+    @property
+    def follows_file(self) -> bool: ...  # noqa: D102
+    @property
+    def spaces_added(self) -> bool: ...  # noqa: D102
+    def segmenter(self, options: TextOptions, added: AddedTokens) -> Segmenter:
+        """What serves a call."""
+
+    def prepares(self, options: TextOptions) -> bool:
+        """Whether ``prepare`` may change a text."""
+
+    def prepare(self, text: str, options: TextOptions, special: Sequence[Span]) -> tuple[str, list[Span] | None]:
+        """The text as it is searched and encoded, and where each of its characters comes from if that differs.
+
+        ``special`` are the places of special tokens, which stay as they are.
+        """
+
+    def stretches(self, text: str, options: TextOptions) -> Iterable[tuple[int, str]]:
+        """The parts of a text without added tokens that are encoded one by one, with their places."""
+
+    def text_of(self, tokens: Sequence[str], added: Collection[str], special: Collection[str], errors: str) -> str:
+        """The text that tokens stand for, some of them added or special.
+
+        ``errors`` is what to do with bytes that are no UTF-8.
+        """
+
+    def files(self) -> dict[str, bytes]:
+        """The files that hold the vocabulary, by name."""
 
 
 def surrogate_error(texts: Sequence[str]) -> ValueError | None:
@@ -132,6 +209,13 @@ def spaced_span(text: str, begin: int, start: int, end: int, trim: bool) -> Span
         while start > begin and text[start - 1].isspace():
             start -= 1
     return start, end
+
+
+def with_space(text: str) -> tuple[str, list[Span] | None]:
+    """A text with a space before it where it does not begin with white space, and where its characters come from."""
+    if not text or text[0].isspace():
+        return text, None
+    return " " + text, [(0, 0), *((i, i + 1) for i in range(len(text)))]
 
 
 def original_span(span: Span, origin: Sequence[Span]) -> Span:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
-from .added_tokens import AddedVocabulary
-from .backend import BackendEngine, load_backend
+from .arguments import TextOptions
+from .backend import load_backend
+from .engine import AddedTokens
+from .pipeline import Pipeline, PipelineEngine
 from .rule_names import steps_of, template_of
 from .spm_proto import check_charsmap
 
 PARTS = ("version", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
 
 
-class FileRules:
+class FileRules(PipelineEngine):
     """The rules and the vocabulary of a tokenizer.json that no other engine can stand for.
 
     Its engines run whole texts, added tokens included, as the library does. Calls change nothing that others see, so
@@ -31,6 +35,7 @@ class FileRules:
     """
 
     def __init__(self, content: Mapping[str, Any], name: str, own: Sequence[str]) -> None:
+        super().__init__()
         self.content = {part: content.get(part) for part in PARTS}
         self.name, self.own = name, tuple(own)
         model = content["model"]
@@ -56,7 +61,12 @@ class FileRules:
                 check_charsmap(base64.b64decode(step["precompiled_charsmap"]), name)
         self.template = template_of(self.content["post_processor"], name)
         self.random = bool(model.get("dropout"))
-        self._engines: dict[tuple[int, bool, bool], BackendEngine] = {}
+        self.beside: Mapping[str, bytes] = {}  # another whole vocabulary, written back with the file
+        # v1 puts a space before the whole text, where its file does not; the library does so after special tokens, too
+        self._spaces_text = any(step.get("type") == "ByteLevel" for step in steps_of(self.content["pre_tokenizer"]))
+
+    follows_file = True
+    spaces_added = False
 
     @property
     def add_prefix_space(self) -> bool:
@@ -70,7 +80,33 @@ class FileRules:
             return None
         return any(step.get("type") in ("Metaspace", "ByteLevel") for step in steps_of(self.content["pre_tokenizer"]))
 
-    settings: Mapping[str, Any] = {}  # SentencePiece's; there are none
+    def with_files(self, beside: Mapping[str, bytes]) -> FileRules:
+        """The same rules with the files of another whole vocabulary."""
+        self.beside = dict(beside)
+        return self
+
+    def files(self) -> dict[str, bytes]:
+        """The files of another vocabulary that the rules came with; their own file is the pipeline's."""
+        return dict(self.beside)
+
+    def prepares(self, options: TextOptions) -> bool:
+        """Whether a text gets a space before it that the file's rules do not put there."""
+        return options.prefix and self._spaces_text and not self.add_prefix_space
+
+    def segmenter(self, options: TextOptions, added: AddedTokens) -> Pipeline:
+        """The pipeline for a call.
+
+        Raises:
+            ValueError: words are to stand without a space before them, but the file puts one there; or as ``pipeline``.
+        """
+        if not options.separator and not self.spaces_words:
+            if self.spaces_words is None:
+                raise ValueError(
+                    f"word_separator='' cannot be had: {self.name} has a Prepend, which puts a space before "
+                    "every word; leave word_separator out"
+                )
+            options = replace(options, prefix=self.add_prefix_space)  # spaces are no part of its words
+        return super().segmenter(options, added)
 
     def with_prefix(self, prefix: bool) -> FileRules:
         """The same rules with a space before a text or without it, where the file has a rule for it to switch."""
@@ -86,29 +122,7 @@ class FileRules:
             )
         return found
 
-    def engine(self, added: AddedVocabulary, *, specials: bool, prefix: bool) -> BackendEngine:
-        """The engine for a call.
-
-        Args:
-            added: the tokenizer's added tokens, which take the place of the file's.
-            specials: recognise special tokens in a text.
-            prefix: put a space before a text.
-
-        Raises:
-            ValueError: the library does not know a rule, the ids of the added tokens leave gaps, or the file has no
-                rule for a space before a text.
-        """
-        key = (added.version, specials, prefix)
-        found = self._engines.get(key)
-        if found is None:
-            if any(version != added.version for version, *_ in list(self._engines)):
-                self._engines = {}
-            backend = self.pipeline(added, prefix=prefix)
-            backend.encode_special_tokens = not specials
-            found = self._engines[key] = BackendEngine(backend, random=self.random)
-        return found
-
-    def pipeline(self, added: AddedVocabulary, *, prefix: bool) -> Any:
+    def pipeline(self, added: AddedTokens, *, prefix: bool) -> Any:
         """A ``tokenizers.Tokenizer`` of its own; the arguments and errors are those of ``engine``."""
         content = dict(self.content)
         if prefix != self.add_prefix_space:
@@ -129,13 +143,16 @@ class FileRules:
                 )
         return backend
 
-    def decode(self, tokens: Sequence[str], added: AddedVocabulary) -> str:
+    def text_of(self, tokens: Sequence[str], added: Collection[str], special: Collection[str], errors: str) -> str:
         """The text that tokens stand for, as the file's decoder has it."""
-        decoder = self.engine(added, specials=True, prefix=self.add_prefix_space).backend.decoder
-        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+        return " ".join(tokens) if self._decoder is None else str(self._decoder.decode(list(tokens)))
+
+    @cached_property
+    def _decoder(self) -> Any:
+        return load_backend({**self.content, "added_tokens": []}, self.name).decoder
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engines": {}}
+        return {name: value for name, value in super().__getstate__().items() if name != "_decoder"}
 
 
 def _by_id(vocab: Mapping[str, Any], name: str) -> list[str]:

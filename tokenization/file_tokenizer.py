@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .added_tokens import AddedToken, union
-from .backend import add_frame
+from .backend import add_frame, pipeline_of
 from .deberta import PathLike
 from .file_rules import FileRules
-from .following import FollowsFile
-from .rows import Template
 from .rule_names import steps_of
+from .template import Template
+from .tokenizer import Tokenizer
 from .tokenizer_json import added_tokens_of, named_errors, read_content
 from .vocabulary import SPECIAL_NAMES
 from .wordpiece import bert_file, bert_settings, read_vocab_txt, with_settings
@@ -23,7 +23,7 @@ BERT_TOKENS = {
 }  # fmt: skip
 
 
-class FileTokenizer(FollowsFile):
+class FileTokenizer(Tokenizer):
     """A tokenizer whose rules stand in its files; the ``tokenizers`` library runs them, and the ids are its own.
 
     ``AutoTokenizer`` gives one for vocab.txt (WordPiece with BERT's rules, as most Chinese DeBERTa-v2 models have) and
@@ -52,7 +52,7 @@ class FileTokenizer(FollowsFile):
     family = "file"
     vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "vocab.txt"}
     slow_class_name = "PreTrainedTokenizerFast"
-    _rules: FileRules
+    is_fast = True
 
     def __init__(
         self,
@@ -98,46 +98,22 @@ class FileTokenizer(FollowsFile):
             rules = FileRules(content, "the vocabulary" if isinstance(vocab_file, Mapping) else str(vocab_file), ())
         else:
             raise ValueError("no vocabulary: give vocab_file (vocab.txt) or tokenizer_file (tokenizer.json)")
-        self._rules = rules if add_prefix_space is None else rules.with_prefix(bool(add_prefix_space))
+        rules = rules if add_prefix_space is None else rules.with_prefix(bool(add_prefix_space))
+        self.add_prefix_space = rules.add_prefix_space
+        self._bert = bert_settings(rules.content) or {}  # BERT's settings, where the rules are wholly BERT's
+        self.do_lower_case = _lower_cases(rules)
         self._frames = tokenizer_file is None
-        super().__init__(specials, **settings)
-        self._check_rules()
-
-    @property
-    def _bert(self) -> dict[str, Any]:
-        """BERT's settings, where the rules are wholly BERT's."""
-        return bert_settings(self._rules.content) or {}
-
-    @property
-    def do_lower_case(self) -> bool:
-        """Whether the file lower-cases the text."""
-        return _lower_cases(self._rules)
-
-    @property
-    def add_prefix_space(self) -> bool:
-        """Whether the file puts a space before a text."""
-        return self._rules.add_prefix_space
-
-    @property
-    def _prefix(self) -> bool:
-        return self._rules.add_prefix_space
-
-    @property
-    def _base_vocab(self) -> Mapping[str, int]:
-        return self._rules.vocab
-
-    @property
-    def _base_tokens(self) -> Sequence[str]:
-        return self._rules.tokens
+        super().__init__(rules, specials, **settings)
+        rules.segmenter(self._reading(None, None), self._vocabulary.added)  # refuses rules that the library knows not
 
     @property
     def backend_tokenizer(self) -> Any:
         """A ``tokenizers.Tokenizer`` made of this tokenizer's present state; changing it changes nothing here."""
-        backend = super().backend_tokenizer
+        backend = pipeline_of(self)
         return add_frame(backend, self) if self._frames else backend
 
     def _template(self, special: bool) -> Template:
-        framed = self._rules.template is not None or None not in (self.cls_token, self.sep_token)
+        framed = self._engine.template is not None or None not in (self.cls_token, self.sep_token)
         return super()._template(special and framed)
 
     @classmethod
@@ -148,17 +124,14 @@ class FileTokenizer(FollowsFile):
 
     def _vocabulary_files(self) -> dict[str, bytes]:
         if self._bert:
-            return {"vocab.txt": "".join(f"{token}\n" for token in self._rules.tokens).encode()}
+            return {"vocab.txt": "".join(f"{token}\n" for token in self._engine.tokens).encode()}
         return super()._vocabulary_files()
 
     def _fast_files(self) -> dict[str, bytes]:
-        return super()._vocabulary_files()
+        return self._pipeline_file()
 
     def _family_settings(self) -> dict[str, Any]:
-        return self._bert
-
-    def _config(self) -> dict[str, Any]:
-        return super()._config() | ({"tokenizer_class": "BertTokenizer"} if self._bert else {})
+        return {**self._bert, "tokenizer_class": "BertTokenizer"} if self._bert else {}
 
 
 def _read_file(path: Path, options: Mapping[str, bool]) -> tuple[FileRules, dict[int, Any]]:

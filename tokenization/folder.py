@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from deberta_core.file_names import tokenizer_files
+from deberta_core.file_names import CONFIG, tokenizer_files
 from deberta_core.hub.fetching import HubOptions, find
 
+from .arguments import NO_LIMIT
 from .files import read_json_object
-from .vocabulary import SPECIAL_NAMES
+from .vocabulary import SPECIAL_NAMES, Vocabulary
 
 # Arguments of some call, saved by accident; obeying them would truncate every text.
 LEAKED = ("max_length", "stride", "truncation", "truncation_strategy", "padding", "pad_to_max_length",
           "pad_to_multiple_of", "pad_token_type_id")  # fmt: skip
 
-def drop_leaked(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings without arguments of a call that were saved with them."""
-    return {name: value for name, value in config.items() if name not in LEAKED and value is not None}
+# Settings that are saved where they differ.
+DEFAULTS = {"padding_side": "right", "truncation_side": "right", "split_special_tokens": False, "trim_offsets": True,
+            "legacy_ids": False}  # fmt: skip
+# What other libraries write and this one has no use for.
+KNOWN_ELSEWHERE = {
+    "auto_map", "backend", "is_local", "name_or_path", "special_tokens_map_file", "tokenizer_class",
+    "tokenizer_file", "unk_id", "vocab_file", "merges_file", "vocab_type", "vocab_size",
+}  # fmt: skip
 
 
 def find_folder(name: str, subfolder: str, options: HubOptions) -> Path:
@@ -81,3 +88,123 @@ def read_special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, An
 
 def _values(found: Mapping[str, Any]) -> list[Any]:
     return [one for value in found.values() for one in (value if isinstance(value, list) else [value])]
+
+
+def read_settings(folder: Path, known: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of a tokenizer that a folder's files give, and what they hold beside those.
+
+    Args:
+        folder: the tokenizer's folder.
+        known: the names of the arguments.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    config = read_json_object(folder / "tokenizer_config.json")
+    config = {name: value for name, value in config.items() if name not in LEAKED and value is not None}
+    settings = {**config, **read_special_tokens(folder, config)}
+    limit = settings.get("model_max_length")
+    if not isinstance(limit, (int, float)) or limit >= NO_LIMIT:
+        settings["model_max_length"] = read_json_object(folder / CONFIG).get("max_position_embeddings")
+    known = set(known) - {"vocab_file", "merges_file", "tokenizer_file", "name_or_path"}
+    extra = {name: value for name, value in settings.items() if name not in known | KNOWN_ELSEWHERE}
+    return {name: value for name, value in settings.items() if name in known}, extra
+
+
+def vocabulary_arguments(
+    folder: Path, owner: str, names: Mapping[str, str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments that name the vocabulary in a folder.
+
+    Args:
+        folder: the tokenizer's folder.
+        owner: the class, for errors.
+        names: the files that it reads, by argument.
+        settings: arguments that overrule the folder.
+
+    Raises:
+        FileNotFoundError: the folder holds no vocabulary of the class.
+    """
+    files = {name: folder / file for name, file in names.items()}
+    described = {"tokenizer_file": folder / "tokenizer.json"} if (folder / "tokenizer.json").is_file() else {}
+    if all(path.is_file() for path in files.values()):
+        return {**files, **described}
+    if "merges_file" in names and (folder / "bpe_encoder.bin").is_file():
+        return {"vocab_file": folder / "bpe_encoder.bin", **described}
+    if described:
+        return described
+    if (folder / "vocab.txt").is_file():
+        raise FileNotFoundError(
+            f"{folder} holds vocab.txt, a WordPiece vocabulary as BERT's, which {owner} does not read; use "
+            "tokenization.AutoTokenizer.from_pretrained, which does"
+        )
+    if "vocab_file" in settings or "tokenizer_file" in settings:
+        return {}
+    wanted = " and ".join(names.values())
+    raise FileNotFoundError(
+        f"no vocabulary in {folder}: expected {wanted}, or tokenizer.json; it holds "
+        f"{', '.join(sorted(path.name for path in folder.iterdir())) or 'nothing'}"
+    )
+
+
+def check_size(tokens: int, ids: int, folder: Path) -> None:
+    """Compares a vocabulary with the model in a folder.
+
+    Args:
+        tokens: of the vocabulary itself.
+        ids: of it with added tokens.
+        folder: of the model.
+
+    Raises:
+        ValueError: the vocabulary has more tokens than the model.
+    """
+    rows = read_json_object(folder / CONFIG).get("vocab_size")
+    if not isinstance(rows, int):
+        return
+    if tokens > rows:
+        raise ValueError(
+            f"the vocabulary in {folder} has {tokens} tokens, but config.json gives the model "
+            f"vocab_size={rows}: they do not belong together; take both from the same model"
+        )
+    if ids > rows:
+        warnings.warn(
+            f"token ids go up to {ids - 1}, but config.json in {folder} gives the model "
+            f"vocab_size={rows}; call model.resize_token_embeddings(len(tokenizer)) before using the added tokens",
+            stacklevel=3,
+        )
+
+
+def prefixed(files: Mapping[str, bytes], prefix: str | None) -> dict[str, bytes]:
+    """The files under names with a prefix and a hyphen."""
+    return {f"{prefix}-{name}" if prefix else name: content for name, content in files.items()}
+
+
+def saved_settings(tokenizer: Any) -> dict[str, Any]:
+    """The content of a tokenizer's tokenizer_config.json."""
+    vocabulary: Vocabulary = tokenizer._vocabulary
+    config: dict[str, Any] = {
+        **tokenizer.extra_settings,
+        **{name: token for name, token in vocabulary.named.items() if token is not None},
+        "added_tokens_decoder": {str(i): token.to_dict() for i, token in tokenizer.added_tokens_decoder.items()},
+        "clean_up_tokenization_spaces": tokenizer.clean_up_tokenization_spaces,
+        "extra_special_tokens": vocabulary.extra,
+        "model_max_length": tokenizer.model_max_length,
+        "tokenizer_class": tokenizer.slow_class_name,
+        **tokenizer._family_settings(),
+    }
+    if vocabulary.additional:
+        config["additional_special_tokens"] = vocabulary.additional
+    config |= {name: value for name in DEFAULTS if (value := getattr(tokenizer, name)) != DEFAULTS[name]}
+    if list(tokenizer.model_input_names) != list(type(tokenizer).model_input_names):
+        config["model_input_names"] = list(tokenizer.model_input_names)
+    return config
+
+
+def saved_special_tokens(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The content of special_tokens_map.json."""
+    tokens: dict[str, Any] = {}
+    for name, content in {**vocabulary.named, **vocabulary.extra}.items():
+        if content is not None:
+            tokens[name] = vocabulary.added.by_id[vocabulary.added.ids[content]].to_dict()
+            del tokens[name]["special"]
+    return tokens | ({"additional_special_tokens": vocabulary.additional} if vocabulary.additional else {})

@@ -9,17 +9,26 @@ from typing import Any, TypeVar
 
 Side = str | list[str]
 T = TypeVar("T")
+U = TypeVar("U")
+Texts = tuple[list[T], list[T | None] | None]  # one for each first text, one for each second where there are pairs
+
+
+def each(texts: Texts[T], make: Callable[[T], U]) -> Texts[U]:
+    """What is made of each text."""
+    firsts, seconds = texts
+    made = None if seconds is None else [None if one is None else make(one) for one in seconds]
+    return [make(one) for one in firsts], made
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class Examples:
     """The texts of a call; a list holds the words of a text that came split.
 
     Args:
-        firsts: the first text of each sample.
-        seconds: the second ones; ``None`` where no sample is a pair.
+        firsts: the first text of each example.
+        seconds: the second ones; ``None`` where no example is a pair.
         split: the texts came as words.
-        single: the call gave one sample, not a batch.
+        single: the call gave one example, not a batch.
     """
 
     firsts: list[Any]
@@ -35,9 +44,9 @@ class Samples:
         """Every text, those of a pair one after the other."""
         if self.seconds is None:
             return self.firsts
-        return [side for sample in zip(self.firsts, self.seconds, strict=True) for side in sample if side is not None]
+        return [side for example in zip(self.firsts, self.seconds, strict=True) for side in example if side is not None]
 
-    def unflatten(self, values: list[T], join: Callable[[list[T]], T]) -> tuple[list[T], list[T | None] | None]:
+    def unflatten(self, values: list[T], join: Callable[[list[T]], T]) -> Texts[T]:
         """What was made of each entry of ``flat()``, as firsts and seconds.
 
         Args:
@@ -84,8 +93,8 @@ def words_with_spaces(
     return found
 
 
-def read_samples(text: Any, pair: Any, split: bool) -> Samples:
-    """The samples of a call.
+def read_examples(text: Any, pair: Any, split: bool) -> Examples:
+    """The examples of a call.
 
     Args:
         text: a text, a batch of texts or of pairs; with ``split`` a list of words, or a batch of such lists.
@@ -98,26 +107,26 @@ def read_samples(text: Any, pair: Any, split: bool) -> Samples:
     """
     text, pair = _listed(text), _listed(pair)
     if pair is None and not split and isinstance(text, list) and set(map(type, text)) <= {str}:
-        return Samples(list(text), None, False, False)
+        return Examples(list(text), None, False, False)
     if _is_one(text, split):
         if pair is not None and not _is_one(pair, split):
             raise TypeError(f"text is a single one but text_pair is {_kind(pair)}; give both as one or both as lists")
         seconds = None if pair is None else [_side(pair, split, 0)]
-        return Samples([_side(text, split, 0)], seconds, split, True)
+        return Examples([_side(text, split, 0)], seconds, split, True)
     if not isinstance(text, list):
         raise TypeError(f"a text is a string or a list of strings, not {text!r}; {_advice(text)}")
     if pair is None:
-        rows = [_sample(item, split, number) for number, item in enumerate(text)]
-        has_pairs = any(second is not None for _, second in rows)
-        return Samples(
-            [first for first, _ in rows], [second for _, second in rows] if has_pairs else None, split, False
+        examples = [_example(item, split, number) for number, item in enumerate(text)]
+        has_pairs = any(second is not None for _, second in examples)
+        return Examples(
+            [first for first, _ in examples], [second for _, second in examples] if has_pairs else None, split, False
         )
     if _is_one(pair, split) or not isinstance(pair, list):
         raise TypeError(f"text is a batch but text_pair is {_kind(pair)}; give one second text for each of the batch")
     if len(text) != len(pair):
         raise ValueError(f"text has {len(text)} entries and text_pair {len(pair)}; give one second text for each first")
     firsts = [_side(item, split, number) for number, item in enumerate(text)]
-    return Samples(firsts, [_side(item, split, number) for number, item in enumerate(pair)], split, False)
+    return Examples(firsts, [_side(item, split, number) for number, item in enumerate(pair)], split, False)
 
 
 def _kind(value: Any) -> str:
@@ -138,7 +147,7 @@ def _is_one(value: Any, split: bool) -> bool:
     return split and isinstance(value, list) and bool(value) and isinstance(value[0], str)
 
 
-def _sample(item: Any, split: bool, number: int) -> tuple[Side, Side | None]:
+def _example(item: Any, split: bool, number: int) -> tuple[Side, Side | None]:
     if isinstance(item, str) and not split:
         return item, None
     item = _listed(item)

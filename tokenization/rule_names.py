@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .rows import Frame, Template, published_template
+from .template import Frame, Template, published_template
 
 PUNCTUATION = r"[!-/:-@\[-`{-~\p{P}]"
 BEFORE_BYTE_NAME = "<(?=0x[0-9A-F]{2}>)"

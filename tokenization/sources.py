@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .byte_bpe import bpe_files
 from .file_rules import FileRules
 from .files import read_bytes, read_json
 from .tokenizer_json import NO_CHARSMAP, PREFIXED, BpeJson, Kind, UnigramJson, read_rules_beside, read_tokenizer_json
 
 Pair = tuple[str, str]
-MERGES_HEADER = "#version: 0.2"
 
 
 @dataclass
@@ -64,15 +63,9 @@ class BpeSource:
         merges = read_merges(Path(merges_file)) if isinstance(merges_file, (str, Path)) else merges_file
         return cls(check_vocab(vocab, name), [(first, second) for first, second in merges])
 
-    def tokens(self) -> list[str]:
-        """The tokens in the order of their ids."""
-        return sorted(self.vocab, key=self.vocab.__getitem__)
-
     def files(self) -> dict[str, bytes]:
         """The files that hold this vocabulary, by name."""
-        vocab = json.dumps(self.vocab, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        lines = [MERGES_HEADER, *(f"{first} {second}" for first, second in self.merges)]
-        return {"vocab.json": vocab.encode(), "merges.txt": ("\n".join(lines) + "\n").encode()}
+        return bpe_files(self.vocab, self.merges)
 
 
 def refuse_vocab_txt(path: Path) -> Path:

@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-TENSOR_TYPES = {"pt": "torch", "tf": "tensorflow", "np": "numpy"}
-
-
-def plain(value: Any) -> Any:
-    """The value of a string enumeration of another library, or the value itself."""
-    return getattr(value, "value", value) if isinstance(value, str) else value
-
-
-def check_tensor_type(value: Any) -> str | None:
-    """Checks the argument ``return_tensors``.
-
-    Raises:
-        ValueError: it is none of ``pt``, ``tf``, ``np`` and ``None``.
-    """
-    name = plain(value)
-    if name is None or name in TENSOR_TYPES:
-        return None if name is None else str(name)
-    raise ValueError(f"return_tensors={value!r} is unknown; use 'pt', 'tf', 'np' or None")
+from .arguments import BatchOptions, check_tensor_type
 
 
 def is_ragged(value: Any) -> bool:
@@ -110,60 +93,59 @@ def _tf_type(tf: Any, value: Any) -> Any:
     return tf.int32 if np.issubdtype(np.asarray(value).dtype, np.integer) or _empty(value) else None
 
 
-def target_length(lengths: list[int], padding: str, max_length: int | None, multiple: int | None) -> int | None:
-    """The length that rows are padded to; ``None`` for no padding.
+def pad_columns(
+    columns: Mapping[str, list[Any]], options: BatchOptions, filling: Callable[[], dict[str, Any]]
+) -> dict[str, list[Any]]:
+    """The features of a batch padded to one length; those that are longer, and columns without a filling, stay.
 
     Args:
-        lengths: tokens in each row.
-        padding: ``longest``, ``max_length`` or ``do_not_pad``.
-        max_length: the limit of ``max_length``, in tokens; without one nothing is padded.
-        multiple: the length is raised to a multiple of this number of tokens.
-    """
-    if padding == "do_not_pad" or not lengths:
-        return None
-    length = max(lengths) if padding == "longest" else max_length
-    if length is None:
-        return None
-    return -(-length // multiple) * multiple if multiple else length
-
-
-def check_multiple(length: int, multiple: int, limit: int | None) -> None:
-    """Refuses padding beyond what truncation leaves.
-
-    Args:
-        length: what rows are padded to, a multiple of ``multiple``, in tokens.
-        multiple: the argument ``pad_to_multiple_of``.
-        limit: most tokens that truncation leaves, ``None`` for no limit.
+        columns: lists by output, one for each feature; ``input_ids`` among them.
+        options: how to pad.
+        filling: gives what each output is padded with.
 
     Raises:
-        ValueError: with the limits that fit.
+        ValueError: a multiple of so many tokens is beyond what truncation leaves.
     """
-    if limit is None or length <= limit:
-        return
-    fitting = " or ".join(str(n) for n in (limit // multiple * multiple, -(-limit // multiple) * multiple) if n)
-    raise ValueError(
-        f"pad_to_multiple_of={multiple} makes rows of {length} tokens, but truncation keeps them within {limit} "
-        f"(max_length, by default model_max_length); change max_length to {fitting}, or leave out pad_to_multiple_of"
-    )
-
-
-def pad_columns(
-    rows: Mapping[str, list[list[Any]]], length: int, side: str, fill: Mapping[str, Any]
-) -> dict[str, list[list[Any]]]:
-    """Rows of each key, padded to a length; keys without a filling stay as they are.
-
-    Args:
-        rows: lists by key, one per row.
-        length: the length to pad to, in tokens. Longer rows stay as they are.
-        side: ``left`` or ``right``.
-        fill: what each key is padded with.
-    """
+    lengths = [len(row) for row in columns["input_ids"]]
+    length = max(lengths, default=0) if options.padding == "longest" else options.limit
+    if options.padding == "do_not_pad" or not lengths or length is None:
+        return dict(columns)
+    multiple, limit = options.multiple, options.limit
+    length = -(-length // multiple) * multiple if multiple else length
+    if multiple and limit is not None and options.cuts and length > limit:
+        fitting = " or ".join(str(n) for n in (limit // multiple * multiple, -(-limit // multiple) * multiple) if n)
+        raise ValueError(
+            f"pad_to_multiple_of={multiple} makes rows of {length} tokens, but truncation keeps them within {limit} "
+            f"(max_length, by default model_max_length); change max_length to {fitting}, or leave out "
+            "pad_to_multiple_of"
+        )
+    if min(lengths) >= length:
+        return dict(columns)
     from deberta_core.batching import pad_lists  # brings NumPy, which not every call needs
 
-    padded = {}
-    for name, values in rows.items():
-        if name not in fill:
-            padded[name] = values
-        else:
-            padded[name] = pad_lists(values, length, fill[name], side)
-    return padded
+    fill, side = filling(), options.padding_side
+    return {
+        name: pad_lists(values, length, fill[name], side) if name in fill else values
+        for name, values in columns.items()
+    }
+
+
+def by_key(encoded: Any) -> dict[str, Any]:
+    """One dictionary of a batch from a list of rows."""
+    if isinstance(encoded, Mapping):
+        features = dict(encoded.items())
+    elif isinstance(encoded, (list, tuple)) and all(isinstance(row, Mapping) for row in encoded):
+        names = list(encoded[0]) if encoded else ["input_ids"]
+        for number, row in enumerate(encoded):
+            if set(row) != set(names):
+                raise ValueError(
+                    f"row {number} has the keys {sorted(row)}, row 0 has {sorted(names)}; give all the same"
+                )
+        features = {name: [row[name] for row in encoded] for name in names}
+    else:
+        raise TypeError(f"pad() takes a dictionary or a list of dictionaries, not {type(encoded).__name__}")
+    if "input_ids" not in features:
+        raise ValueError(
+            f"pad() needs 'input_ids' to know the lengths; the input has {', '.join(features) or 'no keys'}"
+        )
+    return features

@@ -9,7 +9,7 @@ from typing import Any
 from .arguments import check_count
 from .byte_bpe import BYTE_TO_CHAR
 from .deberta import DebertaTokenizer, DebertaV2Tokenizer
-from .pretrained import PretrainedTokenizer
+from .tokenizer import Tokenizer
 
 SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")  # ids 0 to 3 in every published vocabulary; [MASK] comes last
 
@@ -24,7 +24,7 @@ def train_from_iterator(
     num_threads: int = 1,
     trainer_settings: dict[str, Any] | None = None,
     **settings: Any,
-) -> PretrainedTokenizer:
+) -> Tokenizer:
     """Trains a vocabulary on texts. Special tokens get the ids of the published models; ``[MASK]`` comes last.
 
     Args:
@@ -123,9 +123,10 @@ def _train_bpe(
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     import json
 
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    import tokenizers
+    from tokenizers import models, pre_tokenizers, trainers
 
-    backend = Tokenizer(models.BPE())
+    backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
         **{

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-from .engine import Pieces, Span, make_spans, spaced_span, surrogate_error
+from .arguments import TextOptions
+from .engine import AddedTokens, Encoding, Span, make_spans, spaced_span, surrogate_error
 from .spm_proto import BYTE, SpmModel, read_model, without_dummy_prefix
 
 SPACE = "▁"  # SentencePiece writes a space as this character
@@ -53,12 +54,16 @@ class Unigram:
         self._spacing: dict[str, str | None] = {}
         self.random = bool(self.settings.get("enable_sampling"))
 
+    finds_added = follows_file = False
+    spaces_added = True
+    template = None
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.proto, self.settings, self.add_prefix_space)
 
     @cached_property
     def model(self) -> SpmModel:
-        """Pieces and rules as read from the file."""
+        """Encoding and rules as read from the file."""
         return read_model(self.proto)
 
     @cached_property
@@ -81,12 +86,58 @@ class Unigram:
         """Id of what the vocabulary lacks."""
         return int(self.processor.unk_id())
 
+    def segmenter(self, options: TextOptions, added: AddedTokens) -> Unigram:
+        """The model with the dummy space that the call wants."""
+        return self if options.prefix == self.add_prefix_space else self.with_other_prefix
+
+    def prepares(self, options: TextOptions) -> bool:
+        """Whether a text is lower-cased."""
+        return options.lower_case
+
+    def prepare(self, text: str, options: TextOptions, special: Sequence[Span]) -> tuple[str, list[Span] | None]:
+        """The text in lower case where that is wanted, but for special tokens."""
+        if not options.lower_case:
+            return text, None
+        lowered = lower_case(text, special)
+        if len(lowered) == len(text):
+            return lowered, None
+        kept = {i for begin, end in special for i in range(begin, end)}
+        return lowered, [(i, i + 1) for i, char in enumerate(text) for _ in (char if i in kept else lower_case(char))]
+
+    def stretches(self, text: str, options: TextOptions) -> Iterable[tuple[int, str]]:
+        """The whole, or what punctuation leaves, and each mark."""
+        if options.cut_punctuation:
+            return split_punctuation(text)
+        return [(0, text)] if text else []
+
+    def text_of(self, tokens: Sequence[str], added: Collection[str], special: Collection[str], errors: str) -> str:
+        """The text that tokens stand for.
+
+        Source: the published tokenizer, which puts a space before the text that ends at a special token and none
+        around the special token itself: ``[CLS] Hello[MASK] there.[SEP]``.
+        """
+        parts: list[str] = []
+        run: list[str] = []
+        after_special = False
+        for token in tokens:
+            if token in special:
+                parts += ["" if after_special else " ", self.processor.decode(run) if run else "", token]
+                run = []
+            else:
+                run.append(token)
+            after_special = token in special
+        return "".join([*parts, self.processor.decode(run) if run else ""]).strip()
+
+    def files(self) -> dict[str, bytes]:
+        """spm.model, byte for byte."""
+        return {"spm.model": self.proto}
+
     def encode(self, texts: Sequence[str], *, num_threads: int = 1) -> list[list[int]]:
         """Ids of each text."""
         result: list[list[int]] = self._run(texts, num_threads, int)
         return result
 
-    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Pieces]:
+    def encode_spans(self, texts: Sequence[str], *, trim: bool, words: bool, num_threads: int = 1) -> list[Encoding]:
         """Ids, spans and words of each text. A word begins at each piece that begins with a space."""
         if self.random:
             return self._aligned(texts, None, trim, words, num_threads)
@@ -97,7 +148,7 @@ class Unigram:
         rest = iter(self._aligned(*chosen, trim, words, num_threads) if changed else ())
         return [next(rest) if pieces is None else pieces for pieces in found]
 
-    def _verbatim(self, text: str, ids: list[int], trim: bool, words: bool) -> Pieces | None:
+    def _verbatim(self, text: str, ids: list[int], trim: bool, words: bool) -> Encoding | None:
         """The pieces of a text that normalisation leaves as it is; ``None`` for another text.
 
         Joined, the pieces then are the text, and their lengths are the spans. Most texts are such, and asking
@@ -112,7 +163,7 @@ class Unigram:
         spans = make_spans(ends, map((self._shown if trim else self._lengths).__getitem__, ids), len(text))
         if spans and spans[0][0] < 0:  # the dummy space
             spans[0] = (0, spans[0][1])
-        return Pieces(ids, spans, _words([int(self.tokens[i][0] == SPACE) for i in ids]) if words else [])
+        return Encoding(ids, spans, _words([int(self.tokens[i][0] == SPACE) for i in ids]) if words else [])
 
     @cached_property
     def _lengths(self) -> list[int]:
@@ -140,7 +191,7 @@ class Unigram:
 
     def _aligned(
         self, texts: Sequence[str], ids: list[list[int]] | None, trim: bool, words: bool, num_threads: int
-    ) -> list[Pieces]:
+    ) -> list[Encoding]:
         """The pieces of texts that normalisation changes; ``ids`` are theirs where they are known."""
         unknown = self.processor.unk_id()
         if ids is None or any(unknown in row for row in ids):  # the vocabulary does not say what those stand for
@@ -152,7 +203,7 @@ class Unigram:
         found = []
         for text, (form, origins), row, strings in zip(texts, normalized, ids, pieces, strict=True):
             spans = self._spans(text, form, origins, row, strings, trim)
-            found.append(Pieces(row, spans, _words([int(one[0] == SPACE) for one in strings]) if words else []))
+            found.append(Encoding(row, spans, _words([int(one[0] == SPACE) for one in strings]) if words else []))
         return found
 
     def _spans(

@@ -15,7 +15,7 @@ from transformers.tokenization_utils_base import BatchEncoding
 
 import tokenization
 from deberta_core.hub.fetching import HubOptions
-from tokenization.batch import Example
+from tokenization.encoding import Example
 
 NAMES = ("DebertaTokenizerFast", "DebertaV2TokenizerFast", "DebertaTokenizer", "DebertaV2Tokenizer")
 # As transformers orders them.

@@ -10,7 +10,7 @@ import tokenizers
 from tokenizers import Regex, models, normalizers, pre_tokenizers
 
 from tokenization import DebertaV2Tokenizer, DebertaV2TokenizerFast
-from tokenization.backend import BackendEngine
+from tokenization.pipeline import Pipeline
 from tokenization.spm_proto import BYTE, CONTROL, NORMAL, UNKNOWN, SpmModel, read_model, write_model
 from tokenization.unigram import SPACE, Unigram
 
@@ -141,7 +141,7 @@ def test_any_pipeline_of_the_tokenizers_library(name, normalizer, pre, lost):
     backend.normalizer = normalizer
     if pre is not None:
         backend.pre_tokenizer = pre
-    engine = BackendEngine(backend)
+    engine = Pipeline(backend)
     for char in lost:
         texts = f"{char}Paris", f"in {char}Paris", f"Paris{char} in", f"{char}{char} 中{char}文", f"-{char}- {char}"
         for text, ids in zip(texts, engine.encode(texts), strict=True):

@@ -1,4 +1,4 @@
-"""What a tokenizer call returns: a dictionary of rows that also knows which characters each token came from."""
+"""What a tokenizer call returns: a dictionary of features that also knows which characters each token came from."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .engine import Span
+from .engine import Encoding, Span
+from .inputs import Texts, each
+from .template import Frame, Template, Window
 
 
 @dataclass(slots=True)
-class RowAlignment:
-    """Where the tokens of one row come from; special tokens come from nowhere.
+class Alignment:
+    """Where the tokens of one feature come from; special tokens come from nowhere.
 
     Args:
         spans: characters of each token in its text; ``(0, 0)`` for special tokens.
@@ -23,16 +25,34 @@ class RowAlignment:
     words: list[int | None]
     sequences: list[int | None]
 
-    def padded(self, length: int, side: str) -> RowAlignment:
-        """The row with padding at one side, up to ``length`` tokens."""
+    def padded(self, length: int, side: str) -> Alignment:
+        """The same with padding at one side, up to ``length`` tokens."""
         count = length - len(self.spans)
         if count <= 0:
             return self
         spans = [(0, 0)] * count
         none: list[int | None] = [None] * count
         if side == "left":
-            return RowAlignment(spans + self.spans, none + self.words, none + self.sequences)
-        return RowAlignment(self.spans + spans, self.words + none, self.sequences + none)
+            return Alignment(spans + self.spans, none + self.words, none + self.sequences)
+        return Alignment(self.spans + spans, self.words + none, self.sequences + none)
+
+
+def alignments(encodings: Texts[Encoding], template: Template, windows: list[Window] | None) -> list[Alignment]:
+    """Where the tokens of each feature come from.
+
+    Args:
+        encodings: those of the texts, with words.
+        template: the special tokens.
+        windows: the stretches that make the features, ``None`` where each example is one whole feature.
+    """
+    nowhere: Frame[int | None] = template.ids.fill(None)
+    spans = template.ids.fill((0, 0)).features(*each(encodings, lambda one: one.spans), windows)
+    words = nowhere.features(*each(encodings, lambda one: one.words), windows)
+    firsts, seconds = (
+        each(encodings, lambda one: [0] * len(one.ids))[0],
+        each(encodings, lambda one: [1] * len(one.ids))[1],
+    )
+    return [Alignment(*row) for row in zip(spans, words, nowhere.features(firsts, seconds, windows), strict=True)]
 
 
 class TokenSpan(NamedTuple):
@@ -134,7 +154,7 @@ class BatchEncoding(dict[str, Any]):
         self,
         data: Mapping[str, Any] | Any = (),
         *,
-        align: Callable[[], list[RowAlignment]] | None = None,
+        align: Callable[[], list[Alignment]] | None = None,
         single: bool = False,
         padding_side: str = "right",
         names: Callable[[list[int]], list[str]] | None = None,
@@ -305,7 +325,7 @@ class BatchEncoding(dict[str, Any]):
         token = self.char_to_token(row, char, sequence_index)
         return None if token is None else self.alignment(row).words[token]
 
-    def alignment(self, row: int) -> RowAlignment:
+    def alignment(self, row: int) -> Alignment:
         """Spans, words and sequences of a row, padding included.
 
         Raises:
@@ -315,7 +335,7 @@ class BatchEncoding(dict[str, Any]):
         row = self._row_number(row)
         return self._alignments()[row].padded(len(self.row_ids(row)), self.padding_side)
 
-    def _alignments(self) -> list[RowAlignment]:
+    def _alignments(self) -> list[Alignment]:
         if self.__dict__["_rows"] is None:
             if self._align is None:
                 raise ValueError(
@@ -323,7 +343,7 @@ class BatchEncoding(dict[str, Any]):
                     "were asked for; call the tokenizer with return_offsets_mapping=True, or ask before pickling"
                 )
             self.__dict__["_rows"] = self._align()
-        rows: list[RowAlignment] = self.__dict__["_rows"]
+        rows: list[Alignment] = self.__dict__["_rows"]
         return rows
 
     def _row_number(self, row: int) -> int:
