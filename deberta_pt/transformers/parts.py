@@ -19,7 +19,7 @@ from transformers.models.deberta_v2 import modeling_deberta_v2 as v2
 
 from deberta_core.checks import NEGATIVE_MASK
 from deberta_pt.attention import FusedSelfAttention
-from deberta_pt.encoder import Encoder, read_mask
+from deberta_pt.encoder import Encoder, Layer, read_mask
 from deberta_pt.fast.inference import PreparedEncoder
 from deberta_pt.fast.tracing import is_traced
 from deberta_pt.transformers.blocks import Blocks, find_blocks
@@ -156,6 +156,14 @@ class PreparedDebertaV2Encoder(PreparedInsideEncoder, v2.DebertaV2Encoder):
     """Of v2 and v3."""
 
 
+class DebertaLayer(Layer):
+    """A layer of v1, under the name by which sharding and device maps find layers."""
+
+
+class DebertaV2Layer(Layer):
+    """The same of v2 and v3."""
+
+
 class DebertaSelfAttention(FusedSelfAttention, v1.DisentangledSelfAttention):
     """Attention of v1 whose biases transformers' ``_init_weights`` starts, which asks for its own class."""
 
@@ -236,9 +244,10 @@ def build(family: str, config: Any, **changes: Any) -> Encoder:
         ValueError: if a value is out of range here.
     """
     encoder = Encoder(own_config(family, config, **changes))
-    if family == "deberta":
-        layers: Any = encoder.layer
-        for layer in layers:
+    layers: Any = encoder.layer
+    for layer in layers:
+        layer.__class__ = DebertaLayer if family == "deberta" else DebertaV2Layer
+        if family == "deberta":
             layer.attention.self.__class__ = DebertaSelfAttention
     return encoder
 

@@ -111,11 +111,21 @@ def test_all_ways_to_build_a_model(tmp_path):
             transformers.DebertaV2ForTokenClassification.from_pretrained(tmp_path),
             Mine.from_pretrained(tmp_path),
             Mine(config),
+            AutoModel.from_pretrained(tmp_path, device_map={"": "cpu"}),
+            AutoModel.from_pretrained(tmp_path, low_cpu_mem_usage=True, torch_dtype=torch.bfloat16),
         ]
         with torch.device("meta"):
             built.append(DebertaV2Model(config))
     assert all(is_ours(model) for model in built)
     assert built[4](some_ids(2, 5)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("family", ["v1", "v3"])
+def test_layers_are_found_by_the_name_of_their_class(family):
+    """As sharding by Accelerate looks for them."""
+    theirs, ours = theirs_and_ours(family)
+    names = {type(layer).__name__ for model in (theirs, ours) for layer in model.encoder.layer}
+    assert len(names) == 1
 
 
 def test_a_part_of_a_user_stays_his():
