@@ -364,17 +364,17 @@ class GeneralConfig(PushToHub):
         return ours
 
     def _entries(self) -> dict[str, Any]:
-        """What the file holds: fields, ``model_type``, and what no field declares.
-
-        An optional field that is not set is left out: other readers take a null for a value.
-        """
-        values = self.to_dict()
-        fields = self._named_fields()
-        return {k: v for k, v in values.items() if v is not None or k not in fields or fields[k].default is not None}
+        """What the file holds: as ``to_dict``, without what is not set."""
+        return {k: v for k, v in self.to_dict().items() if v is not None or k not in USAGE}
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ``model_type``, and what no field declares, as a copy."""
+        """All fields, ``model_type``, and what no field declares, as a copy.
+
+        An optional field of the model that is not set is left out: other readers take a null for a value.
+        """
+        unset = {name for name, f in self._named_fields().items() if f.default is None and name not in USAGE}
         values = {name: getattr(self, name) for name in self._named_fields()}
+        values = {k: v for k, v in values.items() if v is not None or k not in unset}
         values.pop("attn_implementation", None)  # a choice of the run, not of the model
         return typing.cast(dict[str, Any], _plain({**self.extra, **values, "model_type": self.model_type}))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from deberta_core.beside import Beside
 
-class ModelOutput(dict[str, Any]):
+
+class ModelOutput(Beside, dict[str, Any]):
     """A dict whose entries are also attributes and, in order, items by number.
 
     Absent entries are not stored: ``out.loss`` is then ``None`` and ``out[0]`` the first entry that is there. It
@@ -14,6 +16,7 @@ class ModelOutput(dict[str, Any]):
     """
 
     names: ClassVar[tuple[str, ...]] = ()
+    taken_for = ("transformers.utils.generic", "ModelOutput")
 
     def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **entries: Any) -> None:
         given = {**dict(values), **entries}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch.utils._pytree import register_pytree_node
 
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
+from deberta_core.config import BaseConfig as PretrainedConfig
 from deberta_core.lazy import lazy
 from deberta_core.outputs import OUTPUTS, ModelOutput
 from deberta_core.pretraining import ReplacedTokenPretrainingOutput
@@ -36,6 +37,7 @@ from deberta_pt.families import (
     DebertaV2PreTrainedModel,
 )
 from deberta_pt.fast.inference import optimize_for_inference
+from deberta_pt.pretrained import PreTrainedModel
 from deberta_pt.pretraining import ReplacedTokenPretraining
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
         DebertaTokenizerFast,
         DebertaV2Tokenizer,
         DebertaV2TokenizerFast,
+        PreTrainedTokenizer,
+        PreTrainedTokenizerBase,
+        PreTrainedTokenizerFast,
     )
 
 for _output in (ModelOutput, *OUTPUTS, ReplacedTokenPretrainingOutput):  # torch rebuilds only the types it knows
@@ -87,6 +92,11 @@ __all__ = [
     "DebertaV2PreTrainedModel",
     "DebertaV2Tokenizer",
     "DebertaV2TokenizerFast",
+    "PreTrainedModel",
+    "PreTrainedTokenizer",
+    "PreTrainedTokenizerBase",
+    "PreTrainedTokenizerFast",
+    "PretrainedConfig",
     "ReplacedTokenPretraining",
     "optimize_for_inference",
 ]

@@ -55,6 +55,7 @@ class Model(PreTrainedModel):
 
     def __init__(self, config: BaseConfig, position_table: bool = False) -> None:
         super().__init__(config)
+        config = self.config
         self.embeddings = Embeddings(config, position_table)
         self.encoder = Encoder(config)
         self.initialise()
@@ -123,6 +124,7 @@ class MaskedLM(PreTrainedModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         check_mlm_head(config)
         self.kind = mlm_head(config)
         self.deberta = self.encoder_class(config, position_table=self.kind == "emd")
@@ -231,6 +233,7 @@ class SequenceClassification(LabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         self.deberta = self.encoder_class(config)
         self.pooler = Pooler(config)
         self.dropout = Dropout(classifier_dropout(config))
@@ -254,6 +257,7 @@ class TokenClassification(LabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         self.deberta = self.encoder_class(config)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
@@ -274,6 +278,7 @@ class QuestionAnswering(PreTrainedModel):
     head = "ForQuestionAnswering"
 
     def __init__(self, config: BaseConfig) -> None:
+        config = self.config_class.of(config, type(self).__name__)
         config = config if config.num_labels == 2 else config.copy(num_labels=2)  # a file says what it holds
         super().__init__(config)
         self.deberta = self.encoder_class(config)
@@ -321,6 +326,7 @@ class MultipleChoice(PreTrainedModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         self.deberta = self.encoder_class(config)
         self.pooler = Pooler(config)
         self.dropout = Dropout(classifier_dropout(config))
@@ -363,6 +369,7 @@ class ReplacedTokenDetection(LabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         self.deberta = self.encoder_class(config)
         self.mask_predictions = ReplacedTokenHead(config)
         self.initialise()

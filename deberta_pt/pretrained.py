@@ -30,11 +30,13 @@ from deberta_core.loading import (
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import HEAD_MODULES, Weight
 from deberta_pt import surgery
+from deberta_pt.documented import Documented
+from deberta_pt.starting import read_dtype
 
 FORMATS = ("safetensors", "bin", "h5")
 
 
-class PreTrainedModel(PushToHub, nn.Module):
+class PreTrainedModel(Documented, PushToHub, nn.Module):
     """Base of all models; use ``DebertaPreTrainedModel`` or ``DebertaV2PreTrainedModel`` to ask for a family."""
 
     config_class: ClassVar[type[BaseConfig]] = BaseConfig
@@ -74,7 +76,9 @@ class PreTrainedModel(PushToHub, nn.Module):
         """Give every weight its starting value; the encoder inside a head has done so for its own."""
         for name, module in self.named_modules():
             if not (name.startswith("deberta.") or name == "deberta"):
-                initialise_module(module, self.config)
+                self._init_weights(module)
+        if getattr(self.config, "gradient_checkpointing", False):  # as configs of old scripts ask for it
+            self.gradient_checkpointing_enable()
 
     # Parts.
 
@@ -103,10 +107,14 @@ class PreTrainedModel(PushToHub, nn.Module):
         self.base_model.get_submodule("embeddings").word_embeddings = table
 
     def get_output_embeddings(self) -> nn.Module | None:
-        """The module whose ``weight`` ``[V, E]`` predicts words, ``None`` for a model that does not."""
+        """A linear layer whose ``weight`` ``[V, E]`` predicts words, ``None`` for a model that does not.
+
+        That of a tied model shares the word table and the head's bias; it is no part of the model.
+        """
         for module in self.modules():
             if getattr(module, "predicts_words", False):
-                return getattr(module, "decoder", self.get_input_embeddings())
+                tied = surgery.as_linear(self.get_input_embeddings().weight, module.bias)  # type: ignore[arg-type]
+                return getattr(module, "decoder", tied)
         return None
 
     def set_output_embeddings(self, module: nn.Module) -> None:
@@ -121,14 +129,14 @@ class PreTrainedModel(PushToHub, nn.Module):
         """Nothing to do: a tied model holds the word table once."""
 
     def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = False
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
         """Cut or continue the word table, and with it the bias (and matrix) that predicts words.
 
         Args:
             new_num_tokens: rows; default as many as now.
             pad_to_multiple_of: round the rows up to a multiple.
-            mean_resizing: let new rows scatter around the mean of the old ones, instead of around zero.
+            mean_resizing: let new rows begin as the mean of the old ones, instead of at random around zero.
 
         Returns:
             The word table.
@@ -200,10 +208,6 @@ class PreTrainedModel(PushToHub, nn.Module):
             {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
             {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
         ]
-
-    def num_parameters(self, only_trainable: bool = False) -> int:
-        """Number of scalars in the weights."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
 
     # Loading and saving.
 
@@ -283,7 +287,7 @@ class PreTrainedModel(PushToHub, nn.Module):
             self._put(key, torch.zeros(wanted[key].shape, dtype=dtype))
         if fresh:
             for module in self.modules():
-                initialise_module(module, self.config)  # has no effect on what is still without memory
+                self._init_weights(module)  # has no effect on what is still without memory
 
     def _put(self, key: str, value: Tensor) -> None:
         path, _, leaf = self.own_key(key).rpartition(".")
@@ -352,44 +356,6 @@ class PreTrainedModel(PushToHub, nn.Module):
         config.extra.update(architectures=[name], dtype=str(self.dtype).removeprefix("torch."))
         config.extra.pop("torch_dtype", None)
         return config
-
-
-def initialise_module(module: nn.Module, config: BaseConfig) -> None:
-    """Starting values of a module's own weights: normal matrices, zero biases and pad row, unit norms.
-
-    A convolution keeps PyTorch's default, as in the reference.
-    """
-    with torch.no_grad():
-        if isinstance(module, nn.Linear):
-            module.weight.normal_(0.0, config.initializer_range)
-            if module.bias is not None:
-                module.bias.zero_()
-        elif isinstance(module, nn.Embedding):
-            module.weight.normal_(0.0, config.initializer_range)
-            if module.padding_idx is not None:
-                module.weight[module.padding_idx].zero_()
-        elif isinstance(module, nn.LayerNorm):
-            module.weight.fill_(1.0)
-            module.bias.zero_()
-        elif not isinstance(module, nn.Conv1d):
-            for parameter in module.parameters(recurse=False):
-                parameter.zero_()
-
-
-def read_dtype(dtype: torch.dtype | str | None, stored: set[str]) -> torch.dtype:
-    """The dtype of loaded weights: the one asked for, float32 by default, for ``"auto"`` the file's if it has one.
-
-    Raises:
-        ValueError: for a name that is no floating-point dtype.
-    """
-    if dtype == "auto":
-        dtype = stored.pop() if len(stored) == 1 else None
-    if dtype is None:
-        return torch.float32
-    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ValueError(f"dtype is {dtype!r}, expected 'auto' or a floating-point dtype such as torch.bfloat16")
-    return found
 
 
 def _require_grad(_module: nn.Module, _inputs: Any, output: Tensor) -> None:

@@ -12,6 +12,16 @@ from deberta_core.config import check_pruning
 from deberta_core.loading import without_words
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention
 
+NEARLY_ALIKE = 1e-5  # of the usual deviation: rows that are quite alike would stay so
+
+
+def as_linear(weight: nn.Parameter, bias: nn.Parameter) -> nn.Linear:
+    """A layer that shares a matrix ``[V, E]`` and a bias that modules of another kind hold."""
+    linear = nn.Linear(1, 1, device="meta")
+    linear.out_features, linear.in_features = weight.shape
+    linear.weight, linear.bias = weight, bias
+    return linear
+
 
 def resized(rows: Tensor, count: int, deviation: float, mean: bool = False) -> Tensor:
     """A table cut or continued to ``count`` rows.
@@ -20,14 +30,16 @@ def resized(rows: Tensor, count: int, deviation: float, mean: bool = False) -> T
         rows: ``[V, ...]``.
         count: rows of the result.
         deviation: standard deviation of the new rows; 0 for a bias.
-        mean: let new rows scatter around the mean of the old ones, instead of around zero.
+        mean: let new rows begin as the mean of the old ones, all but alike, instead of at random around zero.
 
     Returns:
         ``[count, ...]``, the first rows those of ``rows``.
+
+    Source: of the mean, Hewitt 2021, "Initializing new word embeddings for pretrained language models".
     """
     new = rows.new_empty((count, *rows.shape[1:])).normal_(0.0, deviation)
     if mean:
-        new += rows.mean(0)
+        new = new * NEARLY_ALIKE + rows.mean(0)
     kept = min(count, len(rows))
     new[:kept] = rows[:kept]
     return new
@@ -44,7 +56,7 @@ def resize_token_embeddings(model: Any, count: int, *, mean: bool) -> nn.Embeddi
     table.num_embeddings = count
     for module in model.modules():
         if getattr(module, "predicts_words", False):
-            module.bias = _like(module.bias, resized(module.bias, count, 0.0))
+            module.bias = _like(module.bias, resized(module.bias, count, 0.0, mean))
             if hasattr(module, "decoder"):
                 decoder: Any = module.decoder
                 decoder.weight = _like(decoder.weight, resized(decoder.weight, count, config.initializer_range, mean))

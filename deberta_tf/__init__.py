@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
+from deberta_core.config import BaseConfig as PretrainedConfig
 from deberta_core.lazy import lazy
 from deberta_tf.families import (
     TFAutoModel,
@@ -32,6 +33,7 @@ from deberta_tf.families import (
     TFDebertaV2PreTrainedModel,
 )
 from deberta_tf.fast.inference import optimize_for_inference
+from deberta_tf.pretrained import TFPreTrainedModel
 from deberta_tf.pretraining import TFReplacedTokenPretraining
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
         DebertaTokenizerFast,
         DebertaV2Tokenizer,
         DebertaV2TokenizerFast,
+        PreTrainedTokenizer,
+        PreTrainedTokenizerBase,
+        PreTrainedTokenizerFast,
     )
 
 __all__ = [
@@ -52,6 +57,10 @@ __all__ = [
     "DebertaV2Config",
     "DebertaV2Tokenizer",
     "DebertaV2TokenizerFast",
+    "PreTrainedTokenizer",
+    "PreTrainedTokenizerBase",
+    "PreTrainedTokenizerFast",
+    "PretrainedConfig",
     "TFAutoModel",
     "TFAutoModelForMaskedLM",
     "TFAutoModelForMultipleChoice",
@@ -75,6 +84,7 @@ __all__ = [
     "TFDebertaV2ForTokenClassification",
     "TFDebertaV2Model",
     "TFDebertaV2PreTrainedModel",
+    "TFPreTrainedModel",
     "TFReplacedTokenPretraining",
     "optimize_for_inference",
 ]

@@ -57,6 +57,7 @@ class TFModel(TFPreTrainedModel):
 
     def __init__(self, config: BaseConfig, position_table: bool = False, name: str | None = None) -> None:
         super().__init__(config, name=name)
+        config = self.config
         self.dropout_state = new_dropout_state()
         with tf.name_scope("deberta"):
             self.embeddings = Embeddings(config, position_table)
@@ -134,6 +135,7 @@ class TFMaskedLM(TFPreTrainedModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         check_mlm_head(config)
         self.kind = mlm_head(config)
         self.deberta = self.encoder_class(config, position_table=self.kind == "emd", name="deberta")
@@ -243,6 +245,7 @@ class TFSequenceClassification(TFLabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         self.deberta = self.encoder_class(config, name="deberta")
         self.pooler = Pooler(config)
         self.dropout = TFDropout(classifier_dropout(config))
@@ -265,6 +268,7 @@ class TFTokenClassification(TFLabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         self.deberta = self.encoder_class(config, name="deberta")
         self.dropout = TFDropout(config.hidden_dropout_prob)
         self.classifier = linear(config.hidden_size, config.num_labels, config.initializer_range, name="classifier")
@@ -284,6 +288,7 @@ class TFQuestionAnswering(TFPreTrainedModel):
     head = "ForQuestionAnswering"
 
     def __init__(self, config: BaseConfig) -> None:
+        config = self.config_class.of(config, type(self).__name__)
         config = config if config.num_labels == 2 else config.copy(num_labels=2)  # a file says what it holds
         super().__init__(config)
         self.deberta = self.encoder_class(config, name="deberta")
@@ -330,6 +335,7 @@ class TFMultipleChoice(TFPreTrainedModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         self.deberta = self.encoder_class(config, name="deberta")
         self.pooler = Pooler(config)
         self.dropout = TFDropout(classifier_dropout(config))
@@ -371,6 +377,7 @@ class TFReplacedTokenDetection(TFLabelledModel):
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
+        config = self.config
         self.deberta = self.encoder_class(config, name="deberta")
         self.mask_predictions = ReplacedTokenHead(config)
 

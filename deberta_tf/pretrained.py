@@ -159,7 +159,7 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         raise ValueError(f"{type(self).__name__} has no word matrix of its own; use set_input_embeddings")
 
     def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = False
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> tf_keras.layers.Layer:
         """Cut or continue the word table, and with it the bias (and matrix) that predicts words.
 
@@ -168,7 +168,7 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
         Args:
             new_num_tokens: rows; default as many as now.
             pad_to_multiple_of: round the rows up to a multiple.
-            mean_resizing: let new rows scatter around the mean of the old ones, instead of around zero.
+            mean_resizing: let new rows begin as the mean of the old ones, instead of at random around zero.
 
         Returns:
             The word table.

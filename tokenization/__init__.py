@@ -13,6 +13,7 @@ from deberta_core.lazy import lazy
 if TYPE_CHECKING:
     from .added_tokens import AddedToken
     from .auto import AutoTokenizer
+    from .bases import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
     from .compare import compare_tokenizers
     from .deberta import DebertaTokenizer, DebertaV2Tokenizer
     from .encoding import BatchEncoding
@@ -29,6 +30,9 @@ __all__ = [
     "DebertaV2Tokenizer",
     "DebertaV2TokenizerFast",
     "FileTokenizer",
+    "PreTrainedTokenizer",
+    "PreTrainedTokenizerBase",
+    "PreTrainedTokenizerFast",
     "compare_tokenizers",
     "train_from_iterator",
 ]
@@ -38,6 +42,7 @@ __getattr__, __dir__ = lazy(
     {
         "tokenization.added_tokens": ("AddedToken",),
         "tokenization.auto": ("AutoTokenizer",),
+        "tokenization.bases": ("PreTrainedTokenizer", "PreTrainedTokenizerBase", "PreTrainedTokenizerFast"),
         "tokenization.encoding": ("BatchEncoding",),
         "tokenization.compare": ("compare_tokenizers",),
         "tokenization.deberta": ("DebertaTokenizer", "DebertaV2Tokenizer"),

@@ -34,6 +34,7 @@ class DebertaTokenizerFast(DebertaTokenizer):
     """
 
     is_fast = True
+    taken_for = ("transformers.tokenization_utils_fast", "PreTrainedTokenizerFast")
     backend_tokenizer = BACKEND
 
     def __init__(
@@ -67,6 +68,7 @@ class DebertaV2TokenizerFast(DebertaV2Tokenizer):
     """
 
     is_fast = True
+    taken_for = ("transformers.tokenization_utils_fast", "PreTrainedTokenizerFast")
     backend_tokenizer = BACKEND
 
     def __init__(

@@ -53,6 +53,7 @@ class FileTokenizer(Tokenizer):
     vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "vocab.txt"}
     slow_class_name = "PreTrainedTokenizerFast"
     is_fast = True
+    taken_for = ("transformers.tokenization_utils_fast", "PreTrainedTokenizerFast")
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Self, overload
 
+from deberta_core.beside import Beside
 from deberta_core.file_names import CONFIG, TOKENIZER_FILES
 from deberta_core.files import Reading, read_together
 from deberta_core.hub.fetching import HubOptions
@@ -52,7 +53,7 @@ PUBLISHED_MAX_LENGTH = 512
 CLEAN_UP = re.compile(r" (?=[.?!,]|n't|'m|'s|'ve|'re)")
 
 
-class Tokenizer:
+class Tokenizer(Beside):
     """Base of the tokenizers. A call changes nothing in it, so threads may share one.
 
     Args:
@@ -80,6 +81,7 @@ class Tokenizer:
     """
 
     is_fast = False
+    taken_for = ("transformers.tokenization_utils", "PreTrainedTokenizer")
     family: ClassVar[str]
     vocab_files_names: ClassVar[dict[str, str]]
     slow_class_name: ClassVar[str]

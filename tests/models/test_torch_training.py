@@ -197,10 +197,28 @@ def test_resizing_never_cuts_the_pad_row() -> None:
 
 
 def test_new_rows_can_start_around_the_mean() -> None:
-    model = pt_model(small_config("v3", initializer_range=1e-6))
-    mean = model.get_input_embeddings().weight.mean(0)
-    table = model.resize_token_embeddings(60, mean_resizing=True)
+    model = pt_model(small_config("v3"), "ForMaskedLM")
+    mean, bias = model.get_input_embeddings().weight.mean(0), model.get_output_embeddings().bias.mean()
+    table = model.resize_token_embeddings(60)
     torch.testing.assert_close(table.weight[53:], mean.expand(7, -1), rtol=0, atol=1e-4)
+    assert len({tuple(row) for row in table.weight[53:].tolist()}) == 7, "not quite alike"
+    torch.testing.assert_close(model.get_output_embeddings().bias[53:], bias.expand(7))
+    table = model.resize_token_embeddings(67, mean_resizing=False)
+    assert (table.weight[60:] - mean).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_matrix_that_predicts_words_is_a_linear_layer(tied: bool) -> None:
+    model = pt_model(small_config("v3", mlm_head="legacy", tie_word_embeddings=tied), "ForMaskedLM")
+    decoder = model.get_output_embeddings()
+    assert isinstance(decoder, torch.nn.Linear)
+    assert (decoder.weight is model.get_input_embeddings().weight) == tied
+    names = dict(model.named_parameters())
+    hidden = torch.randn(2, 5, decoder.in_features)
+    if tied:
+        torch.testing.assert_close(decoder(hidden), hidden @ decoder.weight.T + decoder.bias)
+    assert decoder.out_features == 53
+    assert dict(model.named_parameters()).keys() == names.keys(), "asking adds nothing"
 
 
 @pytest.mark.parametrize("kind", ["legacy", "plain", "emd"])
