@@ -35,14 +35,10 @@ def checked_mask(mask: Tensor | None, states: Tensor) -> Tensor | None:
     if mask is None:
         return None
     batch, length = states.shape[:2]
-    apart = mask[:, :, None] if mask.ndim == 2 else mask[:, 0] if mask.ndim == 4 and mask.shape[1] == 1 else mask
-    sizes = (length, 1) if mask.ndim == 2 else (None, length)
-    fits = apart.ndim == 3 and apart.shape[0] in (1, batch) and apart.shape[2] == sizes[1]
-    if not fits or apart.shape[1] not in ((length,) if mask.ndim != 4 else (1, length)):
-        raise ValueError(
-            f"attention_mask has shape {list(mask.shape)}, expected one of {[batch, length]}, {[batch, 1, 1, length]}, "
-            f"{[batch, length, length]}, {[batch, 1, length, length]}"
-        )
+    shapes = [[length], [1, 1, length], [length, length], [1, length, length]]
+    if mask.shape[0] not in (1, batch) or list(mask.shape[1:]) not in shapes:
+        expected = ", ".join(str([batch, *shape]) for shape in shapes)
+        raise ValueError(f"attention_mask has shape {list(mask.shape)}, expected one of {expected}")
     if mask.is_floating_point() and not is_traced() and (mask < 0).any():
         raise ValueError(NEGATIVE_MASK)
     return mask if mask.shape[0] == batch else mask.expand(batch, *mask.shape[1:])
