@@ -348,11 +348,11 @@ def eager(
     if mask is None:
         probs = scores.to(wide).softmax(-1)
     else:
-        hidden = ~mask.pairs()
+        pairs = mask.pairs()
         # The least finite number, not minus infinity: a row that sees nothing is a mean, not NaN, until it is zero.
-        probs = scores.to(wide).masked_fill(hidden, torch.finfo(wide).min).softmax(-1)
+        probs = scores.to(wide).masked_fill(~pairs, torch.finfo(wide).min).softmax(-1)
         if module.config.masked_rows == "zero":
-            probs = probs.masked_fill(hidden, 0.0)
+            probs = probs.masked_fill(~pairs, 0.0)
     probs = module.mix_probs(module.dropout(probs.to(heads.value.dtype)))
     return torch.einsum("bnqk,bnkd->bnqd", probs, heads.value), probs
 

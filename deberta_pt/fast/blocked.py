@@ -111,10 +111,10 @@ class Block(NamedTuple):
 
 
 def of_blocks(mask: Mask | None) -> tuple[Tensor | None, Tensor | None]:
-    """A mask as ``blocks`` reads it: of keys, ``[B, 1 or Q, K]``, and of queries that see, ``[B, Q]``."""
+    """A mask as ``blocks`` reads it: of keys, ``[B, 1 or Q, K]``, and blind queries of padding, ``[B, Q]``."""
     if mask is None:
         return None, None
-    return mask.keys[:, 0], ~mask.blind[:, 0, :, 0] if mask.is_padding() else None
+    return mask.keys[:, 0], mask.blind[:, 0, :, 0] if mask.is_padding() else None
 
 
 def is_alone(query: Tensor, keys: int, mask: Tensor | None) -> bool:
@@ -128,7 +128,7 @@ def is_alone(query: Tensor, keys: int, mask: Tensor | None) -> bool:
 
 
 def blocks(
-    query: Tensor, keys: int, mask: Tensor | None, asking: Tensor | None = None, alone: bool = False
+    query: Tensor, keys: int, mask: Tensor | None, blind: Tensor | None = None, alone: bool = False
 ) -> Iterator[Block]:
     """All blocks of queries ``[B, N, Q, D]`` and so many keys that see anything.
 
@@ -136,20 +136,20 @@ def blocks(
         query: the queries.
         keys: their number.
         mask: bool ``[B, 1 or Q, K]``.
-        asking: bool ``[B, Q]``; blocks begin at a text's first true one and end after the last.
+        blind: bool ``[B, Q]``; blocks begin at a text's first query that sees and end after the last.
         alone: whether each head is a block of its own.
     """
     batch, _, queries, _ = query.shape
     step = max(ROWS, min(ALONE_ROWS, SCORES // keys)) if alone else ROWS
     for text in range(batch):
-        begin, end = (0, queries) if asking is None else _reach(asking[text : text + 1])
+        begin, end = (0, queries) if blind is None else _reach(~blind[text : text + 1])
         for start in range(begin, end, step):
             rows = slice(start, min(start + step, end))
             first, last, seen = 0, keys, None
             if mask is not None:
                 seen = mask[text] if mask.shape[1] == 1 else mask[text, rows]  # [M or 1, K]
-                if asking is not None:
-                    seen = seen & asking[text, rows, None]  # hidden ones may stand within a block
+                if blind is not None:
+                    seen = seen & ~blind[text, rows, None]  # hidden ones may stand within a block
                 first, last = _reach(seen)
                 seen = seen[:, first:last]
             if last > first:
@@ -307,7 +307,7 @@ class BlockedAttention(torch.autograd.Function):
         key: Tensor,
         value: Tensor,
         mask: Tensor | None,
-        asking: Tensor | None,
+        blind: Tensor | None,
         pos_key: Tensor | None,
         pos_query: Tensor | None,
         up: int,
@@ -326,7 +326,7 @@ class BlockedAttention(torch.autograd.Function):
         batch, heads, queries, size = query.shape
         context = query.new_zeros(batch, queries, heads, size).transpose(1, 2)
         generator = torch.Generator(query.device).manual_seed(seed)
-        for block in blocks(query, key.shape[2], mask, asking, alone):
+        for block in blocks(query, key.shape[2], mask, blind, alone):
             scores = scores_of(inputs_of(block, query, key, tables)).to(wide)
             probs = probabilities(scores, block.mask)
             if keep:
@@ -335,14 +335,14 @@ class BlockedAttention(torch.autograd.Function):
                 probs = probs * keep_factors(probs, dropout, generator)
             values = value[block.text, block.heads, block.keys]
             context[block.text, block.heads, block.rows] = product(probs.to(value.dtype), values.transpose(1, 2))
-        ctx.save_for_backward(query, key, value, pos_key, pos_query, mask, asking, *kept)
+        ctx.save_for_backward(query, key, value, pos_key, pos_query, mask, blind, *kept)
         return context
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients, block by block, from probabilities kept or computed again."""
-        query, key, value, pos_key, pos_query, mask, asking, *kept = ctx.saved_tensors
+        query, key, value, pos_key, pos_query, mask, blind, *kept = ctx.saved_tensors
         again = iter(kept)
         wide = torch.promote_types(query.dtype, torch.float32)
 
@@ -353,7 +353,7 @@ class BlockedAttention(torch.autograd.Function):
         d_query, d_key, d_value = totals[:3]
         tables, d_tables = Tables(pos_key, pos_query, *ctx.places), Tables(*totals[3:], *ctx.places)
         generator = torch.Generator(query.device).manual_seed(ctx.seed)  # the same factors again
-        for block in blocks(query, key.shape[2], mask, asking, ctx.alone):
+        for block in blocks(query, key.shape[2], mask, blind, ctx.alone):
             text, heads, rows, keys, seen = block
             inputs = inputs_of(block, query, key, tables)
             probs = next(again) if kept else probabilities(scores_of(inputs).to(wide), seen)
@@ -396,13 +396,13 @@ def blocked(
     positions = [None if x is None else x.transpose(0, 1) for x in (heads.pos_key, heads.pos_query)]
     tables = tables_of(positions, relative, heads.query.shape[2], heads.key.shape[2])
     dropout = module.dropout.p if module.training else 0.0
-    keys, (seen, asking) = heads.key.shape[2], of_blocks(mask)
+    keys, (seen, blind) = heads.key.shape[2], of_blocks(mask)
     context = BlockedAttention.apply(
         heads.query,
         heads.key,
         heads.value,
         seen,
-        asking,
+        blind,
         *tables,
         dropout,
         int(torch.randint(2**62, ())) if dropout else 0,

@@ -145,14 +145,14 @@ class PreparedLayer(nn.Module):
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As ``Layer``: states ``[B, Q, H]`` and probabilities ``[B, N, Q, K]`` or ``None``."""
-        asking = hidden if query_states is None else query_states
+        residual = hidden if query_states is None else query_states
         places = None if mask is None else mask.places
         if query_states is None:
             projected = [unpack(self.project(hidden), places)]
         else:
             projected = [self.project(query_states, 0, 1), self.project(hidden, 1, 3)]
         batch, queries, keys = *projected[0].shape[:2], projected[-1].shape[1]
-        context = asking.new_zeros(batch, queries, self.width)
+        context = residual.new_zeros(batch, queries, self.width)
         probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
         scores = self.scoring(relative, queries, keys, query_states is None)
         for b in range(batch):
@@ -160,7 +160,7 @@ class PreparedLayer(nn.Module):
             own = None if mask is None else mask.of(b)
             states = [without_gaps(self.heads(part[b])) for part in projected]
             self.attend(scores, states, self.heads(context[b])[0], own, kept)
-        return self.close(pack(context, places), asking), probs
+        return self.close(pack(context, places), residual), probs
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
         """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
@@ -256,9 +256,9 @@ class PreparedLayer(nn.Module):
             kept: where the probabilities go, ``[N, Q, K]``, zero.
         """
         query, key, value = (head for part in states for head in part)
-        seen, asking = of_blocks(mask)
+        seen, blind = of_blocks(mask)
         alone = is_alone(query[None], key.shape[1], seen)
-        for block in blocks(query[None], key.shape[1], seen, asking, alone):
+        for block in blocks(query[None], key.shape[1], seen, blind, alone):
             probs = probabilities(scores(block, states), block.mask).to(value.dtype)
             context[block.heads, block.rows] = product(probs, value[block.heads, block.keys].transpose(1, 2))
             if kept is not None:

@@ -278,10 +278,10 @@ def test_blocks_cost_what_their_tokens_cost():
     assert pairs(None) == 2 * 1024**2
     assert pairs(packed) <= 8 * 128**2 + 128**2
     padded = torch.arange(1024)[None] >= torch.tensor([[900], [1024]])
-    assert pairs(padded[:, None], padded) == 124**2
+    assert pairs(padded[:, None], ~padded) == 124**2
     assert [b.heads for b in blocks(query, 8192, None)][:3] == [slice(0, 4), slice(4, 8), slice(0, 4)]
     assert all(block.mask is None for block in blocks(query, 1024, packed) if block.text == 0)
-    assert pairs(padded[:, None], padded, alone=True) == 8 * 124**2
+    assert pairs(padded[:, None], ~padded, alone=True) == 8 * 124**2
     each = [(b.heads, b.rows) for b in blocks(query, 1024, None, alone=True)]
     assert each[7:9] == [(slice(7, 8), slice(0, 512)), (slice(0, 1), slice(512, 1024))]
 
