@@ -67,7 +67,7 @@ class FirstState:
         if self.config.pooled_row == "first_visible":
             first = mask.tokens().int().argmax(-1)  # [B]; 0 where nothing is visible
             return hidden.take_along_dim(first[:, None, None], 1)[:, 0]
-        if not self.warned and hidden.device.type == "cpu" and not is_traced():
+        if not is_traced() and hidden.device.type == "cpu" and not self.warned:  # graphs depend on no such state
             visible = mask.tokens()
             if (visible.any(-1) & ~visible[:, 0]).any():
                 self.warned = True

@@ -146,15 +146,15 @@ def takes_onednn(rows: int, dtype: torch.dtype) -> bool:
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``[..., I]`` and ``[O, I]`` -> ``[..., O]``, by whichever library is faster."""
-    rows, recorded = states.shape[:-1].numel(), _is_recorded(states, weight, bias)
-    if (recorded and rows < _MOST) or states.dtype != torch.float32 or not can_change(states, weight):
-        return F.linear(states, weight, bias)
-    if recorded and onednn_trains_faster(rows):
-        found: Tensor = OneDnnLinear.apply(states, weight, bias)
-        return found
-    return (
-        by_onednn(states, weight, bias) if not recorded and onednn_is_faster(rows) else F.linear(states, weight, bias)
-    )
+    if states.dtype == torch.float32 and can_change(states, weight):
+        rows = states.shape[:-1].numel()
+        if _is_recorded(states, weight, bias):
+            if onednn_trains_faster(rows):
+                found: Tensor = OneDnnLinear.apply(states, weight, bias)
+                return found
+        elif onednn_is_faster(rows):
+            return by_onednn(states, weight, bias)
+    return F.linear(states, weight, bias)
 
 
 def apply(module: nn.Module, states: Tensor) -> Any:
