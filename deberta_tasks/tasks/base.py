@@ -83,10 +83,14 @@ class Reader:
     names: Sequence[str] = ()
     ahead: dict[tuple[str, str | None], dict[str, Any]] = field(default_factory=dict)
 
+    def encode(self, *texts: Any, **how: Any) -> Any:
+        """The tokenizer's encoding; other libraries' warn of texts beyond the limit, which are seen to here."""
+        return self.tokenizer(*texts, verbose=False, **how)
+
     def read_ahead(self, texts: Sequence[tuple[str, str | None]]) -> None:
         """Encode many texts or pairs in one call, which takes a fraction of the time that a call for each would."""
         firsts, seconds = [first for first, _ in texts], [second for _, second in texts]
-        batch = self.tokenizer(firsts, None if None in seconds else seconds) if texts else {}
+        batch = self.encode(firsts, None if None in seconds else seconds) if texts else {}
         for number, pair in enumerate(texts):
             self.ahead[pair] = {name: values[number] for name, values in batch.items()}
 
@@ -102,7 +106,7 @@ class Reader:
         Raises:
             ValueError: if it is too long, and nothing was said of that, or windows cannot move on.
         """
-        encoded = self.ahead.get((text, pair)) or self.tokenizer(text, pair)
+        encoded = self.ahead.get((text, pair)) or self.encode(text, pair)
         stride = getattr(self.options, "stride", None)
         count = len(encoded["input_ids"])
         if count <= self.limit:
@@ -110,7 +114,7 @@ class Reader:
         if stride is None and self.options.truncation:
             encoded = self.tokenizer(text, pair, truncation=cut, max_length=self.limit)
             return [Feature(self.inputs(encoded), cut=count - len(encoded["input_ids"]))]
-        sizes = [len(self.tokenizer(t or "", add_special_tokens=False)["input_ids"]) for t in (text, pair)]
+        sizes = [len(self.encode(t or "", add_special_tokens=False)["input_ids"]) for t in (text, pair)]
         if cut == "longest_first":
             cut = "only_first" if sizes[0] >= sizes[1] else "only_second"
         room = self.limit - count + sizes[cut == "only_second"]  # beside special tokens and the other text

@@ -75,9 +75,9 @@ class QuestionAnswering(TrainableTask):
         question, context, limit = example["question"], example["context"], reader.limit
         given = reader.options.doc_stride
         stride = min(limit // 2, USUAL_STRIDE) if given is None else given
-        asked = len(reader.tokenizer(question, add_special_tokens=False)["input_ids"])
+        asked = len(reader.encode(question, add_special_tokens=False)["input_ids"])
         room = limit - asked - reader.tokenizer.num_special_tokens_to_add(pair=True)
-        if room <= 0 or (stride >= room and len(reader.tokenizer(question, context)["input_ids"]) > limit):
+        if room <= 0 or (stride >= room and len(reader.encode(question, context)["input_ids"]) > limit):
             smaller = "stride" if reader.config is None else "doc_stride"  # as finetune and pipelines call it
             raise ValueError(
                 f"the question has {asked} tokens, which leaves {max(room, 0)} of {limit} for the context, and windows "

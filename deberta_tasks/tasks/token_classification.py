@@ -143,7 +143,7 @@ class TokenClassification(TrainableTask):
         if given and between != " ":
             given["word_separator"] = between
         text = example["text"] if words is None else between.join(words)
-        encoded = reader.tokenizer(
+        encoded = reader.encode(
             text if words is None else list(words), add_special_tokens=False, return_offsets_mapping=True, **given
         )
         spans, numbers = encoded["offset_mapping"], encoded.word_ids()
@@ -160,7 +160,7 @@ class TokenClassification(TrainableTask):
             begins, over = list(range(0, max(len(tokens.ids) - stride, 1), room - stride)), 0
         elif over and not reader.options.truncation:
             raise reader.too_long(len(tokens.ids) + SPECIALS, room)
-        rows = [reader.tokenizer.prepare_for_model(tokens.ids[at : at + room]) for at in begins]
+        rows = [reader.tokenizer.prepare_for_model(tokens.ids[at : at + room], verbose=False) for at in begins]
         return [Feature(reader.inputs(row), notes=(tokens, at), cut=over) for row, at in zip(rows, begins, strict=True)]
 
     def digest(self, feature: Feature, output: Arrays, reader: Reader) -> Array:

@@ -149,6 +149,31 @@ def test_run_reads_long_texts_in_windows(checkpoint: Make, tmp_path: Path) -> No
     assert all("cut_tokens" not in line for line in lines)
 
 
+@pytest.mark.parametrize("task", ["question-answering", "text-classification", "token-classification"])
+def test_nothing_is_said_of_long_texts_where_nothing_is_cut(
+    task: str, checkpoint: Make, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    """With tokenizers of another library, too, which say so whenever they see one."""
+    transformers = pytest.importorskip("transformers")
+    folder = checkpoint(task)
+    tokenizer = transformers.DebertaV2TokenizerFast.from_pretrained(folder)
+    tokenizer.model_max_length = 64
+    example = {"question": "Where do I live?", "context": LONG} if task == "question-answering" else {"text": LONG}
+    options = {} if task == "question-answering" else {"stride": 8}
+    want = pipe_of(task, checkpoint, max_length=64, **options)(example)
+    recwarn.clear()
+    transformers.logging.enable_propagation()
+    try:
+        got = pipeline(task, folder, "pt", tokenizer=tokenizer, **{**CASES[task].options, **options})(
+            example, max_length=64
+        )
+    finally:
+        transformers.logging.disable_propagation()
+    assert not [text for text in (*caplog.messages, *(str(w.message) for w in recwarn)) if "longer than" in text]
+    if task == "text-classification":
+        assert_same(got, want)
+
+
 # Words that were split before.
 
 
