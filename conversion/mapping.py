@@ -130,6 +130,9 @@ _SWITCHES: dict[str, dict[str, Any]] = {
 }
 
 
+_MLM = {"cls", "lm_predictions"}  # as the layer is called in transformers' files and in published ones
+
+
 def head_of(config: BaseConfig | None, architectures: Iterable[Any], keys: Collection[str]) -> str:
     """The head of a checkpoint: what its config says it is, else what its keys show.
 
@@ -138,30 +141,20 @@ def head_of(config: BaseConfig | None, architectures: Iterable[Any], keys: Colle
         architectures: class names in its ``config.json``.
         keys: full published keys.
     """
+    starts = {key.split(".")[0] for key in keys}
     for name in architectures:
         head = re.sub(r"^(TF)?Deberta(V2)?", "", str(name))
-        if head in HEADS and head != name and any(key.startswith(_HEAD_MARKS[head]) for key in keys):
-            return head
-    starts = {key.split(".")[0] for key in keys}
+        if head in HEADS and head != name:
+            layers = set(HEADS[head].tf_layers) - {"deberta"} or (_MLM if head == "ForMaskedLM" else {"deberta"})
+            if starts & layers:  # one layer of the head is enough to take the config's word for it
+                return head
     if "qa_outputs" in starts:
         return "ForQuestionAnswering"
     if "classifier" in starts:
         return "ForSequenceClassification" if "pooler" in starts else "ForTokenClassification"
     if "mask_predictions" in starts:
         return "ForReplacedTokenDetection"
-    return "ForMaskedLM" if starts & {"cls", "lm_predictions"} else "Model"
-
-
-# How keys of a head begin: one of them is enough to take the config's word for it.
-_HEAD_MARKS: dict[str, str | tuple[str, ...]] = {
-    "Model": PREFIX,
-    "ForMaskedLM": ("cls.predictions.", "lm_predictions."),
-    "ForSequenceClassification": ("pooler.", "classifier."),
-    "ForTokenClassification": "classifier.",
-    "ForQuestionAnswering": "qa_outputs.",
-    "ForMultipleChoice": ("pooler.", "classifier."),
-    "ForReplacedTokenDetection": "mask_predictions.",
-}
+    return "ForMaskedLM" if starts & _MLM else "Model"
 
 
 @dataclass(frozen=True)
