@@ -20,6 +20,7 @@ from deberta_core.hub.fetching import HUB_KEYWORDS, HubOptions, find
 if TYPE_CHECKING:
     from deberta_core.checkpoint import TensorFile
 
+
 @dataclass
 class Folder(AbstractContextManager["Folder"]):
     """An open checkpoint. A context manager.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,10 +28,12 @@ from deberta_core.loading import (
     read_tensor,
     unused_tensors,
 )
+from deberta_core.loading_keywords import take_keywords
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import HEAD_MODULES, Weight
 from deberta_pt import surgery
 from deberta_pt.documented import Documented
+from deberta_pt.placing import place
 from deberta_pt.starting import read_dtype
 
 FORMATS = ("safetensors", "bin", "h5")
@@ -214,9 +217,13 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
     @classmethod
     def from_pretrained(
         cls,
-        path: str | os.PathLike[str] | Folder,
+        path: str | os.PathLike[str] | Folder | None = None,
         *,
-        config: BaseConfig | None = None,
+        config: BaseConfig | str | os.PathLike[str] | None = None,
+        state_dict: Mapping[str, Tensor] | None = None,
+        device_map: Any = None,
+        offload_folder: str | os.PathLike[str] | None = None,
+        max_memory: Any = None,
         dtype: torch.dtype | str | None = None,
         torch_dtype: torch.dtype | str | None = None,
         subfolder: str = "",
@@ -231,8 +238,13 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
 
         Args:
             path: folder with ``config.json`` and weights of any format: safetensors, bin or h5, sharded or not;
-                or a name on the hub, such as ``microsoft/deberta-v3-base``; or a folder that is open already.
-            config: instead of the folder's.
+                or a name on the hub, such as ``microsoft/deberta-v3-base``; or a folder that is open already. Also as
+                ``pretrained_model_name_or_path``.
+            config: instead of the folder's: an object, ours or transformers', or where to load one from.
+            state_dict: weights by name, instead of the folder's.
+            device_map: where the weights go: a device or ``"auto"``.
+            offload_folder: without effect, as all weights go to one device.
+            max_memory: without effect, too.
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
             subfolder: folder below ``path``.
@@ -252,8 +264,13 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             TypeError: for an unknown keyword.
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
-        options = {**overrides, "config": config, "subfolder": subfolder, "generator": generator}
+        options = {**overrides, "config": config, "subfolder": subfolder or "", "generator": generator}
         options |= {"from_tf": from_tf, "use_safetensors": use_safetensors}
+        path = take_keywords(path, options)
+        if state_dict is not None:
+            return cls._from_state_dict(path, state_dict, options, read_dtype(dtype or torch_dtype, set()))
+        if path is None:
+            raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, or a config and a state_dict")
         with open_folder(path, options, FORMATS) as folder:
             config = read_config(cls, folder, options)
             report = plan_load(
@@ -262,8 +279,20 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             with torch.device("meta"):
                 model = cls(config)
             model.load_file(folder.weights, report, dtype if dtype is not None else torch_dtype)
-        model.eval()
+        model = place(model.eval(), device_map)
         return (model, loading_info(report)) if output_loading_info else model
+
+    @classmethod
+    def _from_state_dict(cls, path: Any, state_dict: Mapping[str, Tensor], options: Any, dtype: torch.dtype) -> Any:
+        """A model with weights that are in memory already."""
+        config = options["config"] or cls.config_class.from_pretrained(path, subfolder=options["subfolder"])
+        model = cls(cls.config_class.of(config, cls.__name__))
+        missing = model.load_state_dict(dict(state_dict), strict=False).missing_keys
+        if [key for key in missing if key.startswith("deberta.") or cls.head == "Model"]:
+            raise ValueError(f"the state_dict lacks {len(missing)} weights that the config asks for: {missing[:4]}")
+        if missing:
+            warnings.warn(f"{cls.__name__}: {missing} not in the state_dict and newly initialised", stacklevel=3)
+        return model.to(dtype).eval()
 
     def load_file(self, file: TensorFile, report: LoadReport, dtype: torch.dtype | str | None) -> None:
         """Fill a model built without memory from an open checkpoint, one tensor at a time.
@@ -309,6 +338,8 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         safe_serialization: bool = True,
         max_shard_size: int | str = "5GB",
         state_dict: Mapping[str, Tensor] | None = None,
+        is_main_process: bool = True,
+        save_function: Any = None,
         push_to_hub: bool = False,
         **hub: Any,
     ) -> None:
@@ -323,6 +354,8 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             safe_serialization: ``model.safetensors`` (default) or ``pytorch_model.bin``.
             max_shard_size: bytes, or ``"500MB"``: larger models are written in several files.
             state_dict: weights to write instead of the model's own.
+            is_main_process: of several processes that call this, only the main one writes.
+            save_function: without effect: files are written whole or not at all, which a function given could not do.
             push_to_hub: upload the files afterwards.
             **hub: keywords of ``push_to_hub``; ``repo_id`` is by default the name of the folder.
 
@@ -333,6 +366,8 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         """
         if self.prepared:
             raise ValueError("a model prepared for inference cannot be saved; save the one it was made of")
+        if not is_main_process:
+            return
         check_push(push_to_hub, hub)
         values = dict(self.state_dict() if state_dict is None else state_dict)
         values |= {key: self._as_tensor(array) for key, array in self.unused_tensors.items()}

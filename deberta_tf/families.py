@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from deberta_core.config import AutoConfig, BaseConfig, DebertaConfig, DebertaV2Config
 from deberta_core.folder import open_folder
+from deberta_core.loading_keywords import take_keywords
 from deberta_tf import heads
 from deberta_tf.pretrained import FORMATS, TFPreTrainedModel
 
@@ -107,8 +108,9 @@ class TFAutoModel:
         return cls.model_class(config)(config)
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], **options: Any) -> Any:
+    def from_pretrained(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """As ``from_pretrained`` of the family's class."""
+        path = take_keywords(path, options)
         with open_folder(path, options, FORMATS) as folder:
             config = options.get("config") or AutoConfig.family(folder.config.get("model_type"))
             return cls.model_class(config).from_pretrained(folder, **options)

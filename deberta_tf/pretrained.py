@@ -28,6 +28,7 @@ from deberta_core.loading import (
     read_tensor,
     unused_tensors,
 )
+from deberta_core.loading_keywords import take_keywords
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
@@ -251,9 +252,9 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
     @classmethod
     def from_pretrained(
         cls,
-        path: str | os.PathLike[str] | Folder,
+        path: str | os.PathLike[str] | Folder | None = None,
         *,
-        config: BaseConfig | None = None,
+        config: BaseConfig | str | os.PathLike[str] | None = None,
         dtype: tf.DType | str | None = None,
         torch_dtype: Any = None,
         subfolder: str = "",
@@ -268,8 +269,9 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
 
         Args:
             path: folder with ``config.json`` and weights of any format: h5, safetensors or bin, sharded or not;
-                or a name on the hub, such as ``microsoft/deberta-v3-base``; or a folder that is open already.
-            config: instead of the folder's.
+                or a name on the hub, such as ``microsoft/deberta-v3-base``; or a folder that is open already. Also as
+                ``pretrained_model_name_or_path``.
+            config: instead of the folder's: an object, ours or transformers', or where to load one from.
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
             subfolder: folder below ``path``.
@@ -289,8 +291,11 @@ class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
             TypeError: for an unknown keyword.
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
-        options = {**overrides, "config": config, "subfolder": subfolder, "generator": generator}
+        options = {**overrides, "config": config, "subfolder": subfolder or "", "generator": generator}
         options |= {"from_pt": from_pt, "use_safetensors": use_safetensors}
+        path = take_keywords(path, options)
+        if path is None:
+            raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, got None")
         with open_folder(path, options, FORMATS) as folder:
             config = read_config(cls, folder, options)
             report = plan_load(

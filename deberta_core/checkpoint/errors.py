@@ -6,6 +6,7 @@ import os
 
 AGAIN = "it is cut short or damaged; download or save it again"
 
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read or written as asked; the text names the file, the fault and the remedy."""
 
