@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,21 @@ def test_threads_share_a_tokenizer(build, kind):
     with ThreadPoolExecutor(8) as pool:
         for number, found in pool.map(work, [i for _ in range(40) for i in range(len(ARGUMENTS))]):
             assert found == expected[number]
+
+
+def test_a_tokenizer_is_composed(build, kind):
+    """It is a base, a family and, for the fast ones, a class beside it; all else it has."""
+    tokenizer = build(kind)
+    own = [cls for cls in type(tokenizer).__mro__ if cls.__module__.startswith("tokenization.")]
+    assert len(own) == (3 if kind.endswith("fast") else 2)
+    slow = build(kind.split()[0] + " slow")
+    assert isinstance(tokenizer, type(slow))
+    assert type(tokenizer._engine) is type(slow._engine)
+    again = copy.deepcopy(tokenizer)
+    again.add_tokens("<new>")
+    assert len(again) == len(tokenizer) + 1
+    assert again("dog <new>")["input_ids"][-2] == len(tokenizer)
+    assert tokenizer("dog <new>")["input_ids"] == slow("dog <new>")["input_ids"]
 
 
 @pytest.mark.parametrize("family", ["v1", "v2"])
