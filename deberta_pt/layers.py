@@ -43,8 +43,8 @@ def stop_flat_rows(states: Tensor, blind: Tensor) -> Tensor:
     if states.device.type != "cpu" or is_traced():
         stopped = stopped & (constant.to(wide).var(-1, correction=0, keepdim=True) < FLAT_VARIANCE)
     else:  # blind rows are few, and hardly any is flat once a model has learned
-        flat = constant[stopped[..., 0]].to(wide).var(-1, correction=0) < FLAT_VARIANCE
-        if not flat.any():
+        rows = constant[stopped[..., 0]].to(wide)
+        if not len(rows) or not (flat := rows.var(-1, correction=0) < FLAT_VARIANCE).any():  # var() warns of no rows
             return states
         stopped = torch.zeros_like(stopped).masked_scatter_(stopped, flat)
     return torch.where(stopped, constant, states)

@@ -11,7 +11,7 @@ from .tokenizer import Tokenizer
 class _Kind(type):
     """A class whose instances are all tokenizers, or the fast or the slow ones: a fast class extends its slow one."""
 
-    fast: bool | None = None
+    fast: bool | None
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return issubclass(type(instance), cls)
@@ -22,6 +22,8 @@ class _Kind(type):
 
 class PreTrainedTokenizerBase(metaclass=_Kind):
     """Any tokenizer."""
+
+    fast: bool | None = None
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **settings: Any) -> Tokenizer:
