@@ -72,6 +72,16 @@ def test_what_a_run_leaves(task: str, framework: str, tmp_path: Path, capsys: py
     assert json.loads((model / "scores.json").read_text()) == scores
 
 
+@pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])
+def test_deep_models_learn_answers_from_scratch(framework: str, tmp_path: Path) -> None:
+    """Their loss touches padding, too, whose gradients must not grow from layer to layer until it is NaN."""
+    pytest.importorskip(MODULES[framework])
+    given = short("question-answering", framework, tmp_path, "--layers", "6", "--seed", "1")
+    assert main([*given, "--steps", "12"]) == 0
+    losses = [row["loss"] for row in log(tmp_path / "run")]
+    assert sum(losses[-3:]) / 3 < losses[0] - 0.05, losses
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_killed_and_resumed(framework: str, tmp_path: Path) -> None:
