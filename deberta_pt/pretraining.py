@@ -271,6 +271,8 @@ class ReplacedTokenPretraining(nn.Module):
         made = self.generate(**batch)
         _step(generator_optimizer, made["mlm_loss"], self.generator_parameters(), clip)
         rest = {name: batch[name] for name in ("attention_mask", "token_type_ids") if name in batch}
+        # The ids are those that the generator wrote before its step; tables that the discriminator shares with it have
+        # made that step. Two backward passes, of which each frees its graph, need less memory than one of both losses.
         judged = self.discriminate(made["corrupted_ids"], made["replaced"], **rest)
         _step(discriminator_optimizer, self.rtd_lambda * judged.loss, self.discriminator_parameters(), clip)
         loss = made["mlm_loss"].detach() + self.rtd_lambda * judged.loss.detach()

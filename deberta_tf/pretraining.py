@@ -280,6 +280,8 @@ class TFReplacedTokenPretraining(tf_keras.Model):
         with tf.GradientTape() as tape:
             made = self.generate(**batch, training=True)
         _step(generator_optimizer, tape, made["mlm_loss"], self.generator_parameters(), clip)
+        # The ids are those that the generator wrote before its step; tables that the discriminator shares with it have
+        # made that step. Two backward passes, of which each frees its graph, need less memory than one of both losses.
         with tf.GradientTape() as tape:
             judged = self._judge(made, batch, True)
             weighted = self.rtd_lambda * judged.loss

@@ -93,7 +93,7 @@ def names_in_order(request: Request, names: list[str]) -> list[str]:
         raise ValueError(f"{where}: all labels are {names[0]!r}, expected at least two different ones")
     if request.model and names:
         known = AutoConfig.from_pretrained(request.model).id2label or {}
-        own = [str(known[number]) for number in sorted(known)]
-        if sorted(own) == sorted(names):
-            return own
+        in_model = [str(known[number]) for number in sorted(known)]
+        if sorted(in_model) == sorted(names):
+            return in_model  # its head goes on: a row of it is a label, and sorted anew all of them would be mixed up
     return names
