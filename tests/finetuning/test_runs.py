@@ -76,10 +76,11 @@ def test_what_a_run_leaves(task: str, framework: str, tmp_path: Path, capsys: py
 def test_deep_models_learn_answers_from_scratch(framework: str, tmp_path: Path) -> None:
     """Their loss touches padding, too, whose gradients must not grow from layer to layer until it is NaN."""
     pytest.importorskip(MODULES[framework])
-    given = short("question-answering", framework, tmp_path, "--layers", "6", "--seed", "1")
-    assert main([*given, "--steps", "12"]) == 0
+    size = ["--layers", "6", "--hidden-size", "64", "--heads", "4", "--max-length", "128", "--stride", "32"]
+    given = short("question-answering", framework, tmp_path, *size, "--steps", "12", "--rate", "2e-3")
+    assert main(given) == 0
     losses = [row["loss"] for row in log(tmp_path / "run")]
-    assert sum(losses[-3:]) / 3 < losses[0] - 0.05, losses
+    assert sum(losses[-3:]) / 3 < losses[0] - 0.3, losses
 
 
 @pytest.mark.slow
