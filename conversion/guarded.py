@@ -24,7 +24,7 @@ from conversion.h5_child import receive, send
 from deberta_core.checkpoint import CheckpointError, TensorInfo
 from deberta_core.checkpoint.keras_h5 import H5File
 from deberta_core.checkpoint.mapped import MappedFile
-from deberta_core.checkpoint.tensors import DTYPES, Format, WriteRequest, as_array
+from deberta_core.checkpoint.tensors import DTYPES, Format, WriteRequest, as_native
 
 # Environment variables, and what holds without them.
 SECONDS = ("DEBERTA_H5_SECONDS", 60.0)
@@ -130,7 +130,7 @@ class GuardedFile(Format):
         info, (path, offset) = self.tensors[name], self._places[name]
         raw = DTYPES[info.dtype].raw
         if offset is not None:
-            return as_array(self._mapped[path].view(offset, info.nbytes), raw, info.shape)
+            return as_native(self._mapped[path].view(offset, info.nbytes).view(raw).reshape(info.shape))
         assert self._process.stdin is not None
         try:
             send(self._process.stdin, info.name.encode())
@@ -140,7 +140,7 @@ class GuardedFile(Format):
         data = self._next() if info.nbytes else b""
         if len(data) != info.nbytes:
             self._fail(f"weight {info.name!r} came with {len(data)} bytes, not {info.nbytes}")
-        return as_array(np.frombuffer(data, np.uint8), raw, info.shape)
+        return as_native(np.frombuffer(data, np.uint8).view(raw).reshape(info.shape))
 
     def close(self) -> None:
         """End the process; arrays that were read stay valid."""

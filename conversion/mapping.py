@@ -20,9 +20,7 @@ from deberta_core.weight_names import (
     Weight,
     body_weights,
     head_weights,
-    is_kernel,
     published_key,
-    to_pt,
 )
 
 PREFIX = "deberta."
@@ -155,50 +153,6 @@ def head_of(config: BaseConfig | None, architectures: Iterable[Any], keys: Colle
     if "mask_predictions" in starts:
         return "ForReplacedTokenDetection"
     return "ForMaskedLM" if starts & _MLM else "Model"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor goes: its name there, and whether its axes are turned round."""
-
-    name: str
-    flipped: bool = False
-
-
-def place_known(key: str, weight: Weight, source: str, target: str, prefix: str) -> Place:
-    """Where a weight of the zoo goes.
-
-    Args:
-        key: full published key.
-        weight: its row.
-        source: naming of the file it is in.
-        target: naming of the file it goes to.
-        prefix: what the encoder's names begin with in a PyTorch file.
-    """
-    flipped = weight.transposed and source != target
-    if target == "tf":
-        return Place(weight.tf_name, flipped)
-    return Place(prefix + key.removeprefix(PREFIX) if weight.is_body else key, flipped)
-
-
-def place_foreign(name: str, names: Names, target: str, returning: Mapping[str, str]) -> Place | None:
-    """Where a foreign tensor goes; None for the side file.
-
-    Args:
-        name: as stored.
-        names: of its file.
-        target: naming of the file it goes to.
-        returning: TF name by PyTorch name of tensors that came from a TF file.
-    """
-    if is_bare_variable(name):
-        return None
-    if names.naming == target:
-        return Place(name)
-    if target == "pt":
-        return Place(to_pt(name, family=names.family), is_kernel(name))
-    if name in returning:
-        return Place(returning[name], is_kernel(returning[name]))
-    return None
 
 
 def is_bare_variable(name: str) -> bool:

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from conversion.mapping import PREFIX, Place, every_weight, is_bare_variable, place_foreign, place_known, tied_aliases
+from conversion.mapping import PREFIX, every_weight, is_bare_variable, tied_aliases
 from conversion.side_file import Record
 from conversion.source import Source
 from conversion.transfer import FLOATS, Move, is_bfloat16_in_disguise, is_narrower
 from deberta_core.checkpoint import TensorInfo
 from deberta_core.checkpoint.tensors import recognise_naming
+from deberta_core.weight_names import is_kernel, to_pt
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor goes: its name there, and whether its axes are turned round."""
+
+    name: str
+    flipped: bool = False
 
 
 @dataclass
@@ -59,18 +68,18 @@ class _Planner:
         self.names = source.names
         self.table = every_weight(self.names.family, self.names.layers)
         self.tensors = source.tensors
+        self.prefix = self._prefix()
         self.result = Plan()
 
     def plan(self) -> Plan:
         kept = self._split_aliases()
-        prefix = self._prefix()
-        placed = self._place(prefix, skip={*kept, *self.result.dropped_aliases})
+        placed = self._place(skip={*kept, *self.result.dropped_aliases})
         for name, place in placed.items():
             move = Move(self.tensors[name], self._target(name, place), place is not None and place.flipped)
             (self.result.aside if place is None else self.result.weights).append(move)
         targets = {name: place.name for name, place in placed.items() if place}
         if self.format == "bin":
-            self.result.aliases = self._bin_aliases(targets, prefix, kept)
+            self.result.aliases = self._bin_aliases(targets, kept)
         self._note(placed, targets)
         return self.result
 
@@ -90,18 +99,15 @@ class _Planner:
         written = self.source.file.tensors.keys() - self.source.file.aliases.keys()
         return tied_aliases(written, self._own_prefix(), self.source.config.tie_word_embeddings)
 
-    def _bin_aliases(self, targets: dict[str, str], prefix: str, kept: dict[str, str]) -> dict[str, str]:
+    def _bin_aliases(self, targets: dict[str, str], kept: dict[str, str]) -> dict[str, str]:
         if self.source.file.format == "bin":
-            today = {self._bring_up_to_date(alias, prefix): first for alias, first in kept.items()}
+            keys = self.names.keys
+            today = {self._place_known(keys[a]).name if a in keys else a: first for a, first in kept.items()}
             return {alias: targets[first] for alias, first in today.items() if first in targets}
         written, given = set(targets.values()), self.source.record.aliases
         if given is None:
-            return tied_aliases(written, prefix, self.source.config.tie_word_embeddings)
+            return tied_aliases(written, self.prefix, self.source.config.tie_word_embeddings)
         return {alias: first for alias, first in given.items() if first in written and alias not in written}
-
-    def _bring_up_to_date(self, alias: str, prefix: str) -> str:
-        key = self.names.keys.get(alias)
-        return self._place_known(key, prefix).name if key else alias
 
     # Places.
 
@@ -120,11 +126,11 @@ class _Planner:
         weights = [name for name in names if not is_bare_variable(name)]
         return any(not self.names.keys.get(name, "").startswith(PREFIX) for name in weights)
 
-    def _place(self, prefix: str, skip: set[str]) -> dict[str, Place | None]:
+    def _place(self, skip: set[str]) -> dict[str, Place | None]:
         """Where each tensor goes, in the order of the model, None for the side file."""
         order = {key: number for number, key in enumerate(self.table)}
         known = sorted(self.names.keys.items(), key=lambda pair: order[pair[1]])
-        placed: dict[str, Place | None] = {n: self._place_known(key, prefix) for n, key in known if n not in skip}
+        placed: dict[str, Place | None] = {n: self._place_known(key) for n, key in known if n not in skip}
         taken = {place.name for place in placed.values() if place}
         for name in (*self.names.foreign, *self.source.restored):
             if name in skip:
@@ -134,13 +140,26 @@ class _Planner:
             taken.add(place.name if place else "")
         return placed
 
-    def _place_known(self, key: str, prefix: str) -> Place:
-        return place_known(key, self.table[key], self.names.naming, self.to, prefix)
+    def _place_known(self, key: str) -> Place:
+        """Where a weight of the zoo goes."""
+        weight = self.table[key]
+        flipped = weight.transposed and self.names.naming != self.to
+        if self.to == "tf":
+            return Place(weight.tf_name, flipped)
+        return Place(self.prefix + key.removeprefix(PREFIX) if weight.is_body else key, flipped)
 
     def _place_foreign(self, name: str) -> Place | None:
+        """Where a tensor goes that no model of the zoo has a use for; None for the side file."""
         if name in self.source.restored:
             return Place(name) if recognise_naming([name]) == self.to else None
-        return place_foreign(name, self.names, self.to, self.source.record.names)
+        if is_bare_variable(name):
+            return None
+        if self.names.naming == self.to:
+            return Place(name)
+        if self.to == "pt":
+            return Place(to_pt(name, family=self.names.family), is_kernel(name))
+        given = self.source.record.names  # of tensors that came from a TensorFlow file before
+        return Place(given[name], is_kernel(given[name])) if name in given else None
 
     # Types.
 

@@ -264,14 +264,19 @@ HEAD_MODULES = frozenset(row.path.split(".")[0] for row in HEAD_ROWS)
 _BODY_STARTS = ("embeddings.", "encoder.")
 
 
-def canonical(key: str) -> str | None:
-    """The published spelling of a PyTorch key found in a file; ``None`` if no model has such a tensor.
+def published_key(name: str, *, naming: str, family: str) -> str | None:
+    """The published PyTorch key of a name in a file, ``None`` if it is nothing a model holds.
 
     Adds the prefix of a base model's file, turns the original code's ``bert.`` and old norms' ``gamma``/``beta`` into
     today's names, and drops position indices that old files carry.
+
+    Args:
+        name: as stored.
+        naming: ``pt`` or ``tf``.
+        family: ``model_type`` of the config.
     """
-    if key.startswith("module."):  # saved from inside DataParallel
-        key = key.removeprefix("module.")
+    key = to_pt(name, family=family) if naming == "tf" else name
+    key = key.removeprefix("module.")  # saved from inside DataParallel
     if key.startswith("bert."):
         key = "deberta." + key.removeprefix("bert.")
     elif key.startswith(_BODY_STARTS):
@@ -279,14 +284,3 @@ def canonical(key: str) -> str | None:
     if key.endswith(("LayerNorm.gamma", "LayerNorm.beta")):
         key = key.removesuffix("gamma").removesuffix("beta") + ("weight" if key.endswith("gamma") else "bias")
     return None if key.endswith(".position_ids") else key
-
-
-def published_key(name: str, *, naming: str, family: str) -> str | None:
-    """The published PyTorch key of a name in a file, ``None`` if it is nothing a model holds.
-
-    Args:
-        name: as stored.
-        naming: ``pt`` or ``tf``.
-        family: ``model_type`` of the config.
-    """
-    return canonical(to_pt(name, family=family) if naming == "tf" else name)

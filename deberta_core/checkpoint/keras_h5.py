@@ -36,7 +36,7 @@ from deberta_core.checkpoint.tensors import (
     Format,
     TensorInfo,
     WriteRequest,
-    as_array,
+    as_native,
     dtype_name,
 )
 
@@ -188,7 +188,7 @@ class H5File(Format):
         dataset, info = self._datasets[name], self.tensors[name]
         offset = self.place(name)
         if offset is not None:
-            return as_array(self._file.view(offset, info.nbytes), dataset.dtype, info.shape)
+            return as_native(self._file.view(offset, info.nbytes).view(dataset.dtype).reshape(info.shape))
         try:
             array = np.ascontiguousarray(dataset[()], DTYPES[info.dtype].raw.newbyteorder("=")).reshape(info.shape)
         except (OSError, RuntimeError, ValueError) as error:

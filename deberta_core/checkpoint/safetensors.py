@@ -28,7 +28,7 @@ from deberta_core.checkpoint.tensors import (
     TensorInfo,
     WriteRequest,
     are_sizes,
-    as_array,
+    as_native,
     is_text,
     recognise_naming,
 )
@@ -74,7 +74,8 @@ class SafetensorsFile(Format):
 
     def _load(self, name: str) -> np.ndarray:
         info = self.tensors[name]
-        return as_array(self._file.view(self._starts[name], info.nbytes), DTYPES[info.dtype].raw, info.shape)
+        data = self._file.view(self._starts[name], info.nbytes)
+        return as_native(data.view(DTYPES[info.dtype].raw).reshape(info.shape))
 
     # Refusing.
 

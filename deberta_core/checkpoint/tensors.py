@@ -260,20 +260,6 @@ def is_size(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 63
 
 
-def as_array(view: np.ndarray, dtype: np.dtype[Any], shape: Sequence[int]) -> np.ndarray:
-    """Interpret a view's bytes as a dense tensor in native byte order.
-
-    Args:
-        view: uint8, as long as the tensor.
-        dtype: stored element type with its byte order.
-        shape: shape of the tensor.
-
-    Returns:
-        A read-only array; a copy only where bytes are swapped or lie unaligned.
-    """
-    return as_native(view.view(dtype).reshape(shape))
-
-
 def as_native(array: np.ndarray) -> np.ndarray:
     """A tensor as it is, or a copy where its elements lie unaligned or have their bytes swapped; read-only."""
     if not array.flags.aligned or not array.dtype.isnative:
