@@ -8,7 +8,7 @@ WORKERS ?= 2
 # Environments with the libraries that build transformers' models themselves.
 INSIDE := .venv-transformers4 .venv-transformers5
 
-.PHONY: demo test test-slow lint docs
+.PHONY: demo test test-slow lint docs peers
 
 demo: $(STAMP)  ## train, convert and compare a small classifier in both frameworks
 	$(BIN)/deberta demo
@@ -27,6 +27,15 @@ lint: $(STAMP)
 
 docs: $(STAMP)  ## the reference and the guides as HTML, in build/docs; a warning is an error
 	$(BIN)/python docs/build.py
+
+PEERS := .venv-peers
+peers: $(STAMP)  ## transformers' own tests and examples on this zoo: see docs/peers.md for the checkouts it takes
+	@test -n "$(TRANSFORMERS)$(TRANSFORMERS_TF)$(EXAMPLES_TF)" || { echo "give checkouts: make peers TRANSFORMERS=..., see docs/peers.md" >&2; exit 1; }
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]' torch==2.13.0 \
+		'transformers==4.57.6' 'datasets<4.6' parameterized scikit-learn psutil
+	$(PEERS)/bin/python -m tests.peers $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS)) \
+		$(if $(TRANSFORMERS_TF),--transformers-tf $(TRANSFORMERS_TF)) $(if $(EXAMPLES_TF),--examples-tf $(EXAMPLES_TF))
 
 # The stamp is the last thing written, so that an installation that failed or was interrupted is done again.
 $(STAMP): pyproject.toml constraints.txt
