@@ -32,6 +32,7 @@ from deberta_core.loading_keywords import take_keywords
 from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
+from deberta_tf.documented import Documented
 from deberta_tf.fast.dropout import Seeds, advance, dropout_seeds, running_seeds
 from deberta_tf.inputs import LEGACY_KERAS, read_inputs
 from deberta_tf.training import KerasTraining
@@ -39,7 +40,7 @@ from deberta_tf.training import KerasTraining
 FORMATS = ("h5", "safetensors", "bin")
 
 
-class TFPreTrainedModel(PushToHub, KerasTraining, tf_keras.Model):
+class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
     """Base of all models; use ``TFDebertaPreTrainedModel`` or ``TFDebertaV2PreTrainedModel`` to ask for a family."""
 
     config_class: ClassVar[type[BaseConfig]] = BaseConfig
