@@ -1,6 +1,6 @@
 """What the public documentation lists on every model, and scripts and libraries call, beside running and training it.
 
-``docs/documented.md`` says of each name there what it is here.
+``docs/peers.md`` says how it is held against them.
 """
 
 from __future__ import annotations
