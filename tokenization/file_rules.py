@@ -91,7 +91,7 @@ class FileRules(PipelineEngine):
 
     def prepares(self, options: TextOptions) -> bool:
         """Whether a text gets a space before it that the file's rules do not put there."""
-        return options.prefix and self._spaces_text and not self.add_prefix_space
+        return options.prefix and self._spaces_text and not self.add_prefix_space and self.spaces_words is not None
 
     def segmenter(self, options: TextOptions, added: AddedTokens) -> Pipeline:
         """The pipeline for a call.
@@ -106,6 +106,8 @@ class FileRules(PipelineEngine):
                     "every word; leave word_separator out"
                 )
             options = replace(options, prefix=self.add_prefix_space)  # spaces are no part of its words
+        if options.prefix and self._spaces_text and self.spaces_words is None:  # Prepend puts the space there
+            options = replace(options, prefix=self.add_prefix_space)
         return super().segmenter(options, added)
 
     def with_prefix(self, prefix: bool) -> FileRules:

@@ -497,6 +497,11 @@ def test_spaces_before_words_of_byte_level_files(byte_bpe, tmp_path):
     assert loaded(TEXTS, add_prefix_space=False)["input_ids"] == [bare.encode(text).ids for text in TEXTS]
     loaded = AutoTokenizer.from_pretrained(save(bare, tmp_path / "c", add_prefix_space=True))
     assert loaded("dog")["input_ids"] == bare.encode(" dog").ids
+    spaced = bpe_file(byte_bpe, BYTE_CUTS["published"], normalizers.Prepend(" "))  # its own space, and no second one
+    loaded = AutoTokenizer.from_pretrained(save(spaced, tmp_path / "d"))
+    words = loaded(["The", "dog"], is_split_into_words=True)["input_ids"]
+    assert words == loaded("The dog")["input_ids"] == spaced.encode(["The", "dog"], is_pretokenized=True).ids
+    assert loaded("dog", add_prefix_space=True)["input_ids"] == spaced.encode("dog").ids
 
 
 def test_leftovers_of_a_call_in_the_file_are_ignored(unigram, tmp_path):
