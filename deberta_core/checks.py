@@ -100,6 +100,10 @@ NEGATIVE_MASK = (
 
 
 TRUTH_VALUES = "{name} holds truth values, expected integers: is it the attention_mask?"
+UNEVEN = (
+    "{name} is no array of numbers ({error}); expected rows of one length: pad them (padding=True in the tokenizer's "
+    "call) and pass the attention_mask"
+)
 LEFT_PADDING = (
     "a text begins with hidden tokens, and this head reads its first token (pooled_row is 'first'): pad on the right "
     "(padding_side=\"right\"), or set pooled_row='first_visible' for a model that was trained so"

@@ -160,9 +160,10 @@ class MaskedLM(PreTrainedModel):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions,
             wants_states or self.kind == "emd", True,
         )  # fmt: skip
-        hidden, mask = body["last_hidden_state"], read_mask(attention_mask)
+        hidden, mask = body["last_hidden_state"], read_mask(as_tensor(attention_mask, "attention_mask", self))
         if self.kind == "emd":
             before_last = body["hidden_states"][-2]
+            position_ids = as_tensor(position_ids, "position_ids", self)
             positions = self.deberta.embeddings.positions(position_ids, before_last)
             hidden = enhanced_decoding(self.deberta.encoder, before_last, positions, mask)
         if not wants_states:
@@ -216,7 +217,7 @@ class LabelledModel(PreTrainedModel):
             output_hidden_states,
             True,
         )
-        mask = read_mask(attention_mask)
+        mask = read_mask(as_tensor(attention_mask, "attention_mask", self))
         logits = self.predict_from(body["last_hidden_state"], mask)
         labels = as_tensor(labels, "labels", self)
         loss = None if labels is None else self.judge(logits, labels, mask)

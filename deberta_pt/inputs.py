@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deberta_core.checks import NEGATIVE_MASK, TRUTH_VALUES, check_inputs, out_of_range
+from deberta_core.checks import NEGATIVE_MASK, TRUTH_VALUES, UNEVEN, check_inputs, out_of_range
 from deberta_core.config import BaseConfig
 
 
@@ -21,7 +21,7 @@ def as_tensor(value: Any, name: str, model: Any) -> Any:
 
     Raises:
         TypeError: for a tensor of another library.
-        ValueError: for truth values as ids.
+        ValueError: for truth values as ids, or rows of several lengths.
     """
     if value is None:
         return None
@@ -29,7 +29,10 @@ def as_tensor(value: Any, name: str, model: Any) -> Any:
         library = type(value).__module__.split(".")[0]
         if library in ("tensorflow", "keras", "tf_keras"):
             raise TypeError(f"{name} is a tensor of TensorFlow, expected one of PyTorch: torch.tensor({name}.numpy())")
-        value = torch.as_tensor(value, device=model.device)
+        try:
+            value = torch.as_tensor(value, device=model.device)
+        except (ValueError, TypeError) as error:  # the latter of an array of lists
+            raise ValueError(UNEVEN.format(name=name, error=error)) from None
     if value.dtype in (torch.int64, torch.int32) or value.is_floating_point():
         return value
     if value.dtype == torch.bool and name in ("input_ids", "position_ids"):

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from deberta_core.checks import TRUTH_VALUES
+from deberta_core.checks import TRUTH_VALUES, UNEVEN
 from deberta_core.config import near
 
 LEGACY_KERAS = (
@@ -76,7 +76,7 @@ def as_tensor(value: Any, name: str) -> Any:
 
     Raises:
         TypeError: for a tensor of another library.
-        ValueError: for a ragged or sparse tensor, or truth values as ids.
+        ValueError: for a ragged or sparse tensor, rows of several lengths, or truth values as ids.
     """
     if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)):
         dense = "to_tensor()" if isinstance(value, tf.RaggedTensor) else "tf.sparse.to_dense"
@@ -90,7 +90,11 @@ def as_tensor(value: Any, name: str) -> Any:
         raise TypeError(f"{name} is a {type(value).__name__} of Keras 3, {LEGACY_KERAS}")
     if _is_symbolic(value):
         return value
-    value = value if isinstance(value, tf.Tensor) else tf.convert_to_tensor(value)
+    if not isinstance(value, tf.Tensor):
+        try:
+            value = tf.convert_to_tensor(value)
+        except (ValueError, TypeError) as error:
+            raise ValueError(UNEVEN.format(name=name, error=str(error).rstrip("."))) from None
     if value.dtype.is_floating or value.dtype in (tf.int32, tf.int64):
         return value
     if value.dtype == tf.bool and name in ("input_ids", "position_ids"):
@@ -106,13 +110,14 @@ def _is_symbolic(value: Any) -> bool:
 
 
 def refuse_keras3(**given: Any) -> None:
-    """Refuse objects of Keras 3 among what Keras 2 is given.
+    """Refuse objects and functions of Keras 3, and of classes derived from its own, among what Keras 2 is given.
 
     Raises:
         TypeError: for the first; the text names what to take instead.
     """
     for name, value in given.items():
         for part in tf.nest.flatten(value):
-            if type(part).__module__.split(".")[0] == "keras":
-                kind = type(part).__name__
+            bases = (part if isinstance(part, type) else type(part)).__mro__
+            kinds = (part, *bases) if hasattr(part, "__name__") else bases  # losses and metrics may be functions
+            if kind := next((k.__name__ for k in kinds if str(k.__module__).split(".")[0] == "keras"), ""):
                 raise TypeError(f"{name} holds a {kind} of Keras 3, {LEGACY_KERAS.replace('its own', 'its ' + kind)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -33,6 +34,10 @@ class FeatureOptions(Options):
         for name in ("pooled", "pooling"):
             if getattr(self, name) is not None:
                 check_choice(name, getattr(self, name), POOLING)
+
+    def changed(self, given: Mapping[str, Any], others: Iterable[str] = ()) -> Self:
+        """As for all; whichever of the two names is given last counts."""
+        return super().changed({"pooled": None, **given} if "pooling" in given else given, others)
 
     @property
     def pool(self) -> str:

@@ -271,6 +271,29 @@ def test_lists_arrays_truth_values_and_halves():
         assert np.abs(twins - model(**exact).logits.detach().numpy()).max() < 1e-2  # tf computes in the dtype given
 
 
+@pytest.mark.parametrize("head", [SEQUENCE, CHOICE, WORD, "ForReplacedTokenDetection"])
+def test_masks_in_lists_go_where_the_model_is(head, monkeypatch):
+    """Heads read the mask, too: theirs stayed on the CPU. Checks of values, which wait for a device, are left out."""
+    torch = pytest.importorskip("torch")
+    changes = {"mlm_head": "emd"} if head == WORD else {"pooled_row": "first_visible"}
+    model = pt_model(small_config("v3", **changes), head).to("meta")
+    axes = (1, 2, 5) if head == CHOICE else (2, 5)
+    ids = torch.ones(axes, dtype=torch.int64, device="meta")
+    monkeypatch.setattr(torch._C, "_get_tracing_state", lambda: True)
+    assert model(ids, attention_mask=np.tri(2, 5, 3, int).reshape(axes).tolist()).logits.is_meta
+
+
+@pytest.mark.parametrize("kind", ["list", "int16"])
+def test_positions_of_words_that_are_no_long_tensor(kind):
+    """The enhanced mask decoder looks them up once more."""
+    torch = pytest.importorskip("torch")
+    model = pt_model(small_config("v3", mlm_head="emd"), WORD)
+    positions = np.array([[0, 1, 2, 4, 3], [4, 3, 2, 1, 0]])
+    given = positions.tolist() if kind == "list" else torch.tensor(positions, dtype=torch.int16)
+    want = model(torch.tensor(IDS), position_ids=torch.tensor(positions)).logits
+    assert torch.equal(model(torch.tensor(IDS), position_ids=given).logits, want)
+
+
 @pytest.mark.parametrize("name", ["input_ids", "attention_mask", "labels"])
 def test_tensors_of_the_other_framework(name):
     torch, tf = pytest.importorskip("torch"), pytest.importorskip("tensorflow")
@@ -288,6 +311,16 @@ def test_ragged_and_sparse_tensors():
     for given in (ragged, {"input_ids": ragged}, {"input_ids": tf.sparse.from_dense(IDS)}):
         with pytest.raises(ValueError, match=r"input_ids is a (Ragged|Sparse)Tensor, expected a dense tensor: pad it"):
             model(given)
+
+
+def test_rows_of_several_lengths():
+    """In lists and arrays of lists they are told what to do, as ragged tensors are."""
+    pytest.importorskip("torch"), pytest.importorskip("tensorflow")
+    config, rows = small_config("v3"), [[1, 2], [3]]
+    for model in (pt_model(config, SEQUENCE), tf_model(config, SEQUENCE)):
+        for given in (rows, np.array(rows, dtype=object)):
+            with pytest.raises(ValueError, match=r"input_ids is no array .* rows of one length: pad them"):
+                model(input_ids=given)
 
 
 CALLS = {

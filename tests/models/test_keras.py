@@ -414,6 +414,32 @@ def test_objects_of_keras_3(name):
     assert not hasattr(model, "_keras_history")
 
 
+@pytest.mark.parametrize("name", ["Optimizer", "Loss", "Metric", "Callback"])
+def test_classes_of_ones_own_that_are_derived_from_keras_3(name):
+    """Their module is the user's; the sentence names the class to derive from instead."""
+    keras = pytest.importorskip("keras")
+    model, ids = tf_model(small_config(num_hidden_layers=1), SEQUENCE), np.ones((2, 3), np.int64)
+    base = getattr(getattr(keras, {"Loss": "losses"}.get(name, name.lower() + "s")), name)
+    own = object.__new__(type("Own", (base,), {"__module__": "users"}))
+    ways = {
+        "Optimizer": lambda: model.compile(own),
+        "Loss": lambda: model.compile("adam", loss=own),
+        "Metric": lambda: model.compile("adam", metrics=[own]),
+        "Callback": lambda: model.fit(ids, np.ones(2), callbacks=[own]),
+    }
+    with pytest.raises(TypeError, match=rf"holds a {name} of Keras 3.* and use its {name}"):
+        ways[name]()
+
+
+def test_functions_of_keras_3():
+    """As losses they failed in the first step, in fifty lines."""
+    losses = pytest.importorskip("keras").losses
+    model = tf_model(small_config(num_hidden_layers=1), SEQUENCE)
+    for given in ({"loss": losses.mean_squared_error}, {"metrics": [losses.mean_squared_error]}):
+        with pytest.raises(TypeError, match=r"holds a mean_squared_error of Keras 3.* and use its mean_squared_error"):
+            model.compile("adam", **given)
+
+
 def test_legacy_keras_under_the_name_of_tensorflow():
     """With TF_USE_LEGACY_KERAS=1, ``tf.keras`` is the Keras that the models are of."""
     code = (

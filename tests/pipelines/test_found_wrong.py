@@ -382,6 +382,13 @@ def test_pooled_vectors_have_one_shape(framework: str, normalize: bool, checkpoi
         pipe(TEXTS[0], pooled="max")
 
 
+def test_the_other_name_of_pooled_counts_in_a_call(checkpoint: Make) -> None:
+    """A pipeline's own ``pooled`` was taken instead."""
+    pipe = pipe_of("feature-extraction", checkpoint, pooled="cls")
+    assert_same(pipe(TEXTS[0], pooling="mean"), pipe(TEXTS[0], pooled="mean"))
+    assert np.abs(pipe(TEXTS[0], pooling="mean") - pipe(TEXTS[0])).max() > 0.01
+
+
 @frameworks
 @pytest.mark.parametrize("task", CASES)
 def test_batches_are_padded_on_the_right_whatever_the_tokenizer_says(
