@@ -119,5 +119,6 @@ def refuse_keras3(**given: Any) -> None:
         for part in tf.nest.flatten(value):
             bases = (part if isinstance(part, type) else type(part)).__mro__
             kinds = (part, *bases) if hasattr(part, "__name__") else bases  # losses and metrics may be functions
-            if kind := next((k.__name__ for k in kinds if str(k.__module__).split(".")[0] == "keras"), ""):
+            homes = {k.__name__: str(getattr(k, "__module__", "")).split(".")[0] for k in kinds}
+            if kind := next((k for k, home in homes.items() if home == "keras"), ""):
                 raise TypeError(f"{name} holds a {kind} of Keras 3, {LEGACY_KERAS.replace('its own', 'its ' + kind)}")
