@@ -134,7 +134,10 @@ def pipelines():
     yield "prepend", normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), None, {" "}
 
 
-@pytest.mark.parametrize(("name", "normalizer", "pre", "lost"), list(pipelines()), ids=lambda value: str(value)[:8])
+# Names, and not what stands beside them: sets have an order of their own in each process that runs tests.
+@pytest.mark.parametrize(
+    ("name", "normalizer", "pre", "lost"), list(pipelines()), ids=[case[0] for case in pipelines()]
+)
 def test_any_pipeline_of_the_tokenizers_library(name, normalizer, pre, lost):
     letters = [(letter, -1.0) for letter in "Parisn中文e\u0301é-"]
     backend = tokenizers.Tokenizer(models.Unigram([("[UNK]", 0.0), ("▁", -3.0), *letters], 0, False))
