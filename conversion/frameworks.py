@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from conversion.batches import Batch
 from conversion.source import Source
+from deberta_core.checks import LEFT_PADDING
 from deberta_core.config import BaseConfig
 from deberta_core.loading import fit_head, plan_load
 
@@ -37,7 +40,9 @@ def run_model(framework: str, source: Source, head: str, dtype: str, batches: Se
     Returns:
         For each batch the embeddings, every layer's states and the head's outputs, float32, by name.
     """
-    return _RUNNERS[framework](source, head, _config(source, head), dtype, batches)
+    with warnings.catch_warnings():  # batches are padded on the left on purpose
+        warnings.filterwarnings("ignore", re.escape(LEFT_PADDING))
+        return _RUNNERS[framework](source, head, _config(source, head), dtype, batches)
 
 
 def _config(source: Source, head: str) -> BaseConfig:

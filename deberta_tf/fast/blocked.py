@@ -294,7 +294,8 @@ def attend_in_loop(tensors: Tensors, rows: Any, rate: float, training: bool | No
     heads, batch, queries, size = shape_of(tensors.query)
     rows = smaller(rows, queries)
     count = -(-queries // rows)
-    given = {name: x for name, x in tensors._asdict().items() if tf.is_tensor(x)}
+    # What can be differentiated; of anything else TensorFlow says that it cannot.
+    given = {name: x for name, x in tensors._asdict().items() if tf.is_tensor(x) and x.dtype.is_floating}
 
     def block(first: tf.Tensor) -> tf.Tensor:
         def run(*values: tf.Tensor) -> tf.Tensor:
