@@ -6,11 +6,14 @@ it stands. Files are read as a stream, in constant memory, and every error names
 
 from __future__ import annotations
 
+import ast
 import csv
+import io
 import itertools
 import json
 import os
 import re
+import tokenize
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +55,51 @@ def meant(wanted: Iterable[str], found: Iterable[str], known: Collection[str] = 
     """Which of the names that were found may be another spelling of one that is wanted; ``known`` ones are not."""
     hints = ((name, near(name, wanted)) for name in found if name not in known)
     return next((h.replace("did you mean", f"did you mean {name!r} to be") for name, h in hints if h), "")
+
+
+def written_list(text: str) -> list[Any] | None:
+    """The list that a cell holds, as JSON or as Python writes it; ``None`` for a text that is none.
+
+    Brackets that stand alone between spaces, as in ``[ 1 ]``, are words, unless all between them are quoted, and so is
+    one word in brackets, as ``[MASK]``.
+
+    Raises:
+        ValueError: for what looks like a list and cannot be read, such as a printed NumPy array.
+    """
+    bare = text.strip()
+    if bare[:1] + bare[-1:] not in ("[]", "()"):
+        return None
+    found = literal(bare)
+    apart = bare.split()[0] + bare.split()[-1] in ("[]", "()")
+    if isinstance(found, (list, tuple)) and not (apart and not all(isinstance(item, str) for item in found)):
+        return list(found)
+    if apart or bare[0] == "(" or not re.fullmatch(r"[^][]*[\s,'\"][^][]*", bare[1:-1]):
+        return None
+    raise ValueError(f'{text!r} looks like a list and is none that can be read; write it as JSON, such as ["a", "b"]')
+
+
+def literal(text: str) -> Any:
+    """What a text means in JSON or in Python; two strings with nothing between, which NumPy prints, mean nothing."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        kinds = [token.type for token in tokens if token.type not in (tokenize.NL, tokenize.COMMENT)]
+        glued = any(one == two == tokenize.STRING for one, two in itertools.pairwise(kinds))
+        return None if glued else ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
+        return None
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number, also written as a float or a text (``2``, ``2.0``, ``"2"``, ``"2.0"``); ``None`` for others."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}(\.0*)?", value.strip()):
+        return int(value.strip().split(".")[0])
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -87,6 +87,9 @@ def names_in_order(request: Request, names: list[str]) -> list[str]:
         ValueError: for a single label, with which there is nothing to tell apart.
     """
     if request.labels:
+        twice = [name for name in request.labels if request.labels.count(name) > 1]
+        if twice:
+            raise ValueError(f"labels has {twice[0]!r} twice; give each number a name of its own")
         return list(request.labels)
     if len(names) == 1:
         where = request.train or request.task.bundled

@@ -136,7 +136,8 @@ class Pipeline:
     def describe(self, example: Record, answer: Any) -> str:
         """An answer for people, in one or more lines."""
         cut = cut_tokens(answer)
-        return self.kind.describe(example, answer) + (f"\t({cut} tokens were cut)" if cut else "")
+        shown = self.kind.shown(example, self.options)
+        return self.kind.describe(shown, answer) + (f"\t({cut} tokens were cut)" if cut else "")
 
     def results(
         self, items: Iterable[Any], options: Options | None = None, *, read_ahead: int | None = None

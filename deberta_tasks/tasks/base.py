@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deberta_core.checks import too_long
 from deberta_core.config import BaseConfig
 from deberta_core.heads import mlm_head
-from deberta_tasks.records import Record, meant, with_old_names
+from deberta_tasks.records import Record, meant, with_old_names, written_list
 from deberta_tasks.tasks.options import Options
 
 Array = NDArray[Any]
@@ -219,10 +219,21 @@ class Task(ABC):
         if self.either and sum(record.get(name) is not None for name in self.either) != 1:
             hint = "" if any(name in record for name in self.either) else meant(self.either, record, self.columns)
             raise ValueError(f"expected {self.expected()}, got {', '.join(record) or 'nothing'}{hint}")
+        self.read_lists(record)
         for name in self.columns:
             if record.get(name) is not None:
                 self._check_field(name, record[name])
         return record
+
+    def read_lists(self, record: Record) -> None:
+        """Lists that are written out in a cell of a CSV file become lists.
+
+        Raises:
+            ValueError: for one that cannot be read.
+        """
+        for name in self.lists:
+            if isinstance(record.get(name), str):
+                record[name] = written_list(record[name]) or record[name]
 
     def is_one(self, inputs: Any, options: Any) -> bool:
         """Whether what a call got is one example, not several."""
@@ -296,6 +307,10 @@ class Task(ABC):
     def alone(self, answer: Any) -> Any:
         """The answer to a call with one text and nothing else."""
         return answer
+
+    def shown(self, example: Record, options: Any) -> Record:
+        """An example as ``describe`` takes it."""
+        return example
 
     @abstractmethod
     def describe(self, example: Record, answer: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from deberta_tasks.records import Record
+from deberta_tasks.records import Record, whole_number
 from deberta_tasks.tasks import metrics
 from deberta_tasks.tasks.base import Arrays, Feature, Kept, Reader, Runner, best, softmax
 from deberta_tasks.tasks.trainable import Outputs, TrainableTask, text_of
@@ -62,10 +62,11 @@ class MultipleChoice(TrainableTask):
         texts = choices if isinstance(choices, list) else []
         if len(texts) < 2 or not all(isinstance(choice, str) and choice.strip() for choice in texts):
             raise ValueError(f"{example.place}: choices is {choices!r}, expected a list of at least two texts")
-        label, last = str(example["label"]).strip(), len(choices) - 1
-        if not label.isascii() or not label.isdigit() or int(label) > last:
-            raise ValueError(f"{example.place}: label is {label!r}, expected the number of a choice, 0 to {last}")
-        example["label"] = int(label)
+        label, last = whole_number(example["label"]), len(choices) - 1
+        if label is None or not 0 <= label <= last:
+            given = str(example["label"]).strip()
+            raise ValueError(f"{example.place}: label is {given!r}, expected the number of a choice, 0 to {last}")
+        example["label"] = label
 
     def texts(self, example: Record) -> list[str]:
         """Prompt and choices."""

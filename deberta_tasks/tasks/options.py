@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from deberta_core.config import near
+from deberta_tasks.records import written_list
 
 COMBINATIONS = ("mean", "max", "first")
 FUNCTIONS = ("softmax", "sigmoid", "none")
@@ -122,7 +123,12 @@ def check_choice(name: str, value: Any, expected: tuple[str, ...]) -> None:
 
 
 def listed(value: Any) -> list[Any]:
-    """Several values, given as a list or as a text with commas between; a text of commas alone is one value."""
+    """Several values, given as a list or as a text with commas between; a text of commas alone is one value.
+
+    Raises:
+        ValueError: for a text that looks like a list and cannot be read.
+    """
+    value = (written_list(value) or value) if isinstance(value, str) else value
     if not isinstance(value, str):
         return list(value)
     return [part.strip() for part in value.split(",") if part.strip()] or [value] * bool(value.strip())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deberta_tasks.records import Record
+from deberta_tasks.records import Record, literal, whole_number
 from deberta_tasks.tasks import metrics
 from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, best, softmax, visible_span
 from deberta_tasks.tasks.options import Options, check_count, option
@@ -138,6 +138,7 @@ class QuestionAnswering(TrainableTask):
         context = text_of(example, "context")
         text_of(example, "question")
         given = example.get("answers")
+        given = literal(given) if isinstance(given, str) else given  # in CSV
         if isinstance(given, dict) and isinstance(given.get("text"), list):
             texts = given["text"]
             starts = given.get("answer_start") or [None] * len(texts)
@@ -217,7 +218,8 @@ def _place(example: Record, context: str, text: Any, start: Any) -> tuple[int, s
     if start in (None, ""):
         begin = context.find(text)
     else:
-        begin = int(start) if str(start).isascii() and str(start).isdigit() else -1
+        number = whole_number(start)
+        begin = -1 if number is None else number
     if begin < 0 or context[begin : begin + len(text)] != text:
         where = "" if start in (None, "") else f" at answer_start {start}"
         raise ValueError(f"{example.place}: answer {text!r} is not in its context{where}; answers are copied from it")

@@ -36,7 +36,7 @@ class Regression(TextClassification):
             raise ValueError(f"{place}: label is {label!r}, expected a number")
         return number
 
-    def label_names(self, examples: Sequence[Record]) -> list[str]:
+    def labels_of(self, example: Record) -> list[str]:
         """None."""
         return []
 

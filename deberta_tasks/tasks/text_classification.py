@@ -13,7 +13,7 @@ from deberta_tasks.records import Record
 from deberta_tasks.tasks import metrics
 from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, best, combined, sigmoid, softmax
 from deberta_tasks.tasks.options import ScoreOptions, check_count, option
-from deberta_tasks.tasks.trainable import Limits, Outputs, TrainableTask, in_order, label_named, text_of
+from deberta_tasks.tasks.trainable import Limits, Outputs, TrainableTask, label_named, text_of
 
 ONE = 0  # top_k: the best label, not in a list
 
@@ -118,9 +118,9 @@ class TextClassification(TrainableTask):
         """One text, or two."""
         return [example[part] for part in self.parts(example)]
 
-    def label_names(self, examples: Sequence[Record]) -> list[str]:
-        """The labels, in order."""
-        return in_order(example["label"] for example in examples)
+    def labels_of(self, example: Record) -> list[str]:
+        """The one."""
+        return [example["label"]]
 
     def strata(self, example: Record) -> Any:
         """Labels occur evenly in all parts."""

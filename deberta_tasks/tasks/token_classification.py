@@ -10,13 +10,15 @@ import numpy as np
 
 from deberta_core.checks import IGNORED
 from deberta_core.config import near
-from deberta_tasks.records import Record, with_old_names
+from deberta_tasks.records import Record, whole_number, with_old_names, written_list
 from deberta_tasks.tasks import metrics
 from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, softmax, visible_span
 from deberta_tasks.tasks.options import Options, check_choice, check_count, option
 from deberta_tasks.tasks.trainable import Limits, Outputs, TrainableTask, in_order, label_named
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
+PASSED = str(IGNORED)  # the tag of a word that is neither learnt nor judged, as other libraries' data sets write it
+LARGEST = 9999  # number that is a tag: every one up to the largest is a row of the head
 SPECIALS = 2  # [CLS] before and [SEP] after
 
 
@@ -86,8 +88,8 @@ class TokenClassification(TrainableTask):
     ``words`` are the numbers of the first word and of the one after the last.
 
     Labelled examples are ``tokens`` with a tag for each, such as ``B-PER``, ``I-PER`` and ``O``: lists, or texts with a
-    space between two. Tags may be numbers; 0 is then ``O``. The first token of a word has its tag; the loss passes over
-    the others.
+    space between two. Tags may be numbers; 0 is then ``O``, and -100 passes over a word. The first token of a word has
+    its tag; the loss passes over the others.
     """
 
     name = "token-classification"
@@ -111,7 +113,7 @@ class TokenClassification(TrainableTask):
             if isinstance(item.get("text"), (list, tuple)) and "tokens" not in item:
                 item["tokens"] = item.pop("text")
             if isinstance(item.get("tokens"), str):
-                item["tokens"] = item["tokens"].split()
+                item["tokens"] = words_in(item["tokens"])
         return super().example(item)
 
     def is_one(self, inputs: Any, options: TokenClassificationOptions) -> bool:
@@ -137,7 +139,7 @@ class TokenClassification(TrainableTask):
         """All tokens of an example."""
         words = example.get("tokens")
         if words is None and reader.options.is_split_into_words:
-            words = example["text"].split()
+            words = words_in(example["text"])
         between = reader.options.word_separator
         given = {} if words is None else {"is_split_into_words": True}
         if given and between != " ":
@@ -189,6 +191,12 @@ class TokenClassification(TrainableTask):
             "end": unit.end, **_words(tokens, unit.words),
         }  # fmt: skip
 
+    def shown(self, example: Record, options: TokenClassificationOptions) -> Record:
+        """Words as the text whose characters are counted."""
+        if example.get("tokens") is None:
+            return example
+        return Record({"text": options.word_separator.join(example["tokens"])}, example.place)
+
     def describe(self, example: Record, answer: Any) -> str:
         """The text, and a line for each entity."""
         text = example["text"] if example.get("tokens") is None else " ".join(example["tokens"])
@@ -202,14 +210,19 @@ class TokenClassification(TrainableTask):
     # Learning.
 
     def check(self, example: Record) -> None:
-        """As many tags as words, of each at least one."""
+        """As many tags as words, of each at least one; numbers become texts."""
         for column in self.targets:
             value = example[column]
-            words = value.split() if isinstance(value, str) else value
-            if column == "tags" and isinstance(words, list):
-                words = [str(tag) if isinstance(tag, int) and not isinstance(tag, bool) else tag for tag in words]
+            try:
+                words = words_in(value) if isinstance(value, str) else value
+            except ValueError as error:
+                raise ValueError(f"{example.place}: {error}") from None
+            numbers = column == "tags"
+            if numbers and isinstance(words, list):
+                words = [_tag(tag, example.place) for tag in words]
             if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
-                raise ValueError(f"{example.place}: {column} is {value!r}, expected a list of words")
+                what = f"names, or whole numbers from 0 on ({PASSED} passes over a word)" if numbers else "words"
+                raise ValueError(f"{example.place}: {column} is {value!r}, expected a list of {what}")
             example[column] = words
         words, tags = example["tokens"], example["tags"]
         if len(words) != len(tags) or not words:
@@ -219,17 +232,27 @@ class TokenClassification(TrainableTask):
 
     def name_labels(self, example: Record, labels: Sequence[str]) -> None:
         """Its tags; of numbers that have no names, 0 is ``O``."""
-        tags = [label_named(tag, labels, example.place) for tag in example["tags"]]
-        numbers = all(tag.isdecimal() for tag in tags)
-        example["tags"] = ["O" if int(tag) == 0 else tag for tag in tags] if numbers else tags
+        tags = example["tags"]
+        if labels:
+            example["tags"] = [tag if tag == PASSED else label_named(tag, labels, example.place) for tag in tags]
+        elif all(tag.isdecimal() or tag == PASSED for tag in tags):
+            example["tags"] = ["O" if tag == "0" else tag for tag in tags]
 
     def texts(self, example: Record) -> list[str]:
         """The words with spaces."""
         return [" ".join(example["tokens"])]
 
+    def labels_of(self, example: Record) -> list[str]:
+        """The tags, but those that pass over a word."""
+        return [tag for tag in example["tags"] if tag != PASSED]
+
     def label_names(self, examples: Sequence[Record]) -> list[str]:
         """The tags, ``O`` first; of numbers all up to the largest, so that each is its own."""
-        tags = {tag for example in examples for tag in example["tags"]}
+        tags = {tag for example in examples for tag in self.labels_of(example)}
+        if not tags:
+            raise ValueError(
+                f"{examples[0].place}: all tags are {PASSED}, which passes over a word; expected some others"
+            )
         others = in_order(tags - {"O"})
         if others and all(tag.isdecimal() for tag in others):
             return ["O", *map(str, range(1, int(others[-1]) + 1))]
@@ -250,7 +273,7 @@ class TokenClassification(TrainableTask):
             for place, token in enumerate(range(at, at + len(feature) - SPECIALS), 1):
                 word = tokens.words[token]
                 if word != (tokens.words[token - 1] if token else None):
-                    firsts[word], labels[place] = place, numbers[tags[word]]
+                    firsts[word], labels[place] = place, numbers.get(tags[word], IGNORED)
             found.append(replace(feature, labels={"labels": labels}, spans=firsts))
         return found
 
@@ -274,9 +297,40 @@ class TokenClassification(TrainableTask):
 
     def scores(self, answers: Sequence[Any], examples: Sequence[Record], names: Sequence[str]) -> dict[str, float]:
         """Of whole spans; and the share of words whose tag is right."""
-        right = [example["tags"] for example in examples]
-        pairs = [(g, r) for answer, tags in zip(answers, right, strict=True) for g, r in zip(answer, tags, strict=True)]
-        return {**metrics.span_f1(answers, right), "accuracy": sum(g == r for g, r in pairs) / len(pairs)}
+        judged = [
+            [(g, r) for g, r in zip(answer, example["tags"], strict=True) if r != PASSED]
+            for answer, example in zip(answers, examples, strict=True)
+        ]
+        spans = metrics.span_f1(*([[pair[side] for pair in pairs] for pairs in judged] for side in (0, 1)))
+        same = [g == r for pairs in judged for g, r in pairs]
+        return {**spans, "accuracy": sum(same) / max(len(same), 1)}
+
+
+def words_in(text: str) -> list[Any]:
+    """The words of a text with spaces between them, or of a list that is written out.
+
+    Raises:
+        ValueError: for what looks like a list and cannot be read.
+    """
+    found = written_list(text)
+    return text.split() if found is None else found
+
+
+def _tag(tag: Any, place: str) -> Any:
+    """A tag as a text; what is neither a text nor a whole number is left as it is.
+
+    Raises:
+        ValueError: for a number that no tag has.
+    """
+    number = whole_number(tag)
+    if number is None:
+        return tag
+    if number > LARGEST or (number < 0 and number != IGNORED):
+        raise ValueError(
+            f"{place}: tags has {number}, expected names, or whole numbers from 0 to {LARGEST} "
+            f"({PASSED} passes over a word)"
+        )
+    return str(number)
 
 
 def merge_windows(windows: list[tuple[int, Array]]) -> Array:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deberta_tasks.records import Record, read_records
+from deberta_tasks.records import Record, read_records, whole_number
 from deberta_tasks.tasks.base import Feature, Task
 
 DATA = Path(__file__).parents[1] / "data"
@@ -72,6 +72,10 @@ class TrainableTask(Task):
         names = {**self.old_names, **self.training_names}
         examples = list(read_records(path, required=self.labelled, old_names=names, known=self.columns))
         for example in examples:
+            try:
+                self.read_lists(example)
+            except ValueError as error:
+                raise ValueError(f"{example.place}: {error}") from None
             self.check(example)
         if labels and not self.label_names(examples):
             raise ValueError(f"labels of {self.name} have no names; leave out labels (--labels)")
@@ -98,9 +102,13 @@ class TrainableTask(Task):
     def texts(self, example: Record) -> list[str]:
         """The texts of an example, to train a vocabulary on."""
 
-    def label_names(self, examples: Sequence[Record]) -> list[str]:
-        """The labels that occur, sorted; none for tasks without names for labels."""
+    def labels_of(self, example: Record) -> list[str]:
+        """The labels of an example; none for tasks without names for labels."""
         return []
+
+    def label_names(self, examples: Sequence[Record]) -> list[str]:
+        """The labels that occur, sorted."""
+        return in_order(label for example in examples for label in self.labels_of(example))
 
     def check_labels(self, examples: Sequence[Record], names: Sequence[str]) -> None:
         """Refuse labels that are not among ``names``.
@@ -109,7 +117,7 @@ class TrainableTask(Task):
             ValueError: for the first such label.
         """
         for example in examples:
-            for label in self.label_names([example]):
+            for label in self.labels_of(example):
                 if label not in names:
                     raise ValueError(
                         f"{example.place}: label {label!r} does not occur in the training data, which has "
@@ -239,11 +247,12 @@ def label_named(label: str, labels: Sequence[str], place: str) -> str:
     Raises:
         ValueError: for a number that has none.
     """
-    if not labels or not label.isdecimal() or label in labels:
+    number = whole_number(label)
+    if not labels or number is None or label in labels:
         return label
-    if int(label) >= len(labels):
+    if not 0 <= number < len(labels):
         raise ValueError(f"{place}: label is {label}, but labels has {len(labels)} names, for 0 to {len(labels) - 1}")
-    return labels[int(label)]
+    return labels[number]
 
 
 def in_order(labels: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 import warnings
@@ -15,6 +16,7 @@ from deberta_core.checks import IGNORED
 from deberta_tasks.finetune.start import new_tokenizer
 from deberta_tasks.tasks import DATA, Limits, split, task_named
 from deberta_tasks.tasks import TRAINABLE as TASKS
+from deberta_tasks.tasks.options import listed
 from tests.finetuning.helpers import few
 
 WIDE = Limits(128, 16)
@@ -326,3 +328,93 @@ def test_numbers_are_called_by_the_names_that_are_given(tmp_path: Path) -> None:
         TASKS["regression"].read(path, labels)
     with pytest.raises(ValueError, match="multiple-choice does not read texts in windows; leave out combine"):
         TASKS["multiple-choice"].features(examples("multiple-choice"), tokenizer(), [], Limits(64, 8, "max"))
+
+
+WRITTEN_OUT = [
+    ('["In", "Rome"]', '["O", "B-LOC"]'), ("['In', 'Rome']", "['O', 'B-LOC']"), ("('In', 'Rome')", "('O', 'B-LOC')"),
+    ('[ "In", "Rome" ]', "O B-LOC"), ("In Rome", '["O",\n"B-LOC"]'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tokens", "tags"), WRITTEN_OUT)
+def test_lists_in_cells_were_split_at_spaces(tokens: str, tags: str, tmp_path: Path) -> None:
+    task = TASKS["token-classification"]
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["tokens", "ner_tags"], [tokens, tags]])
+    (found,) = task.read(path)
+    assert (found["tokens"], found["tags"]) == (["In", "Rome"], ["O", "B-LOC"])
+    assert task.example({"tokens": tokens})["tokens"] == ["In", "Rome"]
+
+
+UNREADABLE = ["['In' 'Rome']", "['In'\n 'Rome']", "[In, Rome]", "[np.str_('In'), np.str_('Rome')]", "[0 1]", "[ 0 10]"]
+
+
+@pytest.mark.parametrize("cell", UNREADABLE)
+def test_lists_that_cannot_be_read_were_split_at_spaces(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["tokens", "tags"], ["In Rome", cell]])
+    with pytest.raises(ValueError, match=r"a\.csv, line 2: .* looks like a list and is none that can be read"):
+        TASKS["token-classification"].read(path)
+
+
+def test_words_in_brackets_stay_words(tmp_path: Path) -> None:
+    task = TASKS["token-classification"]
+    (tmp_path / "a.csv").write_text("tokens,tags\n[ 1 ],O O O\n[MASK],O\n( Rome ),O B-LOC O\n[ x ] [ y ],O O O O O O\n")
+    assert [len(example["tokens"]) for example in task.read(tmp_path / "a.csv")] == [3, 1, 3, 6]
+
+
+def test_lists_in_cells_of_the_other_tasks(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,choices,label\np,\"['x', 'y, z']\",1.0\n")
+    (found,) = TASKS["multiple-choice"].read(tmp_path / "a.csv")
+    assert (found["choices"], found["label"]) == (["x", "y, z"], 1)
+    answers = "\"{'text': ['bc'], 'answer_start': [1]}\""
+    (tmp_path / "a.csv").write_text(f"question,context,answers\nq,abc,{answers}\n")
+    assert TASKS["question-answering"].read(tmp_path / "a.csv")[0]["answers"] == [(1, "bc")]
+    assert listed('["a, b", "c"]') == listed("['a, b', 'c']") == ["a, b", "c"]
+    assert listed("[a], [b]") == ["[a]", "[b]"]
+
+
+def test_words_with_the_tag_that_passes_over_them_became_a_label(tmp_path: Path) -> None:
+    task = TASKS["token-classification"]
+    rows = [{"tokens": ["In", "New", "York"], "tags": [0, 1, -100]}, {"tokens": ["In", "x"], "tags": [-100, 2]}]
+    for labels, names in (((), ["O", "1", "2"]), (("O", "LOC", "PER"), ["O", "LOC", "PER"])):
+        found = task.read(written(tmp_path, *rows), labels)
+        assert (list(labels) or task.label_names(found)) == names
+        task.check_labels(found, names)
+        features = task.features(found, tokenizer(), names, WIDE)
+        assert [[n for n in f.labels["labels"] if n != IGNORED] for f in features] == [[0, 1], [2]]
+        answers = [[*names[:2], names[2]], [names[1], names[2]]]  # what passed words are called does not count
+        assert task.scores(answers, found, names) == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "accuracy": 1.0}
+    found = task.read(written(tmp_path, {"tokens": "a b c", "tags": "O -100 B-PER"}))
+    assert task.label_names(found) == ["O", "B-PER"]
+    with pytest.raises(ValueError, match="line 1: all tags are -100, which passes over a word"):
+        task.label_names(task.read(written(tmp_path, {"tokens": "a", "tags": [-100]})))
+
+
+@pytest.mark.parametrize("tag", [-1, "-1", -101, -1.0, 2**32 - 1])
+def test_numbers_that_are_no_tags_became_labels(tag: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"line 1: tags has -?\d+, expected names, or whole numbers from 0 to 9999"):
+        TASKS["token-classification"].read(written(tmp_path, {"tokens": ["a", "b"], "tags": [0, tag]}))
+
+
+def test_labels_that_are_called_by_numbers_lost_the_first(tmp_path: Path) -> None:
+    task, labels = TASKS["token-classification"], ("0", "1", "2")
+    found = task.read(written(tmp_path, {"tokens": ["a", "b"], "tags": [0, 2]}, {"tokens": "c", "tags": "1"}), labels)
+    assert [example["tags"] for example in found] == [["0", "2"], ["1"]]
+    task.check_labels(found, labels)
+
+
+def test_tags_that_are_floats(tmp_path: Path) -> None:
+    task = TASKS["token-classification"]
+    for tags in ([0.0, 2.0], "[0.0, 2.0]", "0.0 2.0"):
+        (found,) = task.read(written(tmp_path, {"tokens": ["a", "b"], "tags": tags}))
+        assert found["tags"] == ["O", "2"]
+    for tags in ([0.0, 2.5], [0.0, float("inf")], [True, 0]):
+        with pytest.raises(ValueError, match="expected a list of names, or whole numbers from 0 on"):
+            task.read(written(tmp_path, {"tokens": ["a", "b"], "tags": tags}))
+    path = written(tmp_path, {"text": "x", "label": 1.0}, {"text": "y", "label": 0.0})
+    assert [e["label"] for e in TASKS["text-classification"].read(path, ("bad", "good"))] == ["good", "bad"]
+    with pytest.raises(ValueError, match="label is -1, but labels has 2 names"):
+        TASKS["text-classification"].read(written(tmp_path, {"text": "x", "label": -1}), ("bad", "good"))

@@ -210,6 +210,17 @@ def test_given_words_are_the_units(checkpoint: Make) -> None:
         assert "New York's"[one["start"] : one["end"]] == one["word"] == one["word"].strip()
 
 
+def test_words_with_their_own_spaces_were_described_with_others(checkpoint: Make) -> None:
+    pipe = pipe_of("token-classification", checkpoint, word_separator="", ignore_labels=[])
+    words = ["New", " York", "'s"]
+    text, *lines = pipe.describe(pipe.read(words), pipe(words, is_split_into_words=True)).splitlines()
+    assert text == "New York's"
+    assert lines
+    for line in lines:
+        start, end = map(int, line.split("\t")[2].split("-"))
+        assert line.split("\t")[3] == text[start:end]
+
+
 @pytest.mark.parametrize("task", ["token-classification", "text-classification", "fill-mask"])
 def test_texts_in_a_tuple_are_several(task: str, checkpoint: Make) -> None:
     texts = tuple(text for text in CASES[task].inputs if isinstance(text, str))
