@@ -74,9 +74,9 @@ def _run_tensorflow(
     import tensorflow as tf
 
     from deberta_tf import families
-    from deberta_tf.pretrained import policy
+    from deberta_tf.layers import policy
 
-    with policy(tf.as_dtype(dtype)):
+    with policy(dtype):
         model = getattr(families, "TF" + _FAMILIES[config.model_type] + head)(config)
         model.load_file(source.file, plan_load(source.file, config, head))
         results = []

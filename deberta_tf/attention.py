@@ -14,12 +14,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
-import tf_keras
 
 from deberta_core.config import BaseConfig
 from deberta_tf.fast.dropout import TFDropout
 from deberta_tf.fast.padding import Places, pack, unpack
-from deberta_tf.layers import linear, shape_of
+from deberta_tf.layers import Module, linear, shape_of
 
 
 class Relative(NamedTuple):
@@ -147,7 +146,7 @@ def position_scores(heads: Heads, relative: Relative | None) -> tf.Tensor | None
     return scores
 
 
-class DisentangledSelfAttention(tf_keras.layers.Layer):
+class DisentangledSelfAttention(Module):
     """Everything but the projections, which differ between the families.
 
     Args:

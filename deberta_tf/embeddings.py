@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import tensorflow as tf
-import tf_keras
 
 from deberta_core.config import BaseConfig
 from deberta_tf.attention import Mask
 from deberta_tf.fast.dropout import TFDropout
-from deberta_tf.layers import LayerNorm, TFEmbedding, linear, shape_of
+from deberta_tf.layers import LayerNorm, Module, TFEmbedding, linear, shape_of
 
 
-class Embeddings(tf_keras.layers.Layer):
+class Embeddings(Module):
     """Sum of the embedding tables, widened, normalised, and zero where nothing is visible.
 
     Args:

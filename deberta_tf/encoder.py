@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 
 from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
@@ -19,12 +18,12 @@ from deberta_tf.attention import ATTENTIONS, FusedSelfAttention, Mask, Relative,
 from deberta_tf.fast.blocked import blocked
 from deberta_tf.fast.dropout import Seeds, TFDropout, dropout_seeds, running_seeds
 from deberta_tf.fast.padding import Places, pack, places_of, unpack
-from deberta_tf.layers import LayerNorm, TFConv1D, TFEmbedding, is_compiled, linear, shape_of
+from deberta_tf.layers import LayerNorm, Module, TFConv1D, TFEmbedding, is_compiled, linear, shape_of
 
 ATTENTIONS.update(blocked=blocked)
 
 
-class Output(tf_keras.layers.Layer):
+class Output(Module):
     """Projection, dropout, residual and layer norm: the end of both halves of a layer."""
 
     def __init__(self, config: BaseConfig, width: int, name: str = "output") -> None:
@@ -41,7 +40,7 @@ class Output(tf_keras.layers.Layer):
         return self.LayerNorm(self.dropout(self.dense(states), training=training) + residual, blind)
 
 
-class TFAttention(tf_keras.layers.Layer):
+class TFAttention(Module):
     """Self-attention and its output projection."""
 
     def __init__(self, config: BaseConfig, layer: int, name: str = "attention") -> None:
@@ -67,7 +66,7 @@ class TFAttention(tf_keras.layers.Layer):
         return self.output_layer(context, residual, blind, training=training), probs
 
 
-class Intermediate(tf_keras.layers.Layer):
+class Intermediate(Module):
     """First half of the feed-forward part."""
 
     def __init__(self, config: BaseConfig, name: str = "intermediate") -> None:
@@ -86,7 +85,7 @@ class Intermediate(tf_keras.layers.Layer):
         return self.dense(hidden)
 
 
-class Layer(tf_keras.layers.Layer):
+class Layer(Module):
     """Attention and feed-forward part, each with residual and layer norm after it."""
 
     def __init__(self, config: BaseConfig, layer: int, name: str = "layer") -> None:
@@ -111,7 +110,7 @@ class Layer(tf_keras.layers.Layer):
         return self.output_layer(self.intermediate(attended), attended, blind, training=training), probs
 
 
-class Convolution(tf_keras.layers.Layer):
+class Convolution(Module):
     """What v2 adds to the first layer's output: a convolution over the layer's input."""
 
     def __init__(self, config: BaseConfig, name: str = "conv") -> None:
@@ -166,7 +165,7 @@ class Convolution(tf_keras.layers.Layer):
         return tf.stack([padded[:, s : s + shape_of(hidden)[1]] for s in range(width)], 2)
 
 
-class Encoder(tf_keras.layers.Layer):
+class Encoder(Module):
     """All layers. ``rel_embeddings`` is one table for all of them."""
 
     def __init__(self, config: BaseConfig, name: str = "encoder") -> None:

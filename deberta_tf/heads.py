@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-import tf_keras
 
 from deberta_core.checks import (
     IGNORED,
@@ -33,7 +32,7 @@ from deberta_tf.checks import check_values
 from deberta_tf.embeddings import Embeddings
 from deberta_tf.encoder import Encoder, read_mask
 from deberta_tf.fast.dropout import TFDropout, new_dropout_state
-from deberta_tf.layers import FirstState, linear, shape_of
+from deberta_tf.layers import FirstState, Module, linear, shape_of
 from deberta_tf.losses import (
     binary_cross_entropy,
     check_class_labels,
@@ -98,7 +97,7 @@ class TFModel(TFPreTrainedModel):
         return self.finish(body, return_dict, last_hidden_state=last)
 
 
-class Pooler(tf_keras.layers.Layer):
+class Pooler(Module):
     """State of the first token, through dropout, a dense layer and an activation."""
 
     def __init__(self, config: BaseConfig, name: str = "pooler") -> None:

@@ -6,9 +6,11 @@ name scopes give every variable a name of its own, which Keras' own ``.h5`` file
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -29,6 +31,33 @@ def shape_of(x: tf.Tensor) -> list[Any]:
 def is_compiled() -> bool:
     """Whether XLA compiles the graph that is being traced."""
     return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+# Keras' own policy is one for all threads: models that are built at the same time would get each other's.
+_POLICY: contextvars.ContextVar[str | None] = contextvars.ContextVar("policy", default=None)
+
+
+@contextlib.contextmanager
+def policy(name: str | None) -> Iterator[None]:
+    """Build layers of a dtype policy, such as ``"mixed_bfloat16"``, in this thread; ``None``: of the one in force."""
+    token = _POLICY.set(_POLICY.get() if name is None else name)
+    try:
+        yield
+    finally:
+        _POLICY.reset(token)
+
+
+def policy_in_force() -> Any:
+    """What layers are to be built with: the policy of ``policy``, or else Keras' global one."""
+    name = _POLICY.get()
+    return tf_keras.mixed_precision.global_policy() if name is None else tf_keras.mixed_precision.Policy(name)
+
+
+class Module(tf_keras.layers.Layer):
+    """A layer with the policy in force."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"dtype": policy_in_force(), **options})
 
 
 class Dense(tf_keras.layers.Dense):
@@ -54,13 +83,15 @@ def linear(
 ) -> Dense:
     """A dense layer with normal weights of standard ``deviation`` and zero bias, and an activation if there is one."""
     start = RandomNormal(stddev=deviation)
-    layer = Dense(outputs, activation=activation, use_bias=bias, kernel_initializer=start, name=name)
+    layer = Dense(
+        outputs, activation=activation, use_bias=bias, kernel_initializer=start, name=name, dtype=policy_in_force()
+    )
     with tf.name_scope(name):
         layer.build((None, inputs))
     return layer
 
 
-class LayerNorm(tf_keras.layers.Layer):
+class LayerNorm(Module):
     """Layer norm over the last axis, in at least float32, whose derivative cannot explode where a token sees nothing.
 
     Such rows are zero as long as biases are, and there the derivative is ``1 / sqrt(eps)``, 3162, twice a layer: a loss
@@ -134,7 +165,7 @@ class FirstState:
 
 
 # Classes that Keras has under the same name bear a prefix: it would warn of each when a whole model is saved.
-class TFEmbedding(tf_keras.layers.Layer):
+class TFEmbedding(Module):
     """A table of rows.
 
     Args:
@@ -166,7 +197,7 @@ class TFEmbedding(tf_keras.layers.Layer):
         return tf.where((ids == tf.cast(self.padding, ids.dtype))[..., None], tf.stop_gradient(rows), rows)
 
 
-class TFConv1D(tf_keras.layers.Layer):
+class TFConv1D(Module):
     """Kernel and bias of a convolution over tokens; starts as PyTorch's does.
 
     Args:

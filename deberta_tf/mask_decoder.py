@@ -6,13 +6,12 @@ Shapes: ``B`` batch, ``L`` tokens, ``H`` hidden size, ``E`` embedding size, ``V`
 from __future__ import annotations
 
 import tensorflow as tf
-import tf_keras
 
 from deberta_core.config import BaseConfig
 from deberta_tf.activations import activation
 from deberta_tf.attention import Mask
 from deberta_tf.encoder import Encoder
-from deberta_tf.layers import FirstState, LayerNorm, linear, shape_of
+from deberta_tf.layers import FirstState, LayerNorm, Module, linear, shape_of
 
 DECODING_STEPS = 2  # as the published models were trained
 
@@ -42,7 +41,7 @@ def enhanced_decoding(
     return query
 
 
-class Transform(tf_keras.layers.Layer):
+class Transform(Module):
     """Dense layer to the embedding width, activation and layer norm."""
 
     def __init__(self, config: BaseConfig, name: str = "transform") -> None:
@@ -66,7 +65,7 @@ class Transform(tf_keras.layers.Layer):
         return self.transform_states(hidden, blind)
 
 
-class LegacyPredictions(tf_keras.layers.Layer):
+class LegacyPredictions(Module):
     """``cls.predictions``: a transform, then the word table (or, untied, a matrix of its own) and a bias."""
 
     predicts_words = True
@@ -102,7 +101,7 @@ class PublishedPredictions(Transform):
         return by_table(self.transform_states(hidden, blind), table) + self.bias
 
 
-class LegacyHead(tf_keras.layers.Layer):
+class LegacyHead(Module):
     """The level ``cls`` of the keys."""
 
     def __init__(self, config: BaseConfig, name: str = "cls") -> None:
@@ -115,7 +114,7 @@ class LegacyHead(tf_keras.layers.Layer):
         return self.predictions(hidden, table, blind)
 
 
-class PublishedHead(tf_keras.layers.Layer):
+class PublishedHead(Module):
     """The level ``lm_predictions`` of the keys."""
 
     def __init__(self, config: BaseConfig, name: str = "lm_predictions") -> None:
@@ -128,7 +127,7 @@ class PublishedHead(tf_keras.layers.Layer):
         return self.lm_head(hidden, table, blind)
 
 
-class ReplacedTokenHead(tf_keras.layers.Layer):
+class ReplacedTokenHead(Module):
     """``mask_predictions``: whether a token was replaced, from its state and the first token's."""
 
     def __init__(self, config: BaseConfig, name: str = "mask_predictions") -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +34,7 @@ from deberta_tf import surgery
 from deberta_tf.documented import Documented
 from deberta_tf.fast.dropout import Seeds, advance, dropout_seeds, running_seeds
 from deberta_tf.inputs import LEGACY_KERAS, read_inputs
+from deberta_tf.layers import policy, policy_in_force
 from deberta_tf.training import KerasTraining
 
 FORMATS = ("h5", "safetensors", "bin")
@@ -58,7 +58,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
 
     def __init__(self, config: BaseConfig, **options: Any) -> None:
         config = self.config_class.of(config, type(self).__name__)
-        super().__init__(**options)
+        super().__init__(**{"dtype": policy_in_force(), **options})
         self._autocast = False  # soft labels and given embeddings keep their precision
         self.config = config
         self.__dict__["unused_tensors"] = {}  # of the file it was loaded from, for saving; Keras would track it
@@ -303,7 +303,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
                 folder.weights, config, cls.head, cls.__name__, ignore_mismatched=ignore_mismatched_sizes
             )  # fmt: skip
             stored = {info.dtype for info in folder.weights.tensors.values()}
-            with policy(read_dtype(dtype if dtype is not None else torch_dtype, stored)):
+            with policy(read_policy(dtype if dtype is not None else torch_dtype, stored)):
                 model = cls(config)
             model.load_file(folder.weights, report)
         return (model, loading_info(report)) if output_loading_info else model
@@ -405,35 +405,28 @@ def _any_length(x: Any, name: str) -> tf.TensorSpec:
     return tf.TensorSpec([None] * (len(x.shape) - len(kept)) + kept, x.dtype, name=name)
 
 
-def read_dtype(dtype: Any, stored: set[str]) -> tf.DType:
-    """The dtype of loaded weights: the one asked for, float32 by default, for ``"auto"`` the file's if it has one.
+def read_policy(dtype: Any, stored: set[str]) -> str | None:
+    """The dtype policy of a model with weights of ``dtype``; ``None``: the one in force.
+
+    Args:
+        dtype: asked for; ``None``: what the policy in force says, float32 as a rule; ``"auto"``: the file's if it has
+            one. A policy in force whose weights are of this type stays, such as ``mixed_bfloat16`` for float32.
+        stored: dtypes of the file.
 
     Raises:
         ValueError: for a name that is no floating-point dtype.
     """
     if dtype == "auto":
-        dtype = stored.pop() if len(stored) == 1 else None
+        dtype = next(iter(stored)) if len(stored) == 1 else "float32"
     if dtype is None:
-        return tf.float32
+        return None
     try:
         found = tf.as_dtype(str(dtype).removeprefix("torch.") if not isinstance(dtype, tf.DType) else dtype)
     except TypeError:
         found = None
     if found is None or not found.is_floating:
         raise ValueError(f"dtype is {dtype!r}, expected 'auto' or a floating-point dtype such as tf.bfloat16")
-    return found
-
-
-@contextlib.contextmanager
-def policy(dtype: tf.DType) -> Iterator[None]:
-    """Build layers whose weights have ``dtype``; float32 leaves the policy in force as it is."""
-    before = tf_keras.mixed_precision.global_policy()
-    if dtype != tf.float32:
-        tf_keras.mixed_precision.set_global_policy(dtype.name)
-    try:
-        yield
-    finally:
-        tf_keras.mixed_precision.set_global_policy(before)
+    return None if found.name == policy_in_force().variable_dtype else str(found.name)
 
 
 def _reader(variable: tf.Variable) -> Any:

@@ -46,7 +46,7 @@ class DisentangledEmbedding(tf_keras.layers.Layer):
     """
 
     def __init__(self, source: TFEmbedding, delta: tf.Tensor, *, name: str) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, dtype=source.dtype_policy)
         self._source: Callable[[], TFEmbedding] = lambda: source  # behind a function it is no part of this model
         with tf.name_scope(name):
             self.delta = self.add_weight("_weight", delta.shape, initializer=lambda *_, **__: delta)
@@ -96,7 +96,7 @@ class TFReplacedTokenPretraining(tf_keras.Model):
         seed: int = 0,
         keep_discriminator: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(dtype=generator.dtype_policy)
         check_pair(generator.config, discriminator.config, embedding_sharing)
         check_training(rtd_lambda, temperature)
         self._autocast = False

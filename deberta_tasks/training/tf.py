@@ -18,6 +18,7 @@ import deberta_tf
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.stream import Batch, shares
 from deberta_tasks.training.tf_parallel import cut, is_first, of_replica
+from deberta_tf.layers import policy
 from deberta_tf.training import NOT_PREDICTIONS
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -62,8 +63,7 @@ class KerasLearner:
         self.scaled = options.precision == "float16"
         if self.scaled and options.layer_decay < 1:
             raise ValueError("precision float16 does not go with layer_decay in TensorFlow; use bfloat16")
-        tf_keras.mixed_precision.set_global_policy(POLICIES[options.precision])
-        with self.strategy.scope():
+        with policy(POLICIES[options.precision]), self.strategy.scope():
             self.model = make()
             self.groups = groups(self.model, options)
             self.optimizers = [self._optimizer(variables) for variables in self.groups.values()]

@@ -8,9 +8,8 @@ import math
 from collections.abc import Iterator
 
 import tensorflow as tf
-import tf_keras
 
-from deberta_tf.layers import shape_of
+from deberta_tf.layers import Module, shape_of
 
 
 def new_dropout_state() -> tf.Variable:
@@ -97,7 +96,7 @@ def drop(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.where(bits >= below - 2**15, x * (2**16 / (2**16 - below)), tf.zeros([], x.dtype))
 
 
-class TFDropout(tf_keras.layers.Layer):
+class TFDropout(Module):
     """Inverted dropout from the seeds of the running forward; outside one from TensorFlow's global generator.
 
     Args:

@@ -13,7 +13,6 @@ import contextlib
 from typing import TypeVar
 
 import tensorflow as tf
-import tf_keras
 
 from deberta_core.relative_position import even_distance
 from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative
@@ -28,7 +27,7 @@ from deberta_tf.fast.blocked import (
     without_blind,
 )
 from deberta_tf.fast.padding import Places, pack, unpack
-from deberta_tf.layers import shape_of
+from deberta_tf.layers import Module, policy, shape_of
 from deberta_tf.pretrained import TFPreTrainedModel
 
 AnyModel = TypeVar("AnyModel", bound=TFPreTrainedModel)
@@ -50,7 +49,7 @@ def fused_projection(attention: DisentangledSelfAttention) -> tuple[tf.Tensor, t
     )
 
 
-class PreparedSelfAttention(tf_keras.layers.Layer):
+class PreparedSelfAttention(Module):
     """Called as ``DisentangledSelfAttention``.
 
     Args:
@@ -60,7 +59,7 @@ class PreparedSelfAttention(tf_keras.layers.Layer):
     """
 
     def __init__(self, attention: DisentangledSelfAttention, rows: tf.Tensor | None, even: int) -> None:
-        super().__init__(name="self", trainable=False)
+        super().__init__(name="self", trainable=False, dtype=attention.dtype_policy)
         self.even, self.num_heads, self.width = even, attention.num_heads, attention.width
         kernel, bias = fused_projection(attention)
         self.kernel, self.bias = tf.Variable(kernel, trainable=False), tf.Variable(bias, trainable=False)
@@ -160,9 +159,7 @@ def optimize_for_inference(model: AnyModel, dtype: str | None = None) -> AnyMode
     """
     if not isinstance(model, TFPreTrainedModel):
         raise TypeError(f"expected a model of deberta_tf, got a {type(model).__name__}")
-    before = tf_keras.mixed_precision.global_policy()
-    tf_keras.mixed_precision.set_global_policy(before if dtype is None else dtype)
-    try:
+    with policy(dtype):
         prepared = type(model)(model.config)
         for new, old in zip(prepared.weights, model.weights, strict=True):
             new.assign(tf.cast(old, new.dtype))
@@ -175,7 +172,5 @@ def optimize_for_inference(model: AnyModel, dtype: str | None = None) -> AnyMode
             for layer in encoder.layer:
                 layer.attention.self = PreparedSelfAttention(layer.attention.self, rows, even)
             prepared.prepared = True
-    finally:
-        tf_keras.mixed_precision.set_global_policy(before)
     prepared.trainable = False
     return prepared

@@ -48,16 +48,6 @@ def learner(framework: str, options: Options, folder: Path | None = None, **fiel
     return tf.KerasLearner(lambda: tf.new_model(TASK.head, given, folder, 0), options)
 
 
-@pytest.fixture(autouse=True)
-def _float32() -> Any:
-    """Leave no policy behind."""
-    yield
-    import sys
-
-    if "tf_keras" in sys.modules:
-        sys.modules["tf_keras"].mixed_precision.set_global_policy("float32")
-
-
 def losses(learning: Any, steps: int = 4, rate: float = 5e-3) -> list[float]:
     stream = Stream(data()[3], Collator(0), 8, seed=1)
     return [learning.step(stream.batch(step), rate, step)["loss"] for step in range(1, steps + 1)]
