@@ -33,6 +33,7 @@ from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import HEAD_MODULES, Weight
 from deberta_pt import surgery
 from deberta_pt.documented import Documented
+from deberta_pt.fast.inference import optimize_for_inference
 from deberta_pt.placing import place
 from deberta_pt.starting import read_dtype
 
@@ -232,6 +233,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         use_safetensors: bool | None = None,
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
+        prepare: bool = False,
         **overrides: Any,
     ) -> Any:
         """A model with the weights of a checkpoint, in evaluation mode.
@@ -254,6 +256,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             use_safetensors: take only (``True``) or never (``False``) safetensors.
             ignore_mismatched_sizes: start a head afresh where its shape differs from the file's.
             output_loading_info: also return what was missing, unexpected, mismatched and renamed, as a dict of lists.
+            prepare: give the model as ``optimize_for_inference`` makes it, which holds its weights once.
             **overrides: config fields to change; for the hub, the fields of ``HubOptions``.
 
         Returns:
@@ -279,7 +282,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             with torch.device("meta"):
                 model = cls(config)
             model.load_file(folder.weights, report, dtype if dtype is not None else torch_dtype)
-        model = place(model.eval(), device_map)
+        model = place(optimize_for_inference(model) if prepare else model.eval(), device_map)
         return (model, loading_info(report)) if output_loading_info else model
 
     @classmethod

@@ -38,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", metavar="PATH", help="default: the one beside the model")
     parser.add_argument("--device", help="such as cuda:1 (pt) or GPU:1 (tf); default: the first GPU, else the CPU")
     parser.add_argument("--dtype", help="of the weights, such as bfloat16; default float32")
+    parser.add_argument(
+        "--prepare", action=argparse.BooleanOptionalAction, default=None,
+        help="fuse and freeze the model first; default on the CPU",
+    )  # fmt: skip
     parser.add_argument("--generator", action="store_true", help="the generator beside a discriminator, for fill-mask")
     add_hub_options(parser)
     parser.add_argument("--input", metavar="FILE", help="default: standard input")
@@ -122,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     fetch = {name: value for name, value in (("revision", args.revision), ("subfolder", args.subfolder)) if value}
     pipe = pipeline(
         args.task, args.model, args.framework, tokenizer=args.tokenizer, device=args.device, dtype=args.dtype,
-        model_kwargs={"generator": True} if args.generator else None, **fetch, **options,
+        prepare=args.prepare, model_kwargs={"generator": True} if args.generator else None, **fetch, **options,
     )  # fmt: skip
     with _writer(args, pipe) as write:
         to_terminal = args.output is None and sys.stdout.isatty()

@@ -33,6 +33,7 @@ from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
 from deberta_tf.documented import Documented
 from deberta_tf.fast.dropout import Seeds, advance, dropout_seeds, running_seeds
+from deberta_tf.fast.inference import optimize_for_inference
 from deberta_tf.inputs import LEGACY_KERAS, read_inputs
 from deberta_tf.layers import policy, policy_in_force
 from deberta_tf.training import KerasTraining
@@ -264,6 +265,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         use_safetensors: bool | None = None,
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
+        prepare: bool = False,
         **overrides: Any,
     ) -> Any:
         """A model with the weights of a checkpoint.
@@ -282,6 +284,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             use_safetensors: take only (``True``) or never (``False``) safetensors.
             ignore_mismatched_sizes: start a head afresh where its shape differs from the file's.
             output_loading_info: also return what was missing, unexpected, mismatched and renamed, as a dict of lists.
+            prepare: give the model as ``optimize_for_inference`` makes it, which holds its weights once.
             **overrides: config fields to change; for the hub, the fields of ``HubOptions``.
 
         Returns:
@@ -306,6 +309,8 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             with policy(read_policy(dtype if dtype is not None else torch_dtype, stored)):
                 model = cls(config)
             model.load_file(folder.weights, report)
+        if prepare:
+            model = optimize_for_inference(model, dtype=model.dtype_policy.name)
         return (model, loading_info(report)) if output_loading_info else model
 
     def load_file(self, file: TensorFile, report: LoadReport) -> None:

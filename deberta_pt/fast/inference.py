@@ -47,9 +47,8 @@ from deberta_pt.fast.blocked import (
 )
 from deberta_pt.fast.linear import FrozenLinear, computes_bfloat16, linear
 from deberta_pt.fast.padding import Places, pack, places_of, unpack
-from deberta_pt.pretrained import PreTrainedModel
 
-AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
+AnyModel = TypeVar("AnyModel", bound=nn.Module)
 Scoring = Callable[[Block, list[Tensor]], Tensor]
 
 
@@ -328,7 +327,7 @@ def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) ->
     CPU the first short texts make a second copy of the weights of the layers, in an order that is read faster.
 
     Args:
-        model: any model of this package, without adapters.
+        model: any model of this package, without adapters; one that is prepared already is given back.
         dtype: dtype of the weights, default: as they are. On processors with bfloat16 instructions ``torch.bfloat16``
             is faster still, with results near those of float32.
 
@@ -338,12 +337,16 @@ def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) ->
 
     Raises:
         TypeError: for something that is not a model of this package.
-        ValueError: if a linear layer was replaced, as by an adapter.
+        ValueError: if a linear layer was replaced, as by an adapter, or a prepared model is to have another dtype.
     """
-    if not isinstance(model, PreTrainedModel):
+    if not hasattr(type(model), "prepared"):
         raise TypeError(f"expected a model of deberta_pt, got a {type(model).__name__}; unwrap it first")
-
-    if dtype == torch.bfloat16 and model.device.type == "cpu" and not computes_bfloat16():
+    own: Any = model
+    if own.prepared:
+        if dtype not in (None, own.dtype):
+            raise ValueError(f"the model was prepared in {own.dtype}; give dtype={dtype} where it is prepared first")
+        return model
+    if dtype == torch.bfloat16 and own.device.type == "cpu" and not computes_bfloat16():
         warnings.warn("this processor has no instructions for bfloat16: float32 is faster", stacklevel=2)
 
     def shared(tensor: Tensor) -> Tensor:
@@ -352,10 +355,12 @@ def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) ->
 
     memo: dict[int, Any] = {id(p): nn.Parameter(shared(p), requires_grad=False) for p in model.parameters()}
     memo |= {id(b): shared(b) for b in model.buffers()}
+    memo[id(own.unused_tensors)] = {}  # which are kept for saving
     with torch.no_grad():
-        prepared: AnyModel = copy.deepcopy(model, memo)
-        body: Any = prepared.base_model
-        if not model.config.mixes_heads and model.config.masked_rows == "zero":
+        prepared: Any = copy.deepcopy(model, memo)
+        body = prepared.base_model
+        if not own.config.mixes_heads and own.config.masked_rows == "zero":
             body.encoder = PreparedEncoder(body.encoder)
             prepared.prepared = True
-    return prepared.eval()
+    found: AnyModel = prepared.eval()
+    return found

@@ -27,6 +27,7 @@ def pipeline(
     tokenizer: Any = None,
     device: str | int | None = None,
     dtype: Any = None,
+    prepare: bool | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Pipeline:
@@ -42,6 +43,9 @@ def pipeline(
         device: such as ``cuda:1`` (PyTorch) or ``GPU:1`` (TensorFlow), or the number of a GPU, or -1 for the CPU;
             default the first GPU, else the CPU.
         dtype: of the weights; default float32.
+        prepare: run the model as ``optimize_for_inference`` makes it; by default one that is loaded here, on the CPU. A
+            model object is never changed, and runs as it is where preparing would lose something: in training mode,
+            with hooks, adapters or quantised layers.
         model_kwargs: further keywords of ``from_pretrained``, such as ``{"generator": True}``.
         **options: defaults of what a call can be asked for, see the task's options class; and how to fetch a model by
             name: ``revision``, ``token``, ``cache_dir``, ``local_files_only``, ``force_download``, ``subfolder``.
@@ -57,7 +61,8 @@ def pipeline(
     chosen = found.options_class().changed(options, found.columns)  # before anything is read
     tokenizer = load_tokenizer(tokenizer, model, fetch)
     wanted = {**fetch, **({} if dtype is None else {"dtype": dtype}), **(model_kwargs or {})}
-    return Pipeline(found, load_runner(found, model, framework, device=device, options=wanted), tokenizer, chosen)
+    runner = load_runner(found, model, framework, device=device, prepare=prepare, options=wanted)
+    return Pipeline(found, runner, tokenizer, chosen)
 
 
 class _Work(NamedTuple):

@@ -56,7 +56,13 @@ def _framework_of(model: Any) -> str | None:
 
 
 def load_runner(
-    task: Task, model: Any, framework: str | None, *, device: str | int | None, options: Mapping[str, Any]
+    task: Task,
+    model: Any,
+    framework: str | None,
+    *,
+    device: str | int | None,
+    prepare: bool | None = None,
+    options: Mapping[str, Any],
 ) -> Any:
     """The model of a task on its device: ``TorchRunner`` or ``TFRunner``.
 
@@ -65,6 +71,7 @@ def load_runner(
         model: folder, name, or model.
         framework: ``pt``, ``tf`` or ``None``.
         device: as the framework calls it, or the number of a GPU, or -1 for the CPU.
+        prepare: as ``pipeline``.
         options: keywords of ``from_pretrained``.
 
     Raises:
@@ -79,7 +86,7 @@ def load_runner(
     if device is not None and str(device).lstrip("-").isdigit():
         gpu, cpu = DEVICES[framework]
         device = f"{gpu}:{device}" if int(device) >= 0 else cpu
-    return cls(found, device, fresh=fresh)
+    return cls(found, device, fresh=fresh, prepare=prepare)
 
 
 def _fit(task: Task, model: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from deberta_core.config import BaseConfig
+from deberta_pt import optimize_for_inference
 from deberta_tasks.tasks.base import OUTPUTS, Arrays
 
 
@@ -20,6 +22,7 @@ class TorchRunner:
         model: any of the zoo, or one that wraps it.
         device: such as ``cuda:1``; default: where a model that is given is; else the first GPU, if there is one.
         fresh: the model was loaded for this runner.
+        prepare: as ``pipeline``.
 
     Raises:
         ValueError: for a device that is not there.
@@ -27,7 +30,9 @@ class TorchRunner:
 
     framework = "pt"
 
-    def __init__(self, model: Any, device: str | None = None, *, fresh: bool = False) -> None:
+    def __init__(
+        self, model: Any, device: str | None = None, *, fresh: bool = False, prepare: bool | None = None
+    ) -> None:
         if device is None and fresh and torch.cuda.is_available():
             device = "cuda"
         if device is not None:
@@ -35,7 +40,11 @@ class TorchRunner:
                 model = model.to(torch.device(device))
             except (RuntimeError, AssertionError) as error:
                 raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
-        self.model = model
+        # On a GPU a prepared layer starts a kernel for each text, which is slower than one for all.
+        if prepare is None:
+            self.model = prepared(model) if fresh and model.device.type == "cpu" else model
+        else:
+            self.model = prepared(model, asked=True) if prepare else model
 
     @property
     def config(self) -> BaseConfig:
@@ -63,3 +72,32 @@ class TorchRunner:
                 return {name: output[name].float().cpu().numpy() for name in OUTPUTS if name in output}
         finally:
             self.model.train(training)
+
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def prepared(model: Any, *, asked: bool = False) -> Any:
+    """The model as ``optimize_for_inference`` makes it, or itself where that would lose something.
+
+    Args:
+        model: any of the zoo, or one that wraps it.
+        asked: say why, in a warning, if it stays as it is.
+    """
+    if getattr(model, "prepared", False):
+        return model
+    hooked = [name for name, module in model.named_modules() if any(getattr(module, hook) for hook in HOOKS)]
+    if model.training:
+        reason = "it is in training mode"
+    elif hooked:
+        reason = f"there are hooks on {hooked[0] or 'it'}"
+    elif getattr(model.config, "attn_implementation", "auto") != "auto":
+        reason = f"attn_implementation {model.config.attn_implementation!r} was chosen for it"
+    else:
+        try:
+            return optimize_for_inference(model)
+        except (TypeError, ValueError) as error:
+            reason = str(error)
+    if asked:
+        warnings.warn(f"prepare=True, but the model stays as it is: {reason}", stacklevel=2)
+    return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from deberta_core.config import BaseConfig
 from deberta_tasks.tasks.base import OUTPUTS, Arrays
+from deberta_tf import optimize_for_inference
 
 EAGER_BATCHES = 8  # tracing a graph takes as long as some batches and pays on long work
 
@@ -21,7 +23,8 @@ class TFRunner:
     Args:
         model: any of the zoo.
         device: such as ``GPU:1``; default TensorFlow's choice.
-        fresh: without effect; a twin of PyTorch's.
+        fresh: the model was loaded for this runner.
+        prepare: as ``pipeline``.
 
     Raises:
         ValueError: for a device that is not there.
@@ -29,11 +32,14 @@ class TFRunner:
 
     framework = "tf"
 
-    def __init__(self, model: Any, device: str | None = None, *, fresh: bool = False) -> None:
+    def __init__(
+        self, model: Any, device: str | None = None, *, fresh: bool = False, prepare: bool | None = None
+    ) -> None:
         found = [d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()]
         if device is not None and device.upper() not in (*found, *{name.split(":")[0] for name in found}):
             raise ValueError(f"device {device!r} cannot be used: TensorFlow finds {', '.join(found)}")
-        self.model = model
+        with tf.device(device):
+            self.model = prepared(model, asked=bool(prepare)) if prepare or (fresh and prepare is None) else model
         self._device = device
         self._batches = 0
         self._graph: Any = None
@@ -60,3 +66,19 @@ class TFRunner:
 
     def _forward(self, tensors: dict[str, Any], options: Mapping[str, Any]) -> Any:
         return self.model(tensors, **options, training=False, return_dict=True)
+
+
+def prepared(model: Any, *, asked: bool) -> Any:
+    """The model as ``optimize_for_inference`` makes it, or itself; as in PyTorch."""
+    if getattr(model, "prepared", False):
+        return model
+    if getattr(model.config, "attn_implementation", "auto") != "auto":
+        reason = f"attn_implementation {model.config.attn_implementation!r} was chosen for it"
+    else:
+        try:
+            return optimize_for_inference(model, dtype=model.dtype_policy.name)
+        except (TypeError, ValueError) as error:
+            reason = str(error)
+    if asked:
+        warnings.warn(f"prepare=True, but the model stays as it is: {reason}", stacklevel=2)
+    return model

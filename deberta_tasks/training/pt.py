@@ -70,11 +70,13 @@ class TorchLearner:
         self.parallel = self.group.wrap(model, kind)
         self.model = unwrapped(self.parallel)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, options), lr=0.0)
+        self._judged: Any = None  # prepared for evaluation, until weights change
         self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=options.precision == "float16")
 
     def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
         """One step; the parts of this process are computed one after the other."""
         seed_step(self.options.seed, step, self.group.rank)
+        self._judged = None
         self.parallel.train()
         set_rate([self.optimizer], rate)
         self.optimizer.zero_grad()
@@ -100,9 +102,14 @@ class TorchLearner:
 
     def predict(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
         """Each process computes its examples and gets those of all."""
-        self.model.eval()
+        if self._judged is None:
+            self.model.eval()
+            # FSDP2 gives a model another class and no whole weights; under autocast all weights are cast in each call.
+            whole = type(self.model) is self.model_class and self.options.precision == "float32"
+            on_cpu = self.group.device.type == "cpu"
+            self._judged = deberta_pt.optimize_for_inference(self.model) if whole and on_cpu else self.model
         with torch.no_grad(), self._autocast():
-            output = self.model(**self.tensors(batch, self.group.part(len(batch["input_ids"]))))
+            output = self._judged(**self.tensors(batch, self.group.part(len(batch["input_ids"]))))
         entries = {name: value for name, value in output.items() if name not in NOT_PREDICTIONS}
         return {name: self.group.gather(value.float()).cpu().numpy() for name, value in entries.items()}
 
@@ -116,6 +123,7 @@ class TorchLearner:
 
     def load_state(self, folder: Path) -> None:
         """To each process its part."""
+        self._judged = None
         self.scaler.load_state_dict(load_state(folder, self.model, self.optimizer)["scaler"])
 
     def save_model(self, folder: Path | None) -> None:
@@ -126,6 +134,7 @@ class TorchLearner:
 
     def load_model(self, folder: Path) -> None:
         """The same weights for all processes."""
+        self._judged = None
         load_weights(self.model, self.model_class.from_pretrained(folder).state_dict())
 
     def wait(self) -> None:

@@ -13,6 +13,7 @@ import contextlib
 from typing import TypeVar
 
 import tensorflow as tf
+import tf_keras
 
 from deberta_core.relative_position import even_distance
 from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention, Mask, Relative
@@ -28,9 +29,8 @@ from deberta_tf.fast.blocked import (
 )
 from deberta_tf.fast.padding import Places, pack, unpack
 from deberta_tf.layers import Module, policy, shape_of
-from deberta_tf.pretrained import TFPreTrainedModel
 
-AnyModel = TypeVar("AnyModel", bound=TFPreTrainedModel)
+AnyModel = TypeVar("AnyModel", bound=tf_keras.Model)
 
 
 def fused_projection(attention: DisentangledSelfAttention) -> tuple[tf.Tensor, tf.Tensor]:
@@ -145,7 +145,8 @@ def optimize_for_inference(model: AnyModel, dtype: str | None = None) -> AnyMode
     """A copy of a model that gives the same outputs faster, and cannot be trained or saved.
 
     Args:
-        model: any model of this package; the copy does not follow later changes to it.
+        model: any model of this package; the copy does not follow later changes to it. One that is prepared already is
+            given back.
         dtype: dtype of the weights, default: float32, or as Keras' global policy says. ``"bfloat16"`` is near it, and
             faster on processors with instructions for it.
 
@@ -157,8 +158,10 @@ def optimize_for_inference(model: AnyModel, dtype: str | None = None) -> AnyMode
     Raises:
         TypeError: for something that is not a model of this package.
     """
-    if not isinstance(model, TFPreTrainedModel):
+    if not hasattr(type(model), "prepared"):
         raise TypeError(f"expected a model of deberta_tf, got a {type(model).__name__}")
+    if model.prepared:
+        return model
     with policy(dtype):
         prepared = type(model)(model.config)
         for new, old in zip(prepared.weights, model.weights, strict=True):
