@@ -261,6 +261,8 @@ class Unigram:
 
     def _run(self, texts: Sequence[str], num_threads: int, kind: Any) -> Any:
         try:
+            if len(texts) == 1:  # of a list, SentencePiece makes work for its threads, which takes longer than a text
+                return [self.processor.encode(texts[0], return_type=kind)]
             return self.processor.encode(list(texts), return_type=kind, num_threads=self.threads or num_threads)
         except (TypeError, RuntimeError, UnicodeEncodeError) as error:
             raise surrogate_error(texts) or error from None
