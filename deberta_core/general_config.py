@@ -103,6 +103,15 @@ class GeneralConfig(PushToHub):
     base_config_key: ClassVar[str] = ""
     is_composition: ClassVar[bool] = False
 
+    def __new__(cls, *_: Any, **_values: Any) -> Self:
+        """A config with ``extra``: entries that no field declares, a user's own and other software's, for the file.
+
+        It is there before any ``__init__``, as subclasses may set attributes before they call ours.
+        """
+        made = super().__new__(cls)
+        made.__dict__["extra"] = {}
+        return made
+
     def __init__(self, **values: Any) -> None:
         kind = values.pop("model_type", self.model_type)
         if kind not in self._kinds():
@@ -136,12 +145,6 @@ class GeneralConfig(PushToHub):
     def _kinds(cls) -> set[str]:
         """Every ``model_type`` that this class reads: its own, and those of the classes that it extends."""
         return {cls.model_type, *(c.__dict__.get("model_type", cls.model_type) for c in cls.__mro__)}
-
-    @property
-    def extra(self) -> dict[str, Any]:
-        """Entries that no field declares: a user's own, and other software's. Written back on save."""
-        found: dict[str, Any] = self.__dict__.setdefault("_extra", {})
-        return found
 
     def __setattr__(self, name: str, value: Any) -> None:
         name = self.attribute_map.get(name, name)
@@ -179,7 +182,7 @@ class GeneralConfig(PushToHub):
             object.__delattr__(self, name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({**state, "_extra": dict(state.get("_extra", {}))})  # a copy's names are its own
+        self.__dict__.update({**state, "extra": dict(state["extra"])})  # a copy's names are its own
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.to_dict())
@@ -234,7 +237,7 @@ class GeneralConfig(PushToHub):
     @property
     def use_return_dict(self) -> bool:
         """Whether models return an output object by default; ``torchscript`` asks for tuples."""
-        return bool(self.return_dict and not self.torchscript)
+        return bool(self.return_dict and not self.extra.get("torchscript"))
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> Self:
         """The config itself: of models that also see or hear it would be the part for text."""

@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deberta_core.config import BaseConfig
-from deberta_pt.fast.dropout import Dropout
 from deberta_pt.fast.linear import apply
 from deberta_pt.fast.padding import Places, pack, unpack
-from deberta_pt.fast.tracing import is_traced
+from deberta_pt.layers import Dropout, is_traced
 
 
 class Relative(NamedTuple):
@@ -52,11 +52,13 @@ class Mask(NamedTuple):
         keys: bool ``[B, 1, 1 or Q, K]``.
         blind: queries that see nothing, bool ``[B, 1, 1 or Q, 1]``. By itself, so that padding needs nothing of size
             ``Q x K``.
+        is_padding: whether tokens are hidden as keys and as queries alike.
         places: of the tokens, if padding is left out of the states.
     """
 
     keys: Tensor
     blind: Tensor
+    is_padding: bool = False
     places: Places | None = None
 
     def pairs(self) -> Tensor:
@@ -67,17 +69,13 @@ class Mask(NamedTuple):
         """Tokens that any query may see, bool ``[B, L]``."""
         return self.keys[:, 0].any(-2)
 
-    def is_padding(self) -> bool:
-        """Whether tokens are hidden as keys and as queries alike."""
-        return self.keys.shape[2] == 1 and self.blind.shape[2] > 1
-
     def blind_states(self) -> Tensor:
         """Which token states see nothing, bool ``[B, 1 or L, 1]``, or ``[1, T, 1]`` without padding."""
         return self.blind[:, 0] if self.places is None else self.places.blind
 
     def of(self, text: int) -> Mask:
         """That of one text."""
-        return Mask(self.keys[text : text + 1], self.blind[text : text + 1])
+        return Mask(self.keys[text : text + 1], self.blind[text : text + 1], self.is_padding)
 
 
 class Heads(NamedTuple):
@@ -357,6 +355,22 @@ def eager(
     return torch.einsum("bnqk,bnkd->bnqd", probs, heads.value), probs
 
 
+def sdpa(
+    module: DisentangledSelfAttention, heads: Heads, relative: Relative | None, mask: Mask | None
+) -> tuple[Tensor, Tensor | None]:
+    """PyTorch's fused attention; the position terms are its bias: one tensor ``[B, N, Q, K]`` instead of three."""
+    bias = position_scores(heads, relative)
+    if mask is not None:
+        nothing = heads.query.new_zeros(()) if bias is None else bias
+        bias = nothing.masked_fill(~mask.keys, torch.finfo(nothing.dtype).min)
+    context = F.scaled_dot_product_attention(
+        heads.query, heads.key, heads.value, bias, module.dropout.p if module.training else 0.0, scale=1.0
+    )
+    if mask is not None and module.config.masked_rows == "zero":
+        context = context.masked_fill(mask.blind, 0.0)
+    return context, None
+
+
 Attend = Callable[[DisentangledSelfAttention, Heads, Relative | None, Mask | None], tuple[Tensor, Tensor | None]]
 # The seam: ``encoder.py`` adds the implementations of ``fast/``, which are made of what stands above.
-ATTENTIONS: dict[str, Attend] = {"eager": eager}
+ATTENTIONS: dict[str, Attend] = {"eager": eager, "sdpa": sdpa}

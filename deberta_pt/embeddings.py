@@ -1,14 +1,80 @@
-"""Token, position and type embeddings. Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size."""
+"""From the inputs of a call, read and checked, to token, position and type embeddings.
+
+Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from deberta_core.checks import NEGATIVE_MASK, TRUTH_VALUES, UNEVEN, check_inputs, out_of_range
 from deberta_core.config import BaseConfig
 from deberta_pt.attention import Mask
-from deberta_pt.fast.dropout import Dropout
-from deberta_pt.layers import layer_norm
+from deberta_pt.layers import Dropout, layer_norm
+
+
+def as_tensor(value: Any, name: str, model: Any) -> Any:
+    """A tensor whose dtype PyTorch can look rows up by; arrays and nested lists become one.
+
+    Args:
+        value: a tensor, an array, nested lists, or ``None``, which stays.
+        name: of the input.
+        model: on whose device arrays and lists are put.
+
+    Raises:
+        TypeError: for a tensor of another library.
+        ValueError: for truth values as ids, or rows of several lengths.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Tensor):
+        library = type(value).__module__.split(".")[0]
+        if library in ("tensorflow", "keras", "tf_keras"):
+            raise TypeError(f"{name} is a tensor of TensorFlow, expected one of PyTorch: torch.tensor({name}.numpy())")
+        try:
+            value = torch.as_tensor(value, device=model.device)
+        except (ValueError, TypeError) as error:  # the latter of an array of lists
+            raise ValueError(UNEVEN.format(name=name, error=error)) from None
+    if value.dtype in (torch.int64, torch.int32) or value.is_floating_point():
+        return value
+    if value.dtype == torch.bool and name in ("input_ids", "position_ids"):
+        raise ValueError(TRUTH_VALUES.format(name=name))
+    return value.long()
+
+
+def read_inputs(model: Any, **given: Any) -> dict[str, Any]:
+    """The encoder's inputs as tensors, checked: shapes and kinds always, values where no graph is made.
+
+    Args:
+        model: the encoder.
+        **given: ``input_ids``, ``inputs_embeds``, ``attention_mask``, ``token_type_ids``, ``position_ids``.
+
+    Raises:
+        TypeError: for a tensor of another library.
+        ValueError: for the first input that does not fit.
+    """
+    config: BaseConfig = model.config
+    found = {name: as_tensor(value, name, model) for name, value in given.items()}
+    shapes = {name: None if x is None else x.shape for name, x in found.items()}
+    check_inputs(config, shapes, {name: x is not None and x.is_floating_point() for name, x in found.items()})
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state():
+        return found
+    tables = [("input_ids", "the word table", config.vocab_size)]
+    if config.type_vocab_size > 0:
+        tables.append(("token_type_ids", "the table of token types", config.type_vocab_size))
+    if hasattr(model.embeddings, "position_embeddings"):
+        tables.append(("position_ids", "the table of positions", config.max_position_embeddings))
+    for name, table, rows in tables:
+        ids = found[name]
+        if ids is not None and ((ids < 0) | (ids >= rows)).any():
+            raise ValueError(out_of_range(name, table, rows))
+    mask = found["attention_mask"]
+    if mask is not None and mask.is_floating_point() and (mask < 0).any():
+        raise ValueError(NEGATIVE_MASK)
+    return found
 
 
 class Embeddings(nn.Module):
@@ -65,7 +131,7 @@ class Embeddings(nn.Module):
             embeds = embeds + self.token_type_embeddings(token_type_ids)
         hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
         # Padding becomes zero below, and its gradients with it; a mask of pairs may show others a token that is blind.
-        blind = None if mask is None or mask.is_padding() else mask.blind_states()
+        blind = None if mask is None or mask.is_padding else mask.blind_states()
         hidden = layer_norm(self.LayerNorm, hidden, blind)
         if mask is not None:
             hidden = hidden * mask.tokens()[..., None].to(hidden.dtype)

@@ -21,15 +21,12 @@ from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_pt.activations import activation
 from deberta_pt.attention import ATTENTIONS, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_pt.fast.blocked import blocked
-from deberta_pt.fast.dropout import Dropout
 from deberta_pt.fast.flex import flex
 from deberta_pt.fast.linear import apply
-from deberta_pt.fast.padding import Places, pack, pays, places_of, unpack
-from deberta_pt.fast.sdpa import sdpa
-from deberta_pt.fast.tracing import is_traced
-from deberta_pt.layers import layer_norm
+from deberta_pt.fast.padding import SAVED, Places, pack, places_of, unpack
+from deberta_pt.layers import Dropout, is_traced, layer_norm
 
-ATTENTIONS.update(blocked=blocked, flex=flex, sdpa=sdpa)
+ATTENTIONS.update(blocked=blocked, flex=flex)
 
 
 class Output(nn.Module):
@@ -196,10 +193,12 @@ class Encoder(nn.Module):
 
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens if padding is left out: not by the reference, nor where hidden tokens attend."""
-        if mask is None or not mask.is_padding() or self.config.masked_rows == "uniform":
+        if mask is None or not mask.is_padding or self.config.masked_rows == "uniform":
             return None
+        if self.config.attn_implementation == "eager" or mask.keys.device.type != "cpu" or is_traced():
+            return None  # other devices would have to wait, and a graph would get a shape that depends on values
         visible = mask.tokens()
-        return places_of(visible) if self.config.attn_implementation != "eager" and pays(visible) else None
+        return places_of(visible) if int((~visible).sum()) * SAVED >= visible.numel() else None
 
     def forward(
         self,
@@ -251,16 +250,19 @@ class Encoder(nn.Module):
         """One layer, recomputed in the backward pass if gradient checkpointing is on."""
         if not self.training:
             return layer(hidden, mask, relative, query_states, output_attentions)
+        # Views, so that a layer's gradients are summed before they meet other layers': one order in all modes.
+        hidden = hidden.view_as(hidden)
+        relative = None if relative is None else relative._replace(rows=relative.rows.view_as(relative.rows))
+        query_states = None if query_states is None else query_states.view_as(query_states)
+        if self.checkpointing is None:
+            return layer(hidden, mask, relative, query_states, output_attentions)
 
         def run(hidden: Tensor, rows: Tensor | None, query_states: Tensor | None) -> tuple[Tensor, Tensor | None]:
-            # Views, so that a layer's gradients are summed before they meet other layers': one order in all modes.
-            again = None if relative is None or rows is None else relative._replace(rows=rows.view_as(rows))
-            queries = None if query_states is None else query_states.view_as(query_states)
-            return layer(hidden.view_as(hidden), mask, again, queries, output_attentions)
+            again = None if relative is None or rows is None else relative._replace(rows=rows)
+            return layer(hidden, mask, again, query_states, output_attentions)
 
         # The rows are an argument of their own: re-entrant checkpointing differentiates arguments only.
-        inputs = (hidden, None if relative is None else relative.rows, query_states)
-        return run(*inputs) if self.checkpointing is None else self.checkpointing(run, *inputs)
+        return self.checkpointing(run, hidden, None if relative is None else relative.rows, query_states)
 
     def set_checkpointing(self, enabled: bool, **options: Any) -> None:
         """Turn gradient checkpointing on or off; options are those of ``torch.utils.checkpoint.checkpoint``."""
@@ -280,6 +282,6 @@ def read_mask(attention_mask: Tensor | None) -> Mask | None:
     if keys.device.type == "cpu" and not is_traced() and keys.all():
         return None  # nothing hidden, nothing to compute
     if keys.ndim == 2:
-        return Mask(keys[:, None, None], ~keys[:, None, :, None])
+        return Mask(keys[:, None, None], ~keys[:, None, :, None], is_padding=True)
     keys = keys if keys.ndim == 4 else keys[:, None]  # [B, 1, 1 or L, L]
     return Mask(keys, ~keys.any(-1, keepdim=True))

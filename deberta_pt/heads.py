@@ -20,21 +20,18 @@ from deberta_core.checks import (
     IGNORED,
     check_answer,
     check_choices,
+    check_labels,
     check_length,
 )
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
-from deberta_core.outputs import BaseModelOutput
 from deberta_pt.activations import activation
 from deberta_pt.attention import Mask
-from deberta_pt.embeddings import Embeddings
+from deberta_pt.embeddings import Embeddings, as_tensor, read_inputs
 from deberta_pt.encoder import Encoder, read_mask
-from deberta_pt.fast.dropout import Dropout
-from deberta_pt.inputs import as_tensor, read_inputs
-from deberta_pt.layers import FirstState
+from deberta_pt.layers import Dropout, FirstState
 from deberta_pt.losses import (
     binary_cross_entropy,
-    check_class_labels,
     cross_entropy,
     question_answering_loss,
     sequence_classification_loss,
@@ -74,7 +71,6 @@ class Model(PreTrainedModel):
         """``last_hidden_state`` ``[B, L, H]``; on request ``hidden_states`` and ``attentions``."""
         given = read_inputs(
             self,
-            reads_positions=hasattr(self.embeddings, "position_embeddings"),
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -89,7 +85,7 @@ class Model(PreTrainedModel):
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
             self.config.output_attentions if output_attentions is None else output_attentions,
         )
-        body = BaseModelOutput(hidden_states=states, attentions=attentions)
+        body = {"hidden_states": states, "attentions": attentions}
         return self.finish(body, return_dict, last_hidden_state=last)
 
 
@@ -171,7 +167,7 @@ class MaskedLM(PreTrainedModel):
         blind = None if mask is None else mask.blind_states()
         labels = as_tensor(labels, "labels", self)
         if only_masked and labels is not None:
-            check_class_labels(labels, hidden.shape[:-1])
+            check_labels("labels", labels.shape, hidden.shape[:-1], is_float=labels.is_floating_point())
             targets = labels != IGNORED
             blind = None if blind is None else blind.expand(*targets.shape, 1)[targets]  # [positions, 1]
             hidden, labels = hidden[targets], labels[targets]  # [positions, H], [positions]

@@ -1,4 +1,8 @@
-"""Building blocks that the models of this tree share."""
+"""Building blocks that the models of this tree share: what differs from PyTorch's own, and why.
+
+A shortcut that depends on values, or an operator that a compiler does not know, is for eager runs alone: ``is_traced``
+says whether this is one.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,57 @@ from torch import Tensor, nn
 
 from deberta_core.checks import LEFT_PADDING
 from deberta_core.config import FLAT_VARIANCE, BaseConfig
-from deberta_pt.attention import Mask
-from deberta_pt.fast.tracing import is_exported, is_traced
+
+_LANES, _STEPS = 4, 1 << 16  # decisions in a draw of 64 bits, and what each tells apart
+
+
+def is_traced() -> bool:
+    """Whether a compiler, an exporter or a function transform is looking on."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+    )
+
+
+def is_exported() -> bool:
+    """Whether the graph that is made leaves this process."""
+    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+
+
+def keep_factors(like: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:
+    """Random factors: zero for about ``rate`` of the elements, else one over the share that is kept.
+
+    On a CPU one draw of the generator decides over four elements: PyTorch draws a number for each, which takes longer
+    than the rest of a softmax. Sixteen bits each are enough: the probability is rounded to a multiple of 1/65536, and
+    what is kept is scaled by that very number.
+
+    Args:
+        like: whose shape, dtype and device the factors have; contiguous.
+        rate: probability of a zero, at least 0 and below 1.
+        generator: where the random bits come from; default: the device's own.
+
+    Returns:
+        Of the shape of ``like``.
+    """
+    if like.device.type != "cpu":
+        share = 1.0 - rate
+        return torch.empty_like(like).bernoulli_(share, generator=generator).div_(share)
+    dropped = min(round(rate * _STEPS), _STEPS - 1)
+    draws = torch.empty(-(-like.numel() // _LANES), dtype=torch.int64)
+    lanes = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()]
+    kept = torch.ge(lanes, dropped - _STEPS // 2, out=torch.empty(like.numel(), dtype=like.dtype))
+    return kept.mul_(_STEPS / (_STEPS - dropped)).view(like.shape)
+
+
+class Dropout(nn.Dropout):
+    """As ``torch.nn.Dropout``, on a CPU by the faster draws of ``keep_factors``."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Any shape -> the same."""
+        if not self.training or not 0.0 < self.p < 1.0 or states.device.type != "cpu" or is_traced():
+            return super().forward(states)
+        return states * keep_factors(states, self.p)
 
 
 def layer_norm(norm: nn.Module, states: Tensor, blind: Tensor | None = None) -> Any:
@@ -31,13 +84,8 @@ def layer_norm(norm: nn.Module, states: Tensor, blind: Tensor | None = None) -> 
         Same shape and dtype.
     """
     flows = torch.is_grad_enabled() and (states.requires_grad or is_traced())
-    if blind is not None and flows and (norm.training or not is_exported()):  # inference pays nothing
-        states = stop_flat_rows(states, blind)
-    return norm(states)
-
-
-def stop_flat_rows(states: Tensor, blind: Tensor) -> Tensor:
-    """The same states, nothing flowing back into blind rows of little variance; arguments as above."""
+    if blind is None or not flows or (not norm.training and is_exported()):  # inference pays nothing
+        return norm(states)
     wide = torch.promote_types(states.dtype, torch.float32)
     constant, stopped = states.detach(), blind.expand(*states.shape[:-1], 1)
     if states.device.type != "cpu" or is_traced():
@@ -45,9 +93,9 @@ def stop_flat_rows(states: Tensor, blind: Tensor) -> Tensor:
     else:  # blind rows are few, and hardly any is flat once a model has learned
         rows = constant[stopped[..., 0]].to(wide)
         if not len(rows) or not (flat := rows.var(-1, correction=0) < FLAT_VARIANCE).any():  # var() warns of no rows
-            return states
+            return norm(states)
         stopped = torch.zeros_like(stopped).masked_scatter_(stopped, flat)
-    return torch.where(stopped, constant, states)
+    return norm(torch.where(stopped, constant, states))
 
 
 class FirstState:
@@ -60,8 +108,8 @@ class FirstState:
     def __init__(self, config: BaseConfig) -> None:
         self.config, self.warned = config, False
 
-    def __call__(self, hidden: Tensor, mask: Mask | None) -> Tensor:
-        """``[B, L, H]`` -> ``[B, H]``; the first call that reads padding is told so, if that costs no waiting."""
+    def __call__(self, hidden: Tensor, mask: Any) -> Tensor:
+        """``[B, L, H]`` and a ``Mask`` -> ``[B, H]``; the first call that reads padding on a CPU is told so."""
         if mask is None:
             return hidden[:, 0]
         if self.config.pooled_row == "first_visible":

@@ -20,11 +20,6 @@ def _mean(losses: Tensor, counts: Tensor) -> Tensor:
     return (losses * counts).sum() / counts.sum().clamp(min=1)
 
 
-def check_class_labels(labels: Tensor, shape: torch.Size, name: str = "labels") -> None:
-    """Refuse labels that are no integers of this shape."""
-    check_labels(name, labels.shape, shape, is_float=labels.is_floating_point())
-
-
 def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tensor:
     """Mean cross entropy over labels that are not -100.
 
@@ -39,7 +34,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tenso
     Raises:
         ValueError: for labels of another shape or dtype, or (not in compiled graphs) out of range.
     """
-    check_class_labels(labels, logits.shape[:-1], name)
+    check_labels(name, labels.shape, logits.shape[:-1], is_float=labels.is_floating_point())
     classes = logits.shape[-1]
     labels = labels.long()
     if not torch.compiler.is_compiling() and ((labels != IGNORED) & ((labels < 0) | (labels >= classes))).any():

@@ -29,7 +29,6 @@ from deberta_core.loading import (
     unused_tensors,
 )
 from deberta_core.loading_keywords import take_keywords
-from deberta_core.outputs import ModelOutput
 from deberta_core.weight_names import HEAD_MODULES, Weight
 from deberta_pt import surgery
 from deberta_pt.documented import Documented
@@ -61,11 +60,11 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
 
     # Outputs.
 
-    def finish(self, body: ModelOutput, return_dict: bool | None, **results: Any) -> Any:
+    def finish(self, body: Mapping[str, Any], return_dict: bool | None, **results: Any) -> Any:
         """The head's output object, or a tuple of what is there.
 
         Args:
-            body: output of the encoder, whose states and attentions are passed on.
+            body: output of the encoder, or what it holds: its states and attentions are passed on.
             return_dict: default ``config.return_dict``.
             **results: the head's own entries; ``None`` is left out.
         """

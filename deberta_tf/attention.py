@@ -48,11 +48,13 @@ class Mask(NamedTuple):
         keys: bool ``[B, 1, 1 or Q, K]``.
         blind: queries that see nothing, bool ``[B, 1, 1 or Q, 1]``. By itself, so that padding needs nothing of size
             ``Q x K``.
+        is_padding: whether tokens are hidden as keys and as queries alike.
         places: of the tokens, if padding is left out of the states.
     """
 
     keys: tf.Tensor
     blind: tf.Tensor
+    is_padding: bool = False
     places: Places | None = None
 
     def pairs(self) -> tf.Tensor:
@@ -62,10 +64,6 @@ class Mask(NamedTuple):
     def tokens(self) -> tf.Tensor:
         """Tokens that any query may see, bool ``[B, L]``."""
         return tf.reduce_any(self.keys[:, 0], -2)
-
-    def is_padding(self) -> bool:
-        """Whether tokens are hidden as keys and as queries alike."""
-        return self.keys.shape[2] == 1 and self.blind.shape[2] != 1
 
     def blind_states(self) -> tf.Tensor:
         """Which token states see nothing, bool ``[B, 1 or L, 1]``, or ``[1, T, 1]`` without padding."""

@@ -1,13 +1,50 @@
-"""Token, position and type embeddings. Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size."""
+"""From the inputs of a call, their values checked, to token, position and type embeddings.
+
+Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import tensorflow as tf
 
+from deberta_core.checks import NEGATIVE_MASK, out_of_range
 from deberta_core.config import BaseConfig
 from deberta_tf.attention import Mask
 from deberta_tf.fast.dropout import TFDropout
-from deberta_tf.layers import LayerNorm, Module, TFEmbedding, linear, shape_of
+from deberta_tf.layers import LayerNorm, Module, TFEmbedding, linear, refuse_if, shape_of
+
+
+def check_values(config: BaseConfig, given: Mapping[str, Any], reads_positions: bool) -> list[tf.Operation]:
+    """Refuse ids beyond their table and additive masks, in eager mode and in plain graphs.
+
+    Args:
+        config: the model's config.
+        given: inputs by name, ``None`` for one that was not given.
+        reads_positions: whether there is a table of absolute positions.
+
+    Returns:
+        What must run before a table is read; nothing in eager mode.
+
+    Raises:
+        ValueError: for the first input that does not fit; in a graph ``tf.errors.InvalidArgumentError``.
+    """
+    tables = [("input_ids", "the word table", config.vocab_size)]
+    if config.type_vocab_size > 0:
+        tables.append(("token_type_ids", "the table of token types", config.type_vocab_size))
+    if reads_positions:
+        tables.append(("position_ids", "the table of positions", config.max_position_embeddings))
+    checks: list[tf.Operation] = []
+    for name, table, rows in tables:
+        ids = given[name]
+        if ids is not None:
+            checks += refuse_if((ids < 0) | (ids >= rows), out_of_range(name, table, rows))
+    mask = given["attention_mask"]
+    if mask is not None and mask.dtype.is_floating:
+        checks += refuse_if(mask < 0, NEGATIVE_MASK)
+    return checks
 
 
 class Embeddings(Module):
@@ -73,7 +110,7 @@ class Embeddings(Module):
             embeds = embeds + self.token_type_embeddings(token_type_ids)
         hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
         # Padding becomes zero below, and its gradients with it; a mask of pairs may show others a token that is blind.
-        blind = None if mask is None or mask.is_padding() else mask.blind_states()
+        blind = None if mask is None or mask.is_padding else mask.blind_states()
         hidden = self.LayerNorm(hidden, blind)
         if mask is not None:
             hidden = hidden * tf.cast(mask.tokens()[..., None], hidden.dtype)

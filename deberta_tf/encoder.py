@@ -212,7 +212,7 @@ class Encoder(Module):
 
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens if padding is left out: not by the reference, nor where hidden tokens attend."""
-        if mask is None or not mask.is_padding() or self.config.masked_rows == "uniform":
+        if mask is None or not mask.is_padding or self.config.masked_rows == "uniform":
             return None
         return None if self.config.attn_implementation == "eager" or is_compiled() else places_of(mask.tokens())
 
@@ -305,6 +305,6 @@ def read_mask(attention_mask: tf.Tensor | None) -> Mask | None:
         return None
     keys = tf.cast(attention_mask, tf.bool)
     if keys.shape.rank == 2:
-        return Mask(keys[:, None, None], ~keys[:, None, :, None])
+        return Mask(keys[:, None, None], ~keys[:, None, :, None], is_padding=True)
     keys = keys if keys.shape.rank == 4 else keys[:, None]  # [B, 1, 1 or L, L]
     return Mask(keys, ~tf.reduce_any(keys, -1, keepdims=True))

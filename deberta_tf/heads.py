@@ -21,21 +21,19 @@ from deberta_core.checks import (
     check_answer,
     check_choices,
     check_inputs,
+    check_labels,
     check_length,
 )
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
-from deberta_core.outputs import BaseModelOutput
 from deberta_tf.activations import activation
 from deberta_tf.attention import Mask
-from deberta_tf.checks import check_values
-from deberta_tf.embeddings import Embeddings
+from deberta_tf.embeddings import Embeddings, check_values
 from deberta_tf.encoder import Encoder, read_mask
 from deberta_tf.fast.dropout import TFDropout, new_dropout_state
 from deberta_tf.layers import FirstState, Module, linear, shape_of
 from deberta_tf.losses import (
     binary_cross_entropy,
-    check_class_labels,
     cross_entropy,
     question_answering_loss,
     sequence_classification_loss,
@@ -81,8 +79,7 @@ class TFModel(TFPreTrainedModel):
         }  # fmt: skip
         shapes = {name: None if x is None else x.shape for name, x in given.items()}
         check_inputs(self.config, shapes, {name: x is not None and x.dtype.is_floating for name, x in given.items()})
-        read = position_ids if hasattr(self.embeddings, "position_embeddings") else None
-        checks = check_values(self.config, input_ids, attention_mask, token_type_ids, read)
+        checks = check_values(self.config, given, reads_positions=hasattr(self.embeddings, "position_embeddings"))
         mask = read_mask(attention_mask)
         with tf.control_dependencies(checks):  # else a graph may look up a wrong id before it is refused
             embedded = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, mask, training=training)
@@ -93,7 +90,7 @@ class TFModel(TFPreTrainedModel):
             self.config.output_attentions if output_attentions is None else output_attentions,
             training=training,
         )
-        body = BaseModelOutput(hidden_states=states, attentions=attentions)
+        body = {"hidden_states": states, "attentions": attentions}
         return self.finish(body, return_dict, last_hidden_state=last)
 
 
@@ -179,7 +176,7 @@ class TFMaskedLM(TFPreTrainedModel):
             body.pop("hidden_states", None)
         blind = None if mask is None else mask.blind_states()
         if only_masked and labels is not None:
-            check_class_labels(labels, hidden.shape[:-1])
+            check_labels("labels", labels.shape, hidden.shape[:-1], is_float=labels.dtype.is_floating)
             targets = labels != IGNORED
             if blind is not None:
                 blind = tf.boolean_mask(tf.broadcast_to(blind, [*shape_of(hidden)[:2], 1]), targets)  # [positions, 1]

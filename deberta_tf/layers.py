@@ -33,6 +33,26 @@ def is_compiled() -> bool:
     return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
+def refuse_if(wrong: tf.Tensor, text: str) -> list[tf.Operation]:
+    """Raise if any entry of ``wrong`` is true.
+
+    Args:
+        wrong: bool, any shape.
+        text: what to say.
+
+    Returns:
+        What must run before the checked tensor is read; nothing in eager mode.
+
+    Raises:
+        ValueError: in eager mode; in a graph the same text comes as ``tf.errors.InvalidArgumentError``.
+    """
+    if not tf.executing_eagerly():
+        return [tf.debugging.Assert(tf.logical_not(tf.reduce_any(wrong)), [text])]
+    if tf.reduce_any(wrong):
+        raise ValueError(text)
+    return []
+
+
 # Keras' own policy is one for all threads: models that are built at the same time would get each other's.
 _POLICY: contextvars.ContextVar[str | None] = contextvars.ContextVar("policy", default=None)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from deberta_core.checks import IGNORED, check_labels, label_out_of_range
-from deberta_tf.checks import refuse_if
+from deberta_tf.layers import refuse_if
 
 
 def _wide(logits: tf.Tensor) -> tf.Tensor:
@@ -17,11 +17,6 @@ def _wide(logits: tf.Tensor) -> tf.Tensor:
 
 def _mean(losses: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(losses * counts) / tf.maximum(tf.reduce_sum(counts), 1)
-
-
-def check_class_labels(labels: tf.Tensor, shape: tf.TensorShape, name: str = "labels") -> None:
-    """Refuse labels that are no integers of this shape."""
-    check_labels(name, labels.shape, shape, is_float=labels.dtype.is_floating)
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, name: str = "labels") -> tf.Tensor:
@@ -38,13 +33,13 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, name: str = "labels") ->
     Raises:
         ValueError: for labels of another shape or dtype, or (not in compiled graphs) out of range.
     """
-    check_class_labels(labels, logits.shape[:-1], name)
+    check_labels(name, labels.shape, logits.shape[:-1], is_float=labels.dtype.is_floating)
     classes = logits.shape[-1]
     labels = tf.cast(labels, tf.int64)
     checks = []
     if classes is not None:
         wrong = (labels != IGNORED) & ((labels < 0) | (labels >= classes))
-        checks = refuse_if(wrong, lambda: label_out_of_range(name, classes))
+        checks = refuse_if(wrong, label_out_of_range(name, classes))
     with tf.control_dependencies(checks):
         counts = labels != IGNORED
     wide = _wide(logits)

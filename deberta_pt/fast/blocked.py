@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative, skew
-from deberta_pt.fast.dropout import keep_factors
 from deberta_pt.fast.linear import linear, takes_onednn
+from deberta_pt.layers import keep_factors
 
 ROWS = 128  # queries of a block that computes several heads
 ALONE = 256  # keys from which on each head is a block of its own, where that is faster
@@ -114,7 +114,7 @@ def of_blocks(mask: Mask | None) -> tuple[Tensor | None, Tensor | None]:
     """A mask as ``blocks`` reads it: of keys, ``[B, 1 or Q, K]``, and blind queries of padding, ``[B, Q]``."""
     if mask is None:
         return None, None
-    return mask.keys[:, 0], mask.blind[:, 0, :, 0] if mask.is_padding() else None
+    return mask.keys[:, 0], mask.blind[:, 0, :, 0] if mask.is_padding else None
 
 
 def is_alone(query: Tensor, keys: int, mask: Tensor | None) -> bool:

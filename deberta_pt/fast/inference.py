@@ -288,7 +288,7 @@ class PreparedEncoder(Encoder):
 
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens wherever any are hidden: texts behind each other need not be put to their places."""
-        return None if mask is None or not mask.is_padding() else places_of(mask.tokens())
+        return None if mask is None or not mask.is_padding else places_of(mask.tokens())
 
     @torch.no_grad()
     @torch.compiler.disable
@@ -301,7 +301,7 @@ class PreparedEncoder(Encoder):
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         """As ``Encoder``."""
         lengths = None
-        if mask is not None and mask.is_padding() and not output_attentions:
+        if mask is not None and mask.is_padding and not output_attentions:
             lengths = lengths_of(mask.tokens())
         if lengths is None:
             return super().forward(hidden, mask, output_hidden_states, output_attentions)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deberta_pt.fast.tracing import is_traced
+from deberta_pt.layers import is_traced
 
 _GAIN = 1.1  # oneDNN must be this much faster to be taken
 _TRAINING_GAIN = 1.3  # the same in training, which should not end differently in the next process for a little
@@ -125,10 +125,6 @@ def can_change(states: Tensor, weight: Tensor) -> bool:
     return plain and same and not is_traced()
 
 
-def _is_recorded(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-
-
 def computes_bfloat16() -> bool:
     """Whether this processor has instructions for bfloat16; without, it is many times slower than float32."""
     return has_onednn() and _has_bfloat16()
@@ -146,15 +142,12 @@ def takes_onednn(rows: int, dtype: torch.dtype) -> bool:
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``[..., I]`` and ``[O, I]`` -> ``[..., O]``, by whichever library is faster."""
-    if states.dtype == torch.float32 and can_change(states, weight):
-        rows = states.shape[:-1].numel()
-        if _is_recorded(states, weight, bias):
-            if onednn_trains_faster(rows):
-                found: Tensor = OneDnnLinear.apply(states, weight, bias)
-                return found
-        elif onednn_is_faster(rows):
-            return by_onednn(states, weight, bias)
-    return F.linear(states, weight, bias)
+    recorded = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (states, weight, bias))
+    faster = onednn_trains_faster if recorded else onednn_is_faster
+    if states.dtype != torch.float32 or not can_change(states, weight) or not faster(states.shape[:-1].numel()):
+        return F.linear(states, weight, bias)
+    found: Tensor = (OneDnnLinear.apply if recorded else by_onednn)(states, weight, bias)
+    return found
 
 
 def apply(module: nn.Module, states: Tensor) -> Any:
@@ -186,7 +179,7 @@ class FrozenLinear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
         rows = states.shape[:-1].numel()
-        changes = can_change(states, self.weight) and not _is_recorded(states)
+        changes = can_change(states, self.weight) and not (torch.is_grad_enabled() and states.requires_grad)
         faster = changes and takes_onednn(rows, states.dtype)
         few = changes and states.dtype == torch.float32 and has_onednn() and rows <= FEW
         if not (faster or few):

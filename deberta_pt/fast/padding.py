@@ -13,8 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deberta_pt.fast.tracing import is_traced
-
 SAVED = 8  # of so many tokens one at least must be hidden: moving rows has its price
 
 
@@ -42,15 +40,6 @@ def unpack(packed: Tensor, places: Places | None) -> Tensor:
     if places is None:
         return packed
     return packed[0].index_select(0, places.rows.flatten()).unflatten(0, places.rows.shape)
-
-
-def pays(token_mask: Tensor) -> bool:
-    """Whether enough tokens of ``[B, L]`` are hidden. Only processors may be asked: other devices would have to wait,
-    and a graph would get a shape that depends on values.
-    """
-    if token_mask.device.type != "cpu" or is_traced():
-        return False
-    return int((~token_mask).sum()) * SAVED >= token_mask.numel()
 
 
 def places_of(token_mask: Tensor) -> Places:

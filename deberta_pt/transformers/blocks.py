@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deberta_pt.fast.tracing import is_traced
+from deberta_pt.layers import is_traced
 
 
 class Group(NamedTuple):

@@ -21,7 +21,7 @@ from deberta_core.checks import NEGATIVE_MASK
 from deberta_pt.attention import FusedSelfAttention
 from deberta_pt.encoder import Encoder, Layer, read_mask
 from deberta_pt.fast.inference import PreparedEncoder
-from deberta_pt.fast.tracing import is_traced
+from deberta_pt.layers import is_traced
 from deberta_pt.transformers.blocks import Blocks, find_blocks
 from deberta_pt.transformers.reading import own_config
 

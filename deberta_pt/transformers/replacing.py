@@ -17,8 +17,8 @@ from transformers.models.deberta import modeling_deberta as v1
 from transformers.models.deberta_v2 import modeling_deberta_v2 as v2
 
 from deberta_pt.encoder import Encoder
-from deberta_pt.fast.dropout import Dropout
 from deberta_pt.fast.inference import PreparedEncoder
+from deberta_pt.layers import Dropout
 from deberta_pt.transformers.parts import EMBEDDINGS, ENCODERS, InsideEncoder, PreparedInsideEncoder, build, contents
 from deberta_pt.transformers.reading import check_version
 from deberta_pt.transformers.switch import check_masked_rows

@@ -348,7 +348,7 @@ def test_dropout_in_tensorflow_keeps_the_mean(rate, compiled):
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.999])
 def test_dropout_keeps_the_mean(rate):
     torch = pytest.importorskip("torch")
-    from deberta_pt.fast.dropout import Dropout, keep_factors
+    from deberta_pt.layers import Dropout, keep_factors
 
     torch.manual_seed(0)
     factors = keep_factors(torch.empty(301, 1001), rate)
