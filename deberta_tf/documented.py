@@ -128,7 +128,7 @@ class Documented:
         Raises:
             ValueError: for no rows, or rows without inputs of the model.
         """
-        inputs = {name for name in parameters(type(self).forward) if name not in OPTIONS}  # type: ignore[attr-defined]
+        inputs = {name for name in parameters(type(self).call) if name not in OPTIONS}  # type: ignore[attr-defined]
         labels = HEADS[self.head].labels
         wanted = {*inputs, *labels, *(LABELS if "labels" in labels else ())}
         collate = collate_fn or (lambda rows: _stack(rows, tokenizer))

@@ -60,7 +60,7 @@ class TFModel(TFPreTrainedModel):
             self.embeddings = Embeddings(config, position_table)
             self.encoder = Encoder(config)
 
-    def forward(
+    def call(
         self,
         input_ids: tf.Tensor | None = None,
         attention_mask: tf.Tensor | None = None,
@@ -140,19 +140,19 @@ class TFMaskedLM(TFPreTrainedModel):
         else:
             self.lm_predictions = PublishedHead(config)
 
-    def forward(
+    def call(
         self,
         input_ids: tf.Tensor | None = None,
         attention_mask: tf.Tensor | None = None,
         token_type_ids: tf.Tensor | None = None,
         position_ids: tf.Tensor | None = None,
         inputs_embeds: tf.Tensor | None = None,
-        labels: tf.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        only_masked: bool = False,
+        labels: tf.Tensor | None = None,
         training: bool | None = None,
+        only_masked: bool = False,
     ) -> Any:
         """``logits`` ``[B, L, V]`` and, with labels, a scalar ``loss``.
 
@@ -200,17 +200,17 @@ class TFLabelledModel(TFPreTrainedModel):
         """Scalar loss of the logits."""
         raise NotImplementedError("a head's own")
 
-    def forward(
+    def call(
         self,
         input_ids: tf.Tensor | None = None,
         attention_mask: tf.Tensor | None = None,
         token_type_ids: tf.Tensor | None = None,
         position_ids: tf.Tensor | None = None,
         inputs_embeds: tf.Tensor | None = None,
-        labels: tf.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        labels: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> Any:
         """``logits`` and, with labels, a scalar ``loss``; shapes as the class says."""
@@ -290,18 +290,18 @@ class TFQuestionAnswering(TFPreTrainedModel):
         self.deberta = self.encoder_class(config, name="deberta")
         self.qa_outputs = linear(config.hidden_size, 2, config.initializer_range, name="qa_outputs")
 
-    def forward(
+    def call(
         self,
         input_ids: tf.Tensor | None = None,
         attention_mask: tf.Tensor | None = None,
         token_type_ids: tf.Tensor | None = None,
         position_ids: tf.Tensor | None = None,
         inputs_embeds: tf.Tensor | None = None,
-        start_positions: tf.Tensor | None = None,
-        end_positions: tf.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        start_positions: tf.Tensor | None = None,
+        end_positions: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> Any:
         """``start_logits`` and ``end_logits`` ``[B, L]`` and, with positions, a scalar ``loss``."""
@@ -337,17 +337,17 @@ class TFMultipleChoice(TFPreTrainedModel):
         self.dropout = TFDropout(classifier_dropout(config))
         self.classifier = linear(config.hidden_size, 1, config.initializer_range, name="classifier")
 
-    def forward(
+    def call(
         self,
         input_ids: tf.Tensor | None = None,
         attention_mask: tf.Tensor | None = None,
         token_type_ids: tf.Tensor | None = None,
         position_ids: tf.Tensor | None = None,
         inputs_embeds: tf.Tensor | None = None,
-        labels: tf.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        labels: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> Any:
         """``logits`` ``[B, C]`` and, with labels, a scalar ``loss``."""

@@ -12,27 +12,41 @@ import tf_keras
 
 from deberta_core.checks import TRUTH_VALUES, UNEVEN
 from deberta_core.config import near
+from deberta_tf.fast.dropout import Seeds, advance, dropout_seeds, running_seeds
 
 LEGACY_KERAS = (
     "expected one of tf_keras (Keras 2): import tf_keras and use its own, "
     "or set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported"
 )
-OPTIONS = ("output_attentions", "output_hidden_states", "return_dict", "only_masked")
+OPTIONS = ("output_attentions", "output_hidden_states", "return_dict", "training", "only_masked")
 
 
 @functools.lru_cache(maxsize=64)
-def parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
-    """Names that a ``forward`` takes, in order, without ``self`` and ``training``."""
-    return tuple(name for name in inspect.signature(forward).parameters if name not in ("self", "training"))
+def parameters(call: Callable[..., Any]) -> tuple[str, ...]:
+    """Names that a ``call`` takes, in order, without ``self``."""
+    kinds = inspect.Parameter
+    found = [p for p in inspect.signature(call).parameters.values() if p.name != "self"]
+    return tuple(p.name for p in found if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD))
+
+
+@functools.lru_cache(maxsize=64)
+def takes_any(call: Callable[..., Any]) -> bool:
+    """Whether a ``call`` takes names that it does not list."""
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(call).parameters.values())
+
+
+def is_by_name(call: Callable[..., Any]) -> bool:
+    """Whether a ``call`` lists the inputs of a model one by one; else it takes them as they come, as a Keras layer."""
+    return not {"input_ids", "inputs_embeds"}.isdisjoint(parameters(call))
 
 
 def read_inputs(
-    forward: Callable[..., Any], inputs: tuple[Any, ...], named: Mapping[str, Any]
+    call: Callable[..., Any], inputs: tuple[Any, ...], named: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Tensors and options of a call by name.
 
     Args:
-        forward: method whose parameters are the names.
+        call: method whose parameters are the names.
         inputs: what was given by place: one dict, list or tuple, or the inputs one by one.
         named: what was given by name.
 
@@ -42,7 +56,7 @@ def read_inputs(
     Raises:
         TypeError: for an unknown or repeated name, or too many inputs.
     """
-    names = parameters(forward)
+    names = parameters(call)
     given: dict[str, Any] = {}
     first = inputs[0] if inputs else None
     if isinstance(first, Mapping):
@@ -60,11 +74,38 @@ def read_inputs(
             raise TypeError(f"input {name!r} is given twice")
         given[name] = value
     for name in given:
-        if name not in names:
+        if name not in names and not takes_any(call):
             raise TypeError(f"unknown input {name!r}{near(name, names)}; expected {', '.join(names)}")
     present = {name: value for name, value in given.items() if value is not None}
     options = {name: present.pop(name) for name in OPTIONS if name in present}
     return {name: as_tensor(value, name) for name, value in present.items()}, options
+
+
+def with_unpacked_inputs(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``call`` whose first argument may also be a dict of all inputs, as which Keras hands them over.
+
+    In training, dropout draws from the seeds of the model, unless it runs within another one that has begun to.
+    """
+    names = parameters(call)
+
+    @functools.wraps(call)
+    def unpacked(self: Any, *inputs: Any, **named: Any) -> Any:
+        if is_by_name(call):
+            if inputs and isinstance(inputs[0], Mapping):
+                named, inputs = {**inputs[0], **named}, inputs[1:]
+                inputs = (None, *inputs) if inputs else ()
+            given = dict(zip(names, inputs, strict=False))
+            named = {**{name: value for name, value in given.items() if value is not None}, **named}
+            inputs = inputs[len(names) :]
+        if not named.get("training") or running_seeds() is not None:
+            return call(self, *inputs, **named)
+        state = self.base_model.dropout_state
+        advance(state)
+        with dropout_seeds(Seeds(state)):
+            return call(self, *inputs, **named)
+
+    unpacked.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]  # Keras reads this one
+    return unpacked
 
 
 def as_tensor(value: Any, name: str) -> Any:

@@ -31,9 +31,8 @@ from deberta_core.loading_keywords import take_keywords
 from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
 from deberta_tf.documented import Documented
-from deberta_tf.fast.dropout import Seeds, advance, dropout_seeds, running_seeds
 from deberta_tf.fast.inference import optimize_for_inference
-from deberta_tf.inputs import LEGACY_KERAS, read_inputs
+from deberta_tf.inputs import LEGACY_KERAS, is_by_name, read_inputs, with_unpacked_inputs
 from deberta_tf.layers import policy, policy_in_force
 from deberta_tf.training import KerasTraining
 
@@ -52,9 +51,11 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
     unused_tensors: dict[str, np.ndarray[Any, Any]]
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Tell Keras the class, so that its ``load_model`` finds it."""
+        """Tell Keras the class, so that its ``load_model`` finds it, and let its ``call`` take inputs in any way."""
         super().__init_subclass__(**options)
         tf_keras.saving.register_keras_serializable(package=cls.__module__.partition(".")[0])(cls)
+        if "call" in vars(cls):
+            cls.call = with_unpacked_inputs(vars(cls)["call"])
 
     def __init__(self, config: BaseConfig, **options: Any) -> None:
         config = self.config_class.of(config, type(self).__name__)
@@ -66,29 +67,21 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
 
     # Inputs.
 
-    def __call__(self, *inputs: Any, training: bool | None = None, **named: Any) -> Any:
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run the model.
 
         Args:
-            *inputs: one dict, list or tuple of inputs, or the inputs one by one in the order of ``forward``.
-            training: whether dropout acts.
-            **named: inputs and options of ``forward`` by name.
+            *inputs: one dict, list or tuple of inputs, or the inputs one by one in the order of ``call``.
+            **named: inputs and options of ``call`` by name; with ``training`` dropout acts.
 
         Raises:
             TypeError: for an input that the model does not know (with the near spelling).
             ValueError: for inputs that do not fit.
         """
-        tensors, options = read_inputs(type(self).forward, inputs, named)
-        return super().__call__(tensors, training=training, **options)
-
-    def call(self, inputs: Mapping[str, Any], training: bool | None = None, **options: Any) -> Any:
-        """What Keras calls: the inputs in one dict."""
-        if not training or running_seeds() is not None:
-            return self.forward(**inputs, **options, training=training)
-        state = self.base_model.dropout_state
-        advance(state)
-        with dropout_seeds(Seeds(state)):
-            return self.forward(**inputs, **options, training=training)
+        if not is_by_name(type(self).call):
+            return super().__call__(*inputs, **named)
+        tensors, options = read_inputs(type(self).call, inputs, named)
+        return super().__call__(tensors, **options)
 
     def _set_save_spec(self, inputs: Any, args: Any = None, kwargs: Any = None) -> None:
         """What Keras saves a model for, at its first call: here texts of any number and length, without labels."""

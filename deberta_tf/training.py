@@ -21,7 +21,7 @@ class KerasTraining:
     """The steps that Keras calls; mixed into every model."""
 
     head: ClassVar[str]
-    forward: Any
+    call: Any
     _own_loss = False
     _own_loss_mean: Any = None
 
@@ -95,7 +95,7 @@ class KerasTraining:
     def _read(self, data: Any) -> tuple[dict[str, Any], Any, Any]:
         """Inputs without labels, labels (one tensor, or a dict where the head has several), and sample weights."""
         x, labels, weight = tf_keras.utils.unpack_x_y_sample_weight(data)
-        inputs, options = read_inputs(type(self).forward, (x,), {})
+        inputs, options = read_inputs(type(self).call, (x,), {})
         names = HEADS[self.head].labels
         among = {name: inputs.pop(name) for name in names if name in inputs}
         if labels is None and among:

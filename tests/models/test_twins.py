@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 FILES = ("embeddings.py", "fast/padding.py", "attention.py", "encoder.py", "mask_decoder.py", "heads.py", "losses.py")
 TF_ONLY_ARGUMENTS = {"training", "name"}
 PT_ONLY_ARGUMENTS = {"device"}  # TensorFlow places its own tensors
+# The documented classes have labels before the options in PyTorch, after them in TensorFlow.
+LABELS = ("labels", "start_positions", "end_positions")
 # name -> why only one tree has it
 ONLY_TF = {
     "DisentangledSelfAttention.choose": "tf has two implementations, torch four that suit a length and a device",
@@ -56,6 +58,7 @@ def arguments(function: ast.FunctionDef) -> list[str]:
     found += list(zip((a.arg for a in given.kwonlyargs), given.kw_defaults, strict=True))
     if given.kwarg:
         found.append(("**" + given.kwarg.arg, None))
+    found = sorted(found, key=lambda argument: argument[0] in LABELS and argument[1] is not None)
     return [
         name if default is None else f"{name}={ast.unparse(default)}"
         for name, default in found
