@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable
 
 from conversion import verification
 from conversion.conversion_report import ConversionReport
@@ -17,15 +14,14 @@ from conversion.mapping import layers_of_h5
 from conversion.plan import Plan, make_plan
 from conversion.side_file import SIDE_FILE
 from conversion.source import Source, open_source
-from conversion.transfer import FLOATS, Flusher, Move, Reader
-from deberta_core.checkpoint import TensorInfo, write_weights
+from conversion.transfer import FLOATS, Flusher, Reader
+from deberta_core.checkpoint import write_weights
 from deberta_core.checkpoint.shards import parse_size
 from deberta_core.file_names import CONFIG, GENERATOR_CONFIG
 from deberta_core.files import Replacement
 
 FORMATS = {"pt": ("safetensors", "bin"), "tf": ("h5", "safetensors")}
 Progress = Callable[[int, int], None]
-Supplier = Callable[[], np.ndarray[Any, Any]]
 
 
 def convert(
@@ -82,9 +78,9 @@ def convert(
         report = _describe(source, plan, os.fspath(dst), to, format)
         with Replacement(target.path) as files:
             files.check_space(plan.nbytes + sum(extra.size for extra in extras))
-            with Reader(source) as reader, Flusher(files.stage / "new") as flusher:
-                count = _counter(plan.nbytes, flusher, progress)
-                _write(files, source, plan, reader, report, max_shard_size, count)
+            tell = None if progress is None else lambda done: progress(done, plan.nbytes)
+            with Reader(source) as reader, Flusher(files.stage / "new", tell) as flusher:
+                _write(files, source, plan, reader, report, max_shard_size, flusher.count)
             _carry(files, source, extras, report, dtype)
             target.drop_weights(files)
             files.commit()
@@ -122,20 +118,6 @@ def _describe(source: Source, plan: Plan, target: str, to: str, format: str) -> 
     )  # fmt: skip
 
 
-def _counter(total: int, flusher: Flusher, progress: Progress | None) -> Callable[[int], None]:
-    """What is to be told how many more bytes have been written."""
-    done = 0
-
-    def count(nbytes: int) -> None:
-        nonlocal done
-        done += nbytes
-        flusher.count(nbytes)
-        if progress is not None:
-            progress(done, total)
-
-    return count
-
-
 def _write(
     files: Replacement,
     source: Source,
@@ -152,19 +134,15 @@ def _write(
     if report.format == "h5":
         layout = layers_of_h5(source.config, source.head, set(source.names.keys.values()), names)
     written = write_weights(
-        files, _sources(plan.weights, reader), format=report.format, naming=report.to,
+        files, [(move.target, reader.supplier(move)) for move in plan.weights], format=report.format, naming=report.to,
         metadata=texts, max_shard_size=max_shard_size, h5=layout, aliases=plan.aliases, progress=count,
     )  # fmt: skip
     if plan.aside or plan.record:
         written += write_weights(
-            files, _sources(plan.aside, reader), format="safetensors", metadata=plan.record.to_metadata(),
-            file_name=SIDE_FILE, progress=count,
+            files, [(move.target, reader.supplier(move)) for move in plan.aside], format="safetensors",
+            metadata=plan.record.to_metadata(), file_name=SIDE_FILE, progress=count,
         )  # fmt: skip
     report.files = [path.name for path in written]
-
-
-def _sources(moves: Sequence[Move], reader: Reader) -> list[tuple[TensorInfo, Supplier]]:
-    return [(move.target, reader.supplier(move)) for move in moves]
 
 
 def _carry(

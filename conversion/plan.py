@@ -68,6 +68,7 @@ class _Planner:
         self.names = source.names
         self.table = every_weight(self.names.family, self.names.layers)
         self.tensors = source.tensors
+        self.own_prefix = PREFIX if self.names.prefixed else ""
         self.prefix = self._prefix()
         self.result = Plan()
 
@@ -97,7 +98,7 @@ class _Planner:
     def _usual_aliases(self) -> dict[str, str]:
         """Those that PyTorch's own .bin file of the source has."""
         written = self.source.file.tensors.keys() - self.source.file.aliases.keys()
-        return tied_aliases(written, self._own_prefix(), self.source.config.tie_word_embeddings)
+        return tied_aliases(written, self.own_prefix, self.source.config.tie_word_embeddings)
 
     def _bin_aliases(self, targets: dict[str, str], kept: dict[str, str]) -> dict[str, str]:
         if self.source.file.format == "bin":
@@ -111,13 +112,10 @@ class _Planner:
 
     # Places.
 
-    def _own_prefix(self) -> str:
-        return PREFIX if self.names.prefixed else ""
-
     def _prefix(self) -> str:
         """What the encoder's names begin with in a PyTorch target; by PyTorch's rule an encoder alone has no prefix."""
         if self.names.naming == "pt":
-            return self._own_prefix()
+            return self.own_prefix
         if self.source.record.prefix is not None:
             return self.source.record.prefix
         return PREFIX if self._more_than_encoder(self.tensors) else ""
@@ -188,7 +186,7 @@ class _Planner:
     def _note(self, placed: dict[str, Place | None], targets: dict[str, str]) -> None:
         record, given, naming = self.result.record, self.source.record, self.names.naming
         if self.to == "tf":
-            came_with = given.prefix if naming == "tf" else self._own_prefix()
+            came_with = given.prefix if naming == "tf" else self.own_prefix
             usual = PREFIX if self._more_than_encoder(placed) else ""
             record.prefix = came_with if came_with not in (None, usual) else None
         else:

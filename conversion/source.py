@@ -39,6 +39,8 @@ class Source(contextlib.AbstractContextManager["Source"]):
         file: its tensors.
         side: tensors of the side file, if there is one.
         record: what an earlier conversion noted there.
+        restored: names that come from the side file: one that is in both is that of the weights file.
+        tensors: all tensors by name, those of the side file last.
         names: its names, understood.
         config_file: its config, if there is one.
         config_values: entries of that file.
@@ -52,6 +54,8 @@ class Source(contextlib.AbstractContextManager["Source"]):
     file: TensorFile
     side: TensorFile | None
     record: Record
+    restored: tuple[str, ...]
+    tensors: Mapping[str, TensorInfo]
     names: Names
     config_file: Path | None
     config_values: Mapping[str, Any]
@@ -63,19 +67,6 @@ class Source(contextlib.AbstractContextManager["Source"]):
     def folder(self) -> Path:
         """Folder of the weights."""
         return self.weights.parent
-
-    @property
-    def tensors(self) -> dict[str, TensorInfo]:
-        """All tensors by name, those of the side file last; one that is in both is that of the weights file."""
-        return {**self.file.tensors, **{name: self._aside()[name] for name in self.restored}}
-
-    @property
-    def restored(self) -> tuple[str, ...]:
-        """Names that come from the side file."""
-        return tuple(name for name in self._aside() if name not in self.file.tensors)
-
-    def _aside(self) -> Mapping[str, TensorInfo]:
-        return {} if self.side is None else self.side.tensors
 
     @property
     def architectures(self) -> list[str]:
@@ -136,7 +127,11 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
                 check_shapes(shapes, config, head, str(file.paths[0]), names.foreign)
             opened.pop_all()
             text = reading.read(config_file) or b"" if config_file else b""
-            return Source(given, file.paths[0], file, side, record, names, config_path, values, text, config, head)
+            aside = {} if side is None else {n: info for n, info in side.tensors.items() if n not in file.tensors}
+            return Source(
+                given, file.paths[0], file, side, record, tuple(aside), {**file.tensors, **aside}, names, config_path,
+                values, text, config, head,
+            )  # fmt: skip
 
     return read_together(folder, read)
 

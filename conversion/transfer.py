@@ -102,14 +102,18 @@ class Flusher:
 
     Args:
         folder: where files are being written.
+        tell: told the bytes written so far, each time that it is told of more.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._waiting = 0
+    def __init__(self, folder: Path, tell: Callable[[int], None] | None = None) -> None:
+        self._folder, self._tell = folder, tell
+        self._done = self._waiting = 0
 
     def count(self, nbytes: int) -> None:
         """So many more bytes have been written."""
+        self._done += nbytes
+        if self._tell is not None:
+            self._tell(self._done)
         self._waiting += nbytes
         if self._waiting >= EVERY and hasattr(os, "posix_fadvise"):
             self._waiting = 0

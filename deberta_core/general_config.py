@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from deberta_core.file_names import CONFIG
 from deberta_core.files import write_text
@@ -31,8 +31,9 @@ from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 # Settings that scripts and libraries ask any config for, whatever the model, with their value where nobody set them. No
 # model of this zoo reads them, but for ``torchscript`` (see ``use_return_dict``) and ``gradient_checkpointing``.
 GENERAL: dict[str, Any] = {
-    "torchscript": False, "dtype": None, "torch_dtype": None, "chunk_size_feed_forward": 0, "is_decoder": False,
-    "is_encoder_decoder": False, "cross_attention_hidden_size": None, "add_cross_attention": False,
+    "torchscript": False, "gradient_checkpointing": False, "dtype": None, "torch_dtype": None,
+    "chunk_size_feed_forward": 0, "is_decoder": False, "is_encoder_decoder": False,
+    "cross_attention_hidden_size": None, "add_cross_attention": False,
     "tie_encoder_decoder": False, "architectures": None, "finetuning_task": None, "task_specific_params": None,
     "tokenizer_class": None, "prefix": None, "bos_token_id": None, "eos_token_id": None, "sep_token_id": None,
     "decoder_start_token_id": None, "transformers_version": None, "tf_legacy_loss": False, "use_bfloat16": False,
@@ -51,7 +52,7 @@ USAGE = (
 # Keys that other software writes: kept and written back without a word, and not there where the file has none.
 FOREIGN_KEYS = frozenset(GENERAL) | frozenset(
     """
-    auto_map decoder discriminator embedding_sharing generator gradient_checkpointing padding_idx pooling
+    auto_map decoder discriminator embedding_sharing generator padding_idx pooling
     summary_activation summary_last_dropout summary_type summary_use_proj use_cache z_steps output_past
     _name_or_path _attn_implementation_autoset
     """.split()  # noqa: SIM905 - a column of quotes says no more
@@ -91,6 +92,29 @@ def warn_user(text: str) -> None:
     warnings.warn(text, stacklevel=level)
 
 
+class Declared(NamedTuple):
+    """One field of a config.
+
+    Attributes:
+        hint: its annotation.
+        kinds: types that a value may be an instance of.
+        make_default: gives the value of a config that says nothing.
+        check: what is wrong with a value, ``None`` if nothing.
+    """
+
+    hint: Any
+    kinds: tuple[type, ...]
+    make_default: Callable[[], Any]
+    check: Callable[[Any], str | None] | None
+
+    @classmethod
+    def of(cls, field: dataclasses.Field[Any], hint: Any) -> Declared:
+        """That of a dataclass."""
+        members = typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
+        make = (lambda: field.default) if field.default_factory is dataclasses.MISSING else field.default_factory
+        return cls(hint, tuple(typing.get_origin(t) or t for t in members), make, field.metadata.get("check"))
+
+
 @dataclasses.dataclass(init=False)
 class GeneralConfig(PushToHub):
     """Base of configs: a subclass declares fields, each with a default, a meaning and perhaps a check."""
@@ -120,12 +144,12 @@ class GeneralConfig(PushToHub):
             if name in values:
                 values[own] = values.pop(name)
         labels = {name: values.pop(name, None) for name in LABELS}
-        for name, f in self._named_fields().items():
-            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        for name, declared in self._named_fields().items():
+            default = declared.make_default()
             value = values.pop(name, default)
             if name not in LABELS:
                 value = default if value is None and name == "pruned_heads" else value
-                self._check_field(f, value)
+                self._check_field(name, value)
                 object.__setattr__(self, name, value)
         self._start_labels(**labels)
         self._check_together()
@@ -135,11 +159,12 @@ class GeneralConfig(PushToHub):
     # Names.
 
     @classmethod
-    def _named_fields(cls) -> dict[str, dataclasses.Field[Any]]:
-        """The declared fields by name."""
+    def _named_fields(cls) -> dict[str, Declared]:
+        """The declared fields by name; read off the class once, as resolving its annotations takes time."""
         if "_fields_by_name" not in cls.__dict__:
-            cls._fields_by_name = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[attr-defined]
-        return typing.cast(dict[str, dataclasses.Field[Any]], cls.__dict__["_fields_by_name"])
+            hints = typing.get_type_hints(cls)
+            cls._fields_by_name = {f.name: Declared.of(f, hints[f.name]) for f in dataclasses.fields(cls)}  # type: ignore[attr-defined]
+        return typing.cast(dict[str, Declared], cls.__dict__["_fields_by_name"])
 
     @classmethod
     def _kinds(cls) -> set[str]:
@@ -152,7 +177,7 @@ class GeneralConfig(PushToHub):
         if name in LABELS:
             self._set_labels(name, value)
         elif name in self._named_fields():
-            self._check_field(self._named_fields()[name], value)
+            self._check_field(name, value)
             object.__setattr__(self, name, value)
         elif name in ORIGIN or (isinstance(own, property) and own.fset is not None):
             object.__setattr__(self, name, value)
@@ -203,16 +228,16 @@ class GeneralConfig(PushToHub):
         if field is not None:
             warn_user(f"{cls} has no field {name!r}: it is kept and written back, {field!r} is the one that is read")
 
-    def _check_field(self, f: dataclasses.Field[Any], value: Any) -> None:
-        hint = _hints(type(self))[f.name]
-        allowed = tuple(typing.get_origin(t) or t for t in _members(hint))
-        number = float in allowed and isinstance(value, int) and not isinstance(value, bool)
-        if not (isinstance(value, allowed) or number) or (isinstance(value, bool) and bool not in allowed):
-            raise TypeError(f"{f.name} is {value!r} of type {type(value).__name__}, expected {_spell(hint)}")
-        check = f.metadata.get("check")
+    def _check_field(self, name: str, value: Any) -> None:
+        hint, kinds, _, check = self._named_fields()[name]
+        number = float in kinds and isinstance(value, int)  # a whole number where a fraction may be
+        # Python counts true and false among the integers; a config does not.
+        if not (isinstance(value, kinds) or number) or (isinstance(value, bool) and bool not in kinds):
+            spelt = str(hint) if typing.get_args(hint) else hint.__name__
+            raise TypeError(f"{name} is {value!r} of type {type(value).__name__}, expected {spelt}")
         expected = check(value) if check and value is not None else None
         if expected:
-            raise ValueError(f"{f.name} is {value!r}, expected {expected}")
+            raise ValueError(f"{name} is {value!r}, expected {expected}")
 
     def _check_together(self) -> None:
         """Refuse values that do not go together."""
@@ -247,7 +272,7 @@ class GeneralConfig(PushToHub):
 
     def _start_labels(self, num_labels: Any, id2label: Any, label2id: Any) -> None:
         for name, value in (("num_labels", num_labels), ("id2label", id2label), ("label2id", label2id)):
-            self._check_field(self._named_fields()[name], 2 if value is None and name == "num_labels" else value)
+            self._check_field(name, 2 if value is None and name == "num_labels" else value)
         by_id = by_number(id2label or {})
         by_label = dict(sorted(((label, int(number)) for label, number in (label2id or {}).items()), key=itemgetter(1)))
         if not by_id:
@@ -268,7 +293,7 @@ class GeneralConfig(PushToHub):
             value = self.num_labels
             name = "num_labels"
             object.__setattr__(self, "id2label", {})
-        self._check_field(self._named_fields()[name], value)
+        self._check_field(name, value)
         by_id, by_label = dict(self.__dict__.get("id2label") or {}), dict(self.__dict__.get("label2id") or {})
         if name == "num_labels":
             if len(by_id) == value:
@@ -317,23 +342,24 @@ class GeneralConfig(PushToHub):
                 kind = cls.model_type
         if kind not in cls._kinds():
             raise ValueError(f"model_type is {kind!r}, {cls.__name__} expects {cls.model_type!r}; use AutoConfig")
-        hints = {name: _members(_hints(cls)[name]) for name in cls._named_fields()}
+        declared = cls._named_fields()
         named = set(inspect.signature(cls.__init__).parameters)  # of a subclass with an __init__ of its own
         unused = {}
         if return_unused_kwargs:
-            known = {*hints, *FOREIGN_KEYS, *values, *named, *cls.attribute_map, *ORIGIN, *dir(cls)}
+            known = {*declared, *FOREIGN_KEYS, *values, *named, *cls.attribute_map, *ORIGIN, *dir(cls)}
             unused = {name: overrides.pop(name) for name in list(overrides) if name not in known}
         _choose_labels(values, overrides)
         cls._complete(values, overrides)
         given = {
             k: v for k, v in values.items()
-            if k in named or k in cls.attribute_map or (k in hints and (v is not None or types.NoneType in hints[k]))
+            if k in named or k in cls.attribute_map
+            or (k in declared and (v is not None or types.NoneType in declared[k].kinds))
         }  # fmt: skip
         config = cls(**{**given, **overrides})
-        rest = {k: v for k, v in values.items() if not (k in hints or k in given or k in overrides)}
+        rest = {k: v for k, v in values.items() if not (k in declared or k in given or k in overrides)}
         config.extra.update(rest)
         if warn:
-            texts = [f"{name!r}{near(name, hints)}" for name in sorted(rest.keys() - FOREIGN_KEYS - ORIGIN.keys())]
+            texts = [f"{name!r}{near(name, declared)}" for name in sorted(rest.keys() - FOREIGN_KEYS - ORIGIN.keys())]
             if texts:
                 names = ", ".join(texts)
                 warn_user(f"unknown config key {names} in the file: kept, but no model reads it")
@@ -375,7 +401,7 @@ class GeneralConfig(PushToHub):
 
         An optional field of the model that is not set is left out: other readers take a null for a value.
         """
-        unset = {name for name, f in self._named_fields().items() if f.default is None and name not in USAGE}
+        unset = {name for name, f in self._named_fields().items() if f.make_default() is None and name not in USAGE}
         values = {name: getattr(self, name) for name in self._named_fields()}
         values = {k: v for k, v in values.items() if v is not None or k not in unset}
         values.pop("attn_implementation", None)  # a choice of the run, not of the model
@@ -461,9 +487,8 @@ class GeneralConfig(PushToHub):
 
     def remember(self, path: str | os.PathLike[str], file: str | os.PathLike[str] = "") -> None:
         """Note where the config came from: the path as given, and the file that was found there."""
-        self.name_or_path = path
         commit = re.search(r"snapshots[\\/]([0-9a-f]{40})(?:[\\/]|$)", os.fspath(file or path))  # of the hub's cache
-        self._commit_hash = commit.group(1) if commit else None
+        self.__dict__.update(_name_or_path=str(path), _commit_hash=commit.group(1) if commit else None)
 
     def copy(self, **changes: Any) -> Any:
         """The same config with some fields changed; ``return_unused_kwargs`` as for ``from_dict``."""
@@ -616,17 +641,3 @@ def _read_as(old: Any, name: str, text: str) -> Any:
 def _families() -> list[type[GeneralConfig]]:
     """The classes of configs that name a family."""
     return [c for base in GeneralConfig.__subclasses__() for c in base.__subclasses__()]
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    if "_type_hints" not in cls.__dict__:
-        cls._type_hints = typing.get_type_hints(cls)  # type: ignore[attr-defined]  # a cache on the class itself
-    return typing.cast(dict[str, Any], cls.__dict__["_type_hints"])
-
-
-def _members(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if typing.get_origin(hint) is types.UnionType else (hint,)
-
-
-def _spell(hint: Any) -> str:
-    return str(hint) if typing.get_args(hint) else hint.__name__

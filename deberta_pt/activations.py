@@ -1,4 +1,4 @@
-"""Activation functions by their config names."""
+"""Activation functions by their config names: element by element, any shape."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _linear(x: Tensor) -> Tensor:
     return x
 
 
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_python": F.gelu,
     "gelu_10": _clipped_gelu,
@@ -49,8 +49,3 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "linear": _linear,
 }
-
-
-def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The function of a config name, element by element."""
-    return FUNCTIONS[name]

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
-from deberta_pt.activations import activation
+from deberta_pt.activations import ACTIVATIONS
 from deberta_pt.attention import ATTENTIONS, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_pt.fast.blocked import blocked
 from deberta_pt.fast.flex import flex
@@ -72,7 +72,7 @@ class Intermediate(nn.Module):
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.activation = activation(config.hidden_act)
+        self.activation = ACTIVATIONS[config.hidden_act]
 
     def forward(self, hidden: Tensor) -> Tensor:
         """``[B, L, H]`` -> ``[B, L, I]``."""
@@ -111,7 +111,7 @@ class Convolution(nn.Module):
         self.conv = nn.Conv1d(hidden, hidden, width, padding=width // 2, groups=config.convolution_groups)
         self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
-        self.activation = activation(config.convolution_act)
+        self.activation = ACTIVATIONS[config.convolution_act]
 
     def forward(self, hidden: Tensor, layer_output: Tensor, mask: Mask | None) -> Tensor:
         """Add the convolution of ``hidden`` to ``layer_output`` and normalise.
@@ -164,13 +164,9 @@ class Encoder(nn.Module):
         self.config = config
         self.span, self.reads_positions = config.span, config.c2p or config.p2c
         self.distance_rows = np.array(distance_rows(config))  # not a buffer: survives a model built without memory
-        self.compresses = bool((abs(self.distance_rows - config.span) <= abs(self.distances(self.distance_rows))).all())
+        distances = np.arange(len(self.distance_rows)) - len(self.distance_rows) // 2
+        self.compresses = bool((abs(self.distance_rows - config.span) <= abs(distances)).all())
         self.checkpointing: Callable[..., Any] | None = None
-
-    @staticmethod
-    def distances(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The distance of each entry of a table of rows by distance."""
-        return np.arange(len(rows)) - len(rows) // 2
 
     def relative(self, queries: int, keys: int, device: torch.device) -> Relative | None:
         """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""

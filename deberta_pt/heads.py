@@ -25,7 +25,7 @@ from deberta_core.checks import (
 )
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
-from deberta_pt.activations import activation
+from deberta_pt.activations import ACTIVATIONS
 from deberta_pt.attention import Mask
 from deberta_pt.embeddings import Embeddings, as_tensor, read_inputs
 from deberta_pt.encoder import Encoder, read_mask
@@ -97,7 +97,7 @@ class Pooler(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.first = FirstState(config)
         self.dropout = Dropout(config.pooler_dropout)
-        self.activation = activation(config.pooler_hidden_act)
+        self.activation = ACTIVATIONS[config.pooler_hidden_act]
 
     def forward(self, hidden: Tensor, mask: Mask | None = None) -> Tensor:
         """``[B, L, H]`` -> ``[B, H]``."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deberta_core.config import BaseConfig
-from deberta_pt.activations import activation
+from deberta_pt.activations import ACTIVATIONS
 from deberta_pt.attention import Mask
 from deberta_pt.encoder import Encoder
 from deberta_pt.layers import FirstState, layer_norm
@@ -46,7 +46,7 @@ class Transform(nn.Module):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.embedding_width)
         self.LayerNorm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps)
-        self.activation = activation(config.hidden_act)
+        self.activation = ACTIVATIONS[config.hidden_act]
 
     def transform_states(self, hidden: Tensor, blind: Tensor | None = None) -> Tensor:
         """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``layer_norm``."""
@@ -122,7 +122,7 @@ class ReplacedTokenHead(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.classifier = nn.Linear(config.hidden_size, 1)
         self.first = FirstState(config)
-        self.activation = activation(config.hidden_act)
+        self.activation = ACTIVATIONS[config.hidden_act]
 
     def forward(self, hidden: Tensor, mask: Mask | None = None) -> Tensor:
         """``[B, L, H]`` -> logits ``[B, L]``."""

@@ -80,7 +80,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         for name, module in self.named_modules():
             if not (name.startswith("deberta.") or name == "deberta"):
                 self._init_weights(module)
-        if getattr(self.config, "gradient_checkpointing", False):  # as configs of old scripts ask for it
+        if self.config.gradient_checkpointing:  # as configs of old scripts ask for it
             self.gradient_checkpointing_enable()
 
     # Parts.

@@ -1,4 +1,4 @@
-"""Activation functions by their config names."""
+"""Activation functions by their config names: element by element, any shape."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _linear(x: tf.Tensor) -> tf.Tensor:
     return x
 
 
-FUNCTIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "gelu": _gelu,
     "gelu_python": _gelu,
     "gelu_10": _clipped_gelu,
@@ -59,8 +59,3 @@ FUNCTIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "sigmoid": tf.sigmoid,
     "linear": _linear,
 }
-
-
-def activation(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The function of a config name, element by element."""
-    return FUNCTIONS[name]

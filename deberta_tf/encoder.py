@@ -6,14 +6,12 @@ use.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
 from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
-from deberta_tf.activations import activation
+from deberta_tf.activations import ACTIVATIONS
 from deberta_tf.attention import ATTENTIONS, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_tf.fast.blocked import blocked
 from deberta_tf.fast.dropout import Seeds, TFDropout, dropout_seeds, running_seeds
@@ -77,7 +75,7 @@ class Intermediate(Module):
                 config.intermediate_size,
                 config.initializer_range,
                 name="dense",
-                activation=activation(config.hidden_act),
+                activation=ACTIVATIONS[config.hidden_act],
             )
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
@@ -120,7 +118,7 @@ class Convolution(Module):
             self.conv = TFConv1D(hidden, width, config.convolution_groups)
             self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
         self.dropout = TFDropout(config.hidden_dropout_prob)
-        self.activation = activation(config.convolution_act)
+        self.activation = ACTIVATIONS[config.convolution_act]
 
     def call(
         self, hidden: tf.Tensor, layer_output: tf.Tensor, mask: Mask | None, training: bool | None = None
@@ -183,13 +181,9 @@ class Encoder(Module):
         self.config = config
         self.span, self.reads_positions = config.span, config.c2p or config.p2c
         self.distance_rows = np.array(distance_rows(config), np.int32)
-        self.compresses = bool((abs(self.distance_rows - config.span) <= abs(self.distances(self.distance_rows))).all())
+        distances = np.arange(len(self.distance_rows)) - len(self.distance_rows) // 2
+        self.compresses = bool((abs(self.distance_rows - config.span) <= abs(distances)).all())
         self.checkpointing = False
-
-    @staticmethod
-    def distances(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The distance of each entry of a table of rows by distance."""
-        return np.arange(len(rows)) - len(rows) // 2
 
     def relative(self, queries: int, keys: int) -> Relative | None:
         """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""

@@ -26,7 +26,7 @@ from deberta_core.checks import (
 )
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
-from deberta_tf.activations import activation
+from deberta_tf.activations import ACTIVATIONS
 from deberta_tf.attention import Mask
 from deberta_tf.embeddings import Embeddings, check_values
 from deberta_tf.encoder import Encoder, read_mask
@@ -105,7 +105,7 @@ class Pooler(Module):
                 config.hidden_size,
                 config.initializer_range,
                 name="dense",
-                activation=activation(config.pooler_hidden_act),
+                activation=ACTIVATIONS[config.pooler_hidden_act],
             )
         self.first = FirstState(config)
         self.dropout = TFDropout(config.pooler_dropout)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from deberta_core.config import BaseConfig
-from deberta_tf.activations import activation
+from deberta_tf.activations import ACTIVATIONS
 from deberta_tf.attention import Mask
 from deberta_tf.encoder import Encoder
 from deberta_tf.layers import FirstState, LayerNorm, Module, linear, shape_of
@@ -52,7 +52,7 @@ class Transform(Module):
                 config.embedding_width,
                 config.initializer_range,
                 name="dense",
-                activation=activation(config.hidden_act),
+                activation=ACTIVATIONS[config.hidden_act],
             )
             self.LayerNorm = LayerNorm(config.embedding_width, config.layer_norm_eps)
 
@@ -135,7 +135,7 @@ class ReplacedTokenHead(Module):
         hidden, deviation = config.hidden_size, config.initializer_range
         with tf.name_scope(name):
             self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps)
-            self.dense = linear(hidden, hidden, deviation, name="dense", activation=activation(config.hidden_act))
+            self.dense = linear(hidden, hidden, deviation, name="dense", activation=ACTIVATIONS[config.hidden_act])
             self.classifier = linear(hidden, 1, deviation, name="classifier")
         self.first = FirstState(config)
 

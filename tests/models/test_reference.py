@@ -144,15 +144,15 @@ def test_activation(framework, name):
     if framework == "pt":
         import torch
 
-        from deberta_pt.activations import activation
+        from deberta_pt.activations import ACTIVATIONS
 
-        got = activation(name)(torch.from_numpy(x)).numpy()
+        got = ACTIVATIONS[name](torch.from_numpy(x)).numpy()
     else:
         import tensorflow as tf
 
-        from deberta_tf.activations import activation
+        from deberta_tf.activations import ACTIVATIONS
 
-        got = activation(name)(tf.constant(x)).numpy()
+        got = ACTIVATIONS[name](tf.constant(x)).numpy()
     assert_close(got, FORMULAS[name](x), name, tolerance=EXACT)
 
 
