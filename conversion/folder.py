@@ -42,13 +42,14 @@ def find_extras(
         folder: of the weights.
         whole: everything in it, or only what usually goes with weights.
         weights: files that are converted.
-        skip: the target, which may lie inside.
+        skip: the target, which may lie inside, without links in its path.
     """
     extras: list[Extra] = []
     left: dict[str, str] = {}
+    real = Path(os.path.realpath(folder))
     for path in _files(folder, deep=whole):
         name = path.relative_to(folder).as_posix()
-        if path in weights or name == SIDE_FILE or skip in (path, *path.parents):
+        if path in weights or name == SIDE_FILE or skip in (real / name).parents:
             continue
         if not whole and name not in _COMPANIONS:
             continue

@@ -72,7 +72,7 @@ class GuardedFile(Format):
         memory = int(_setting(*MEMORY) * 1e9) if memory is None else memory
         self._mapped = {str(file.path): file}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "conversion.h5_child", str(file.path), str(memory)], env=_environment(),
+            [sys.executable, "-P", "-m", "conversion.h5_child", str(file.path), str(memory)], env=_environment(),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._answers: queue.Queue[bytes] = queue.Queue()
@@ -145,7 +145,8 @@ class GuardedFile(Format):
     def close(self) -> None:
         """End the process; arrays that were read stay valid."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # a wish is left that the process did not live to read
+                self._process.stdin.close()
         try:
             self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
@@ -177,6 +178,8 @@ def _setting(name: str, default: float) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """That of this process, in which the other one also finds this package."""
+    """That of this process, in which the other one also finds this package; ``-P`` keeps it from finding, before it, a
+    module of the same name in the folder where the user is.
+    """
     here = str(Path(__file__).resolve().parents[1])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])}

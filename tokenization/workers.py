@@ -89,7 +89,7 @@ class _Worker:
         paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._unsent = engine
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tokenization.workers"], env={**os.environ, "PYTHONPATH": paths},
+            [sys.executable, "-P", "-m", "tokenization.workers"], env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -179,16 +179,15 @@ class H5File(Format):
             self._fail(f"weight {shown!r} needs {nbytes} bytes but {stored} are stored")
 
     def place(self, name: str) -> int | None:
-        """Where the elements of a tensor lie in the file as they are, if they do."""
+        """Where the elements of a tensor lie in the file as ``DTYPES`` has them, if they do."""
         dataset = self._datasets[name]
-        as_stored = dataset.dtype.newbyteorder("<") == DTYPES[self.tensors[name].dtype].raw
-        return dataset.id.get_offset() if as_stored else None
+        return dataset.id.get_offset() if dataset.dtype == DTYPES[self.tensors[name].dtype].raw else None
 
     def _load(self, name: str) -> np.ndarray:
         dataset, info = self._datasets[name], self.tensors[name]
         offset = self.place(name)
         if offset is not None:
-            return as_native(self._file.view(offset, info.nbytes).view(dataset.dtype).reshape(info.shape))
+            return as_native(self._file.view(offset, info.nbytes).view(DTYPES[info.dtype].raw).reshape(info.shape))
         try:
             array = np.ascontiguousarray(dataset[()], DTYPES[info.dtype].raw.newbyteorder("=")).reshape(info.shape)
         except (OSError, RuntimeError, ValueError) as error:

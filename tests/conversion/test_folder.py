@@ -280,6 +280,12 @@ class TestCarried:
         convert(source, source / "tf2", to="tf")
         assert set(listing(source / "tf2")) == {"config.json", "tf_model.h5", "tf/config.json", "tf/tf_model.h5"}
 
+    def test_nor_where_the_source_is_given_from_the_folder_that_one_is_in(self, tmp_path, source, monkeypatch):
+        monkeypatch.chdir(source.parent)
+        for _ in range(2):
+            convert(source.name, f"{source.name}/tf", to="tf", overwrite=True)
+        assert set(listing(source / "tf")) == {"config.json", "tf_model.h5"}
+
     def test_a_snapshot_of_links_is_read_like_a_folder_of_files(self, tmp_path, source):
         blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
         blobs.mkdir()

@@ -45,9 +45,10 @@ def test_shards(tmp_path):
 def test_packed_and_big_endian_tensors_come_through_the_pipe(folder):
     path = folder / "tf_model.h5"
     expected = contents(path)
-    names = {}
+    names = []
     with h5py.File(path, "r+") as file:
-        file.visititems(lambda name, item: names.setdefault(name, item) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        assert len(names) == len(expected)
         for number, name in enumerate(sorted(names)):
             value = file[name][()]
             del file[name]
@@ -88,6 +89,27 @@ def test_a_death_is_a_message(folder, tmp_path, replaced_child, number):
     with pytest.raises(CheckpointError, match=text):
         convert(folder, tmp_path / "made", to="pt", isolate_h5=True)
     assert not (tmp_path / "made").exists()
+
+
+def test_a_death_between_two_tensors_is_a_message_too(folder):
+    """The wish that the process did not read is still in the pipe's buffer when it is closed."""
+    path = folder / "tf_model.h5"
+    with h5py.File(path, "r+") as file:
+        name = "classifier/tf_deberta_v2_for_sequence_classification/classifier/bias:0"
+        value = file[name][()]
+        del file[name]
+        file.create_dataset(name, data=value, chunks=value.shape)
+    file = GuardedFile(MappedFile(path))
+    file._process.kill()
+    file._process.wait()
+    with pytest.raises(CheckpointError, match="ended the process that reads HDF5"), file:
+        file.read_raw("classifier/bias:0")
+
+
+def test_a_module_of_the_same_name_where_the_user_is(folder, tmp_path, monkeypatch):
+    (tmp_path / "conversion.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    assert guarded_contents(folder / "tf_model.h5") == contents(folder)
 
 
 def test_a_hang_ends_with_the_time_that_is_allowed(folder, replaced_child):
