@@ -13,6 +13,7 @@ COMMANDS = (
     Command("finetune", "train a model for a task on labelled texts", "deberta_tasks.finetune.command"),
     Command("pretrain", "train a model on plain text: masked or replaced tokens", "deberta_tasks.pretrain.command"),
     *CONVERSION,
+    Command("trim", "cut a model's vocabulary down to what texts use", "deberta_tasks.smaller.trim_command"),
     Command("attention", "draw the attention of a text, by head and part", "deberta_tasks.attention.command"),
     Command("info", "say what is installed: versions, devices", "deberta_tasks.info_command"),
     Command("compare-tokenizers", "compare the tokens of two tokenizers on texts", "tokenization.compare"),

@@ -1,8 +1,8 @@
 """The file format of SentencePiece models: read, checked and rebuilt without the protobuf package.
 
 A model is a protocol buffer: field 1, repeated, holds the pieces (1 text, 2 score, 3 type), field 2 the settings of the
-training (3 model type, 35 byte fallback, 40 to 43 ids and 45 to 48 texts of unk, bos, eos, pad), field 3 the
-normalisation (1 name, 2 character map, 3 dummy prefix, 4 white space removed, 5 white space escaped).
+training (3 model type, 4 number of pieces, 35 byte fallback, 40 to 43 ids and 45 to 48 texts of unk, bos, eos, pad),
+field 3 the normalisation (1 name, 2 character map, 3 dummy prefix, 4 white space removed, 5 white space escaped).
 Source: sentencepiece_model.proto.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -247,3 +247,28 @@ def read_rules(data: bytes) -> bytes:
             charsmap = dict(_fields(value)).get(2, b"")
             return charsmap if isinstance(charsmap, bytes) else b""
     return b""
+
+
+def with_pieces(data: bytes, kept: Sequence[int]) -> bytes:
+    """The same model with some of its pieces and all else that the file holds.
+
+    Args:
+        data: the file's bytes.
+        kept: ids of the pieces, rising.
+    """
+    place, number = {old: new for new, old in enumerate(kept)}, 0
+    blocks, settings = list[bytes](), dict[int, int | bytes]()
+    for field, value in _fields(data):
+        if not isinstance(value, bytes):
+            blocks.append(_integers([(field, value)]))
+        elif field != 1:
+            blocks.append(_block(field, value))
+            settings |= dict(_fields(value)) if field == 2 else {}
+        else:
+            if number in place:
+                blocks.append(_block(1, value))
+            number += 1
+    # A second block of settings is merged into the first by every reader of protocol buffers.
+    usual = {40: 0, 41: 1, 42: 2, 43: -1}  # ids of unk, bos, eos and pad; -1, or as unsigned, for none
+    ids = [(field, place.get(_integer(settings.get(field, token_id)), -1)) for field, token_id in usual.items()]
+    return b"".join(blocks) + _block(2, _integers([(4, len(kept)), *ids]))
