@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from tf_keras.src.utils.generic_utils import to_snake_case
 
 from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
 from deberta_core.config import BaseConfig
@@ -235,6 +236,21 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         model = cls(cls.config_class.from_dict(config["config"]))
         model._name = config.get("name", model.name)
         return model
+
+    def load_own_variables(self, store: Any) -> None:
+        """What Keras calls first when it reads a file of its own.
+
+        It calls the group of a layer by the layer's class. That of the encoder was once ``TFModel``, and files written
+        then are read as well: Keras' store, which only its caller holds, looks for the new name at the old place.
+        """
+        at = getattr(store, "name", "/vars").removesuffix("vars").lstrip("/") + "layers/"
+        new, old = (at + to_snake_case(name) for name in (type(self.base_model).__name__, "TFModel"))
+        held: Any = sys._getframe(1).f_locals.get("weights_store")
+        files = getattr(held, "h5_file", {})
+        if old in files and new not in files:
+            get = held.get
+            held.get = lambda path: get(old + path.removeprefix(new) if f"{path}/".startswith(f"{new}/") else path)
+        super().load_own_variables(store)
 
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Number of scalars in the weights."""

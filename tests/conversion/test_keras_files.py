@@ -59,6 +59,17 @@ def test_every_kind_gives_the_same_weights(tmp_path, base, head, changes):
         assert there == contents(tmp_path / f"{kind}-expected")
 
 
+def test_a_weights_file_from_when_the_encoder_had_another_class(tmp_path):
+    model = build("v3", "ForQuestionAnswering", {})
+    model.saved_config().save_pretrained(tmp_path / "old")
+    model.save_weights(str(tmp_path / "old" / "m.weights.h5"))
+    with h5py.File(tmp_path / "old" / "m.weights.h5", "r+") as file:
+        file.move("layers/tf_deberta_v2_model", "layers/tf_model")
+    model.save_pretrained(tmp_path / "expected")
+    convert(tmp_path / "old", tmp_path / "made", to="tf")
+    assert contents(tmp_path / "made") == contents(tmp_path / "expected")
+
+
 @pytest.mark.parametrize("spelling", ["folder", "folder/ckpt", "folder/ckpt.index"])
 def test_a_checkpoint_is_found_by_folder_prefix_and_index(tmp_path, spelling):
     model = build("v3", "Model", {})

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow")
 import tf_keras  # noqa: E402
+from tf_keras.src.utils.generic_utils import to_snake_case  # noqa: E402
 
 import deberta_tf  # noqa: E402
 from tests.models.helpers import (  # noqa: E402
@@ -213,6 +217,47 @@ def test_keras_weight_files(tmp_path, base, kind):
     for key, value in tf_values(other).items():
         assert np.array_equal(value, want[key]), key
     assert np.array_equal(other(tf_inputs(inputs)).logits, model(tf_inputs(inputs)).logits)
+
+
+@pytest.mark.parametrize(("base", "head"), [("v1", SEQUENCE), ("v3", ANSWER)])
+def test_files_of_keras_from_when_the_encoder_had_another_class(tmp_path, base, head):
+    """Keras names groups by class; they were refused: "Layer 'deberta' expected 1 variables, but received 0"."""
+    model = tf_model(small_config(base, num_hidden_layers=1), head)
+    model.compile("adam")
+    want, paths = tf_values(model), [tmp_path / "x.weights.h5", tmp_path / "x.keras"]
+    model.save_weights(str(paths[0]))
+    ids = tf_keras.Input([None], dtype="int32")
+    nested = tf_keras.Model(ids, model(ids)[0])
+    nested.save_weights(str(tmp_path / "nested.weights.h5"))
+    model.save(str(paths[1]))
+    group, inside = (to_snake_case(type(part).__name__) for part in (model.deberta, model))
+
+    def rename(file):
+        at = f"layers/{inside}/layers" if f"layers/{inside}" in file else "layers"
+        file.move(f"{at}/{group}", f"{at}/tf_model")
+
+    for path in (paths[0], tmp_path / "nested.weights.h5"):
+        with h5py.File(path, "r+") as file:
+            rename(file)
+    with zipfile.ZipFile(paths[1]) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    image = io.BytesIO(parts["model.weights.h5"])
+    with h5py.File(image, "r+") as file:
+        rename(file)
+    with zipfile.ZipFile(paths[1], "w") as archive:
+        for name, part in {**parts, "model.weights.h5": image.getvalue()}.items():
+            archive.writestr(name, part)
+    for weight in model.weights:
+        weight.assign(tf.zeros_like(weight))
+    model.load_weights(str(paths[0]))
+    loaded = tf_keras.models.load_model(str(paths[1]))
+    for found in (model, loaded):
+        assert all(np.array_equal(value, want[key]) for key, value in tf_values(found).items())
+    for weight in model.weights:
+        weight.assign(tf.zeros_like(weight))
+    nested.load_weights(str(tmp_path / "nested.weights.h5"))
+    assert all(np.array_equal(value, want[key]) for key, value in tf_values(model).items())
+    assert type(loaded) is type(model)
 
 
 @pytest.mark.parametrize("loss", [None, pytest.param("keras", marks=pytest.mark.slow)])
