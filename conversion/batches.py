@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deberta_core.config import BaseConfig
-from deberta_core.heads import mlm_head
+from deberta_core.heads import HEADS, mlm_head
 
 _LONGEST = 640  # tokens; beyond it a check takes minutes and sees nothing new
 
@@ -60,6 +60,6 @@ def _batch(config: BaseConfig, head: str, length: int, rng: np.random.Generator,
     inputs = {"input_ids": np.where(mask == 1, ids, config.pad_token_id or 0), "attention_mask": mask}
     if config.type_vocab_size > 0:
         inputs["token_type_ids"] = rng.integers(0, config.type_vocab_size, (rows, length))
-    if head == "ForMultipleChoice":
+    if HEADS[head].by_choice:
         inputs = {name: np.stack([value, value[::-1]], 1) for name, value in inputs.items()}  # [B, C, L]
     return Batch(f"{rows} x {length}", inputs)

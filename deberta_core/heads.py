@@ -39,6 +39,7 @@ class Head:
         tf_layers: top-level layers of its ``tf_model.h5``, in order, weightless ones included; empty: see
         ``mlm_layers``.
         labels: names of its labels among the inputs.
+        by_choice: whether its inputs have an axis of choices after the batch.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Head:
     rows: Callable[[BaseConfig], tuple[Row, ...]]
     tf_layers: tuple[str, ...]
     labels: tuple[str, ...] = ("labels",)
+    by_choice: bool = False
 
 
 def mlm_head(config: BaseConfig) -> str:
@@ -126,7 +128,7 @@ HEADS: dict[str, Head] = {
         ),
         Head(
             "ForMultipleChoice", outputs.MultipleChoiceModelOutput, lambda c: (POOLER, CHOICE_CLASSIFIER),
-            ("deberta", "dropout", "pooler", "classifier"),
+            ("deberta", "dropout", "pooler", "classifier"), by_choice=True,
         ),
         Head(
             "ForReplacedTokenDetection", outputs.ReplacedTokenOutput, lambda c: REPLACED_TOKEN,

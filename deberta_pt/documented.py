@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deberta_core.beside import Beside
+from deberta_core.heads import HEADS
 from deberta_pt.starting import initialise_module, read_dtype
 
 
@@ -74,7 +75,7 @@ class Documented(Beside):
     @property
     def dummy_inputs(self) -> dict[str, Tensor]:
         """A small batch that the model takes: ids ``[2, 5]``, or ``[2, 3, 5]`` where it chooses between texts."""
-        shape = (2, 3, 5) if self.head == "ForMultipleChoice" else (2, 5)
+        shape = (2, 3, 5) if HEADS[self.head].by_choice else (2, 5)
         ids = torch.arange(torch.Size(shape).numel(), device=self.device) % self.config.vocab_size  # type: ignore[attr-defined]
         return {"input_ids": ids.reshape(shape)}
 

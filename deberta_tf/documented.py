@@ -42,14 +42,14 @@ class Documented:
     @property
     def dummy_inputs(self) -> dict[str, tf.Tensor]:
         """A small batch that the model takes: ids ``[2, 5]``, or ``[2, 3, 5]`` where it chooses between texts."""
-        shape = (2, 3, 5) if self.head == "ForMultipleChoice" else (2, 5)
+        shape = (2, 3, 5) if HEADS[self.head].by_choice else (2, 5)
         ids = np.arange(np.prod(shape)).reshape(shape) % self.config.vocab_size
         return {"input_ids": tf.constant(ids, tf.int32)}
 
     @property
     def input_signature(self) -> dict[str, tf.TensorSpec]:
         """Specs of the inputs of a served model, of any number and length of texts."""
-        shape = [None, None, None] if self.head == "ForMultipleChoice" else [None, None]
+        shape = [None, None, None] if HEADS[self.head].by_choice else [None, None]
         names = ["input_ids", "attention_mask"] + ["token_type_ids"] * (self.config.type_vocab_size > 0)
         return {name: tf.TensorSpec(shape, tf.int32, name=name) for name in names}
 

@@ -52,7 +52,8 @@ def alignments(encodings: Texts[Encoding], template: Template, windows: list[Win
         each(encodings, lambda one: [0] * len(one.ids))[0],
         each(encodings, lambda one: [1] * len(one.ids))[1],
     )
-    return [Alignment(*row) for row in zip(spans, words, nowhere.features(firsts, seconds, windows), strict=True)]
+    sequences = nowhere.features(firsts, seconds, windows)
+    return [Alignment(*feature) for feature in zip(spans, words, sequences, strict=True)]
 
 
 class TokenSpan(NamedTuple):

@@ -87,7 +87,7 @@ class FileTokenizer(Tokenizer):
         specials = {name: token for name, token in zip(SPECIAL_NAMES, tokens, strict=True) if token is not None}
         if tokenizer_file is not None:
             rules, listed = _read_file(Path(tokenizer_file), options)
-            known = {*rules.vocab, *(row["content"] for row in listed.values())}
+            known = {*rules.vocab, *(entry["content"] for entry in listed.values())}
             specials = {name: token for name, token in BERT_TOKENS.items() if token in known} | specials
             settings["added_tokens_decoder"] = union(listed, settings.get("added_tokens_decoder"))
         elif vocab_file is not None:

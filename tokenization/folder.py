@@ -73,12 +73,12 @@ def read_special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, An
             found[name] = value
     if not decoder:
         listed = read_json_object(folder / "tokenizer.json").get("added_tokens")
-        rows = listed if isinstance(listed, list) else []
-        decoder = {row["id"]: row for row in rows if isinstance(row, dict) and "id" in row}
+        entries = listed if isinstance(listed, list) else []
+        decoder = {entry["id"]: entry for entry in entries if isinstance(entry, dict) and "id" in entry}
         contents = {value["content"] if isinstance(value, dict) else value for value in _values(found)}
         for token, i in read_json_object(folder / "added_tokens.json").items():
             decoder.setdefault(i, {"content": token, "special": token in contents, "normalized": token not in contents})
-    known = {row.get("content") for row in decoder.values() if isinstance(row, dict)}
+    known = {entry.get("content") for entry in decoder.values() if isinstance(entry, dict)}
     for name in SPECIAL_NAMES:  # flags by id overrule those by name
         value = found.get(name)
         if isinstance(value, dict) and value.get("content") in known:
@@ -158,18 +158,18 @@ def check_size(tokens: int, ids: int, folder: Path) -> None:
     Raises:
         ValueError: the vocabulary has more tokens than the model.
     """
-    rows = read_json_object(folder / CONFIG).get("vocab_size")
-    if not isinstance(rows, int):
+    size = read_json_object(folder / CONFIG).get("vocab_size")
+    if not isinstance(size, int):
         return
-    if tokens > rows:
+    if tokens > size:
         raise ValueError(
             f"the vocabulary in {folder} has {tokens} tokens, but config.json gives the model "
-            f"vocab_size={rows}: they do not belong together; take both from the same model"
+            f"vocab_size={size}: they do not belong together; take both from the same model"
         )
-    if ids > rows:
+    if ids > size:
         warnings.warn(
             f"token ids go up to {ids - 1}, but config.json in {folder} gives the model "
-            f"vocab_size={rows}; call model.resize_token_embeddings(len(tokenizer)) before using the added tokens",
+            f"vocab_size={size}; call model.resize_token_embeddings(len(tokenizer)) before using the added tokens",
             stacklevel=3,
         )
 

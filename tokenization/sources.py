@@ -154,7 +154,7 @@ def read_bpe_encoder(path: Path) -> BpeSource:
     try:
         content = read_data(path)
         gpt2 = {str(token_id): token for token, token_id in content["encoder"].items()}
-        names = [gpt2.get(str(row[0]), str(row[0])) for row in content["dict_map"]]
+        names = [gpt2.get(str(entry[0]), str(entry[0])) for entry in content["dict_map"]]
         merges = [(str(first), str(second)) for first, second in content["vocab"]]
     except (PickleError, KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is no vocabulary ({type(error).__name__}: {error}); {advice}") from None

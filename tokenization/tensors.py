@@ -106,7 +106,7 @@ def pad_columns(
     Raises:
         ValueError: a multiple of so many tokens is beyond what truncation leaves.
     """
-    lengths = [len(row) for row in columns["input_ids"]]
+    lengths = [len(feature) for feature in columns["input_ids"]]
     length = max(lengths, default=0) if options.padding == "longest" else options.limit
     if options.padding == "do_not_pad" or not lengths or length is None:
         return dict(columns)
@@ -131,17 +131,17 @@ def pad_columns(
 
 
 def by_key(encoded: Any) -> dict[str, Any]:
-    """One dictionary of a batch from a list of rows."""
+    """One dictionary of a batch from a list of features."""
     if isinstance(encoded, Mapping):
         features = dict(encoded.items())
-    elif isinstance(encoded, (list, tuple)) and all(isinstance(row, Mapping) for row in encoded):
+    elif isinstance(encoded, (list, tuple)) and all(isinstance(feature, Mapping) for feature in encoded):
         names = list(encoded[0]) if encoded else ["input_ids"]
-        for number, row in enumerate(encoded):
-            if set(row) != set(names):
+        for number, feature in enumerate(encoded):
+            if set(feature) != set(names):
                 raise ValueError(
-                    f"row {number} has the keys {sorted(row)}, row 0 has {sorted(names)}; give all the same"
+                    f"row {number} has the keys {sorted(feature)}, row 0 has {sorted(names)}; give all the same"
                 )
-        features = {name: [row[name] for row in encoded] for name in names}
+        features = {name: [feature[name] for feature in encoded] for name in names}
     else:
         raise TypeError(f"pad() takes a dictionary or a list of dictionaries, not {type(encoded).__name__}")
     if "input_ids" not in features:

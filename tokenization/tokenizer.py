@@ -211,25 +211,16 @@ class Tokenizer(Beside):
             ValueError: a limit cannot be kept, rows of tensors differ in length, ``pad_to_multiple_of`` makes rows
                 longer than the limit, a text holds a lone surrogate, an argument is unknown.
         """
+        outputs = {
+            "token_type_ids": return_token_type_ids, "attention_mask": return_attention_mask,
+            "special_tokens_mask": return_special_tokens_mask, "offset_mapping": return_offsets_mapping,
+            "length": return_length,
+        }  # fmt: skip
         options = batch_options(
-            self,
-            special=add_special_tokens,
-            padding=padding,
-            truncation=truncation,
-            max_length=max_length,
-            stride=stride,
-            overflow=return_overflowing_tokens,
-            multiple=pad_to_multiple_of,
-            side=padding_side,
-            tensors=return_tensors,
-            outputs={
-                "token_type_ids": return_token_type_ids,
-                "attention_mask": return_attention_mask,
-                "special_tokens_mask": return_special_tokens_mask,
-                "offset_mapping": return_offsets_mapping,
-                "length": return_length,
-            },
-        )
+            self, special=add_special_tokens, padding=padding, truncation=truncation, max_length=max_length,
+            stride=stride, overflow=return_overflowing_tokens, multiple=pad_to_multiple_of, side=padding_side,
+            tensors=return_tensors, outputs=outputs,
+        )  # fmt: skip
         reading = self._reading(add_prefix_space, split_special_tokens, trim_offsets, num_threads)
         plain = type(text) is str and text_pair is None and text_target is None
         if plain and not is_split_into_words and word_separator == " ":
@@ -292,7 +283,7 @@ class Tokenizer(Beside):
             elif name == "token_type_ids":
                 made[name] = template.type_ids(*ids, chosen)
             elif name == "attention_mask":
-                made[name] = [[1] * len(row) for row in inputs]
+                made[name] = [[1] * len(feature) for feature in inputs]
         if options.outputs.get("special_tokens_mask"):
             made["special_tokens_mask"] = template.ids.fill(1).features(*each(ids, lambda one: [0] * len(one)), chosen)
         if options.overflow:
@@ -301,7 +292,7 @@ class Tokenizer(Beside):
             )
         if spans is not None:
             made["offset_mapping"] = template.ids.fill((0, 0)).features(*spans, chosen)
-        lengths = [len(row) for row in inputs] if options.outputs.get("length") else None
+        lengths = [len(feature) for feature in inputs] if options.outputs.get("length") else None
         if options.padding != "do_not_pad":
             made = pad_columns(made, options, self._filling)
         if lengths is not None:
@@ -448,7 +439,7 @@ class Tokenizer(Beside):
             "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
         )
         if wants_mask and "attention_mask" not in columns:
-            columns["attention_mask"] = [[1] * len(row) for row in columns["input_ids"]]
+            columns["attention_mask"] = [[1] * len(feature) for feature in columns["input_ids"]]
         columns = pad_columns(columns, options, self._filling)
         if single:
             columns = {name: value[0] for name, value in columns.items()}
@@ -483,26 +474,17 @@ class Tokenizer(Beside):
         The arguments and errors are those of a call. Tensors always have a batch axis; ``prepend_batch_axis`` gives
         lists one, too.
         """
+        outputs = {
+            "token_type_ids": return_token_type_ids, "attention_mask": return_attention_mask,
+            "special_tokens_mask": return_special_tokens_mask, "length": return_length,
+        }  # fmt: skip
         options = batch_options(
-            self,
-            special=add_special_tokens,
-            padding=padding,
-            truncation=truncation,
-            max_length=max_length,
-            stride=stride,
-            overflow=return_overflowing_tokens,
-            multiple=pad_to_multiple_of,
-            side=padding_side,
-            tensors=return_tensors,
-            outputs={
-                "token_type_ids": return_token_type_ids,
-                "attention_mask": return_attention_mask,
-                "special_tokens_mask": return_special_tokens_mask,
-                "length": return_length,
-            },
-        )
-        row: Texts[list[int]] = ([as_integers(ids)], None if pair_ids is None else [as_integers(pair_ids)])
-        return self._batch(row, options, single=not prepend_batch_axis)
+            self, special=add_special_tokens, padding=padding, truncation=truncation, max_length=max_length,
+            stride=stride, overflow=return_overflowing_tokens, multiple=pad_to_multiple_of, side=padding_side,
+            tensors=return_tensors, outputs=outputs,
+        )  # fmt: skip
+        texts: Texts[list[int]] = ([as_integers(ids)], None if pair_ids is None else [as_integers(pair_ids)])
+        return self._batch(texts, options, single=not prepend_batch_axis)
 
     @property
     def max_len_single_sentence(self) -> int:

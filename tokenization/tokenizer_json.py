@@ -142,7 +142,7 @@ def _model(content: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
 
 def added_tokens_of(content: dict[str, Any]) -> dict[int, Any]:
     """The added tokens of a file, by id."""
-    return {int(row["id"]): row for row in content.get("added_tokens") or []}
+    return {int(entry["id"]): entry for entry in content.get("added_tokens") or []}
 
 
 @dataclass
@@ -273,7 +273,7 @@ class UnigramJson:
 
     def proto(self) -> bytes:
         """The bytes of the spm.model that this file was made from, as far as it matters for ids."""
-        special = {token_id for token_id, row in self.added_tokens.items() if row.get("special")}
+        special = {token_id for token_id, entry in self.added_tokens.items() if entry.get("special")}
         names = BYTE_NAMES if self.has_bytes else frozenset()
         kinds = [
             UNKNOWN if i == self.unk_id else CONTROL if i in special else BYTE if text in names else NORMAL

@@ -142,7 +142,7 @@ class Unigram:
         if self.random:
             return self._aligned(texts, None, trim, words, num_threads)
         ids = self.encode(texts, num_threads=num_threads)
-        found = [self._verbatim(text, row, trim, words) for text, row in zip(texts, ids, strict=True)]
+        found = [self._verbatim(text, of_text, trim, words) for text, of_text in zip(texts, ids, strict=True)]
         changed = [number for number, pieces in enumerate(found) if pieces is None]
         chosen = [texts[number] for number in changed], [ids[number] for number in changed]
         rest = iter(self._aligned(*chosen, trim, words, num_threads) if changed else ())
@@ -194,16 +194,18 @@ class Unigram:
     ) -> list[Encoding]:
         """The pieces of texts that normalisation changes; ``ids`` are theirs where they are known."""
         unknown = self.processor.unk_id()
-        if ids is None or any(unknown in row for row in ids):  # the vocabulary does not say what those stand for
+        # Of an unknown piece the vocabulary does not say what it stands for.
+        if ids is None or any(unknown in of_text for of_text in ids):
             encoded = self._run(texts, num_threads, "offset_mapping")
             ids, pieces = [one["ids"] for one in encoded], [one["pieces"] for one in encoded]
         else:
-            pieces = [[self.tokens[token_id] for token_id in row] for row in ids]
+            pieces = [[self.tokens[token_id] for token_id in of_text] for of_text in ids]
         normalized = self.processor.normalize(list(texts), with_offsets=True)
         found = []
-        for text, (form, origins), row, strings in zip(texts, normalized, ids, pieces, strict=True):
-            spans = self._spans(text, form, origins, row, strings, trim)
-            found.append(Encoding(row, spans, _words([int(one[0] == SPACE) for one in strings]) if words else []))
+        for text, (form, origins), of_text, strings in zip(texts, normalized, ids, pieces, strict=True):
+            spans = self._spans(text, form, origins, of_text, strings, trim)
+            starts = [int(one[0] == SPACE) for one in strings] if words else []
+            found.append(Encoding(of_text, spans, _words(starts) if words else []))
         return found
 
     def _spans(

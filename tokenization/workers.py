@@ -66,8 +66,8 @@ class Workers:
                 asked = [
                     threads.submit(worker.encode, share) for worker, share in zip(self._workers, others, strict=False)
                 ]
-                rows = engine.encode(mine)
-                return [*rows, *chain.from_iterable(answer.result() for answer in asked)]
+                own = engine.encode(mine)
+                return [*own, *chain.from_iterable(answer.result() for answer in asked)]
         except BaseException as error:  # an answer that nobody waits for must not meet the next question
             _end(self._workers, self._owner)
             if isinstance(error, (OSError, EOFError, ValueError, pickle.UnpicklingError)):
@@ -134,10 +134,10 @@ def main() -> None:
     engine: PickledEngine = pickle.load(texts)
     while True:
         try:
-            rows = engine.encode(pickle.load(texts))
+            encoded = engine.encode(pickle.load(texts))
         except EOFError:
             return
-        lengths, ids = array("q", map(len, rows)), array("i", chain.from_iterable(rows))
+        lengths, ids = array("q", map(len, encoded)), array("i", chain.from_iterable(encoded))
         _send(answers, pickle.dumps((lengths, ids)))
 
 
