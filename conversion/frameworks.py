@@ -56,7 +56,7 @@ def _run_torch(source: Source, head: str, config: BaseConfig, dtype: str, batche
 
     with torch.device("meta"):
         model = getattr(families, _FAMILIES[config.model_type] + head)(config)
-    model.load_file(source.file, plan_load(source.file, config, head), dtype)
+    model.load_file(source.file, plan_load(source.file, config, model.weight_rows()), dtype)
     model.eval()
     results = []
     with torch.inference_mode():
@@ -78,7 +78,7 @@ def _run_tensorflow(
 
     with policy(dtype):
         model = getattr(families, "TF" + _FAMILIES[config.model_type] + head)(config)
-        model.load_file(source.file, plan_load(source.file, config, head))
+        model.load_file(source.file, plan_load(source.file, config, model.weight_rows()))
         results = []
         for batch in batches:
             inputs = {name: tf.constant(value) for name, value in batch.inputs.items()}

@@ -3,7 +3,7 @@
 ``unused_weights.safetensors`` stands beside a ``tf_model.h5`` whose source had more than TensorFlow's classes can hold:
 a table of position indices, a head of another project, differences to a generator's tables (``._weight``). Its header
 also records what cannot be read off the weights. A conversion of the folder takes both up again, so that the way there
-and back changes no bit; nothing else reads the file, and it may be deleted.
+and back changes no bit; of the models only those with layers of a user's own look into it, and it may be deleted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 from deberta_core.checkpoint import CheckpointError, TensorFile
 from deberta_core.checkpoint.safetensors import SafetensorsFile
 from deberta_core.checkpoint.weights import open_file
+from deberta_core.file_names import SIDE_FILE as SIDE_FILE
 from deberta_core.files import Reading
 
-SIDE_FILE = "unused_weights.safetensors"
 _ENTRY = "conversion"
 
 

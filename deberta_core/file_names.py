@@ -11,6 +11,7 @@ CONFIG = "config.json"
 CARD = "README.md"
 # Formats of weights, best first, with the name of a single file.
 WEIGHTS = {"safetensors": "model.safetensors", "bin": "pytorch_model.bin", "h5": "tf_model.h5"}
+SIDE_FILE = "unused_weights.safetensors"  # what a conversion keeps beside weights that have no place for it
 INDEX = ".index.json"  # behind the name of the weights file that shards stand in for
 TOKENIZER_FILES = (
     "spm.model", "vocab.json", "merges.txt", "bpe_encoder.bin", "vocab.txt", "tokenizer.json",
@@ -38,6 +39,26 @@ def weights_name(format: str) -> str:
     return WEIGHTS[format]
 
 
+def with_variant(file_name: str, variant: str | None) -> str:
+    """Name of a file's variant: ``model.fp16.safetensors`` of ``model.safetensors``."""
+    stem, dot, suffix = file_name.rpartition(".")
+    return f"{stem}.{variant}{dot}{suffix}" if variant else file_name
+
+
+def index_name(file_name: str) -> str:
+    """Name of the index of a weights file's shards; that of a variant has it behind ``index``."""
+    for single in WEIGHTS.values():
+        stem, dot, suffix = single.rpartition(".")
+        if file_name.startswith(stem + ".") and file_name.endswith(dot + suffix) and file_name != single:
+            return with_variant(single + INDEX, file_name[len(stem) + 1 : -len(dot + suffix)])
+    return file_name + INDEX
+
+
+def is_index(file_name: str) -> bool:
+    """Whether a file is the index of shards, of a variant or not."""
+    return re.search(r"\.index(\.[^.]+)?\.json$", file_name) is not None
+
+
 def shard_name(file_name: str, number: int, count: int) -> str:
     """Name of a shard, such as ``model-00001-of-00003.safetensors``; numbers begin at 1."""
     stem, _, suffix = file_name.rpartition(".")
@@ -52,7 +73,7 @@ def is_shard_of(name: str, file_name: str) -> bool:
 
 def belongs_to(name: str, file_name: str) -> bool:
     """Whether a file is weights file ``file_name``, one of its shards, or their index."""
-    return name in (file_name, file_name + INDEX) or is_shard_of(name, file_name)
+    return name in (file_name, index_name(file_name)) or is_shard_of(name, file_name)
 
 
 def is_weights_name(name: str) -> bool:
@@ -73,24 +94,27 @@ def tokenizer_files(names: Collection[str]) -> list[str]:
     return config_files(names) + [name for name in TOKENIZER_FILES if name in names]
 
 
-def model_files(prefer: Sequence[str] = tuple(WEIGHTS), *, generator: bool = False) -> Choose:
+def model_files(
+    prefer: Sequence[str] = tuple(WEIGHTS), *, generator: bool = False, variant: str | None = None
+) -> Choose:
     """The config and the weights of the best format that is there, in one file or in shards.
 
     Args:
         prefer: formats, best first; others are not taken.
         generator: those of the generator beside a discriminator instead.
+        variant: as ``with_variant``.
     """
 
     def choose(names: Collection[str]) -> list[str]:
         if generator:
             found = [name for name in GENERATOR_WEIGHTS if name in names][:1]
             return [GENERATOR_CONFIG, *found] if found and GENERATOR_CONFIG in names else []
-        for single in (weights_name(format) for format in prefer):
+        for single in (with_variant(weights_name(format), variant) for format in prefer):
             if single in names:
                 return [*config_files(names), single]
-            if single + INDEX in names:
+            if index_name(single) in names:
                 shards = sorted(name for name in names if is_shard_of(name, single))
-                return [*config_files(names), single + INDEX, *shards]
+                return [*config_files(names), index_name(single), *shards]
         return []
 
     return choose

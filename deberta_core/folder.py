@@ -49,8 +49,8 @@ def open_folder(
     Args:
         path: folder, or a name on the hub; or one that is open already.
         options: keywords of ``from_pretrained``. Those that say where and how to look are taken out: ``subfolder``,
-            ``generator``, ``from_tf`` or ``from_pt``, ``use_safetensors``, and the fields of ``HubOptions``. With
-            ``config`` among them the folder needs none.
+            ``generator``, ``variant``, ``from_tf`` or ``from_pt``, ``use_safetensors``, and the fields of
+            ``HubOptions``. With ``config`` among them the folder needs none.
         known: formats, best first, of the framework.
 
     Raises:
@@ -58,6 +58,7 @@ def open_folder(
         ValueError: the config is no json, or the weights are damaged.
     """
     subfolder, generator = str(options.pop("subfolder", "")), bool(options.pop("generator", False))
+    variant = options.pop("variant", None)
     foreign = [options.pop(name, False) for name in ("from_tf", "from_pt")]
     safetensors = options.pop("use_safetensors", None)
     if isinstance(path, Folder):
@@ -66,17 +67,37 @@ def open_folder(
     wanted = [f for f in known if not any(foreign) or (f == "h5") == (known[0] != "h5")]
     prefer = [f for f in wanted if safetensors is None or (f == "safetensors") == safetensors]
     given = options.get("config")
-    where = locate(path, options, lambda names: model_files(prefer, generator=generator)(names), subfolder)
+    where = locate(path, options, model_files(prefer, generator=generator, variant=variant), subfolder)
 
     def read(reading: Reading) -> Folder:
         from deberta_core.checkpoint.weights import choose_weights, open_one
 
         config_name, name = _generator_names(reading) if generator else (CONFIG, None)
         config = {} if given is not None else read_json(reading, config_name)
-        weights = open_one(reading, name or choose_weights(reading, prefer))
+        weights = open_one(reading, name or choose_weights(reading, prefer, variant))
         return Folder(reading.folder, reading.folder / config_name, config, weights)
 
     return read_together(where, read)
+
+
+def open_in_memory(
+    path: str | os.PathLike[str] | None, options: MutableMapping[str, Any], weights: TensorFile
+) -> Folder:
+    """As ``open_folder``, with weights that are not read from there.
+
+    Args:
+        path: of the config; not looked at with ``config`` among the options.
+        options: as of ``open_folder``.
+        weights: the tensors.
+    """
+    subfolder = str(options.pop("subfolder", ""))
+    for name in ("generator", "variant", "from_tf", "from_pt", "use_safetensors"):
+        options.pop(name, None)
+    if options.get("config") is not None or path is None:
+        HubOptions.take(options)
+        return Folder(Path(), Path(), {}, weights)
+    config, file = read_config(path, options, subfolder)
+    return Folder(file.parent, file, config, weights)
 
 
 def read_config(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deberta_core.checkpoint import TensorFile
+from deberta_core.checkpoint import NamedTensors, TensorFile, open_weights
 from deberta_core.config import BaseConfig
+from deberta_core.file_names import SIDE_FILE
 from deberta_core.folder import Folder
 from deberta_core.general_config import refuse_unused
-from deberta_core.heads import mlm_head_of, weights
-from deberta_core.weight_names import ALIASES, Weight, flip_axes, is_kernel, published_key
+from deberta_core.heads import mlm_head_of
+from deberta_core.weight_names import ALIASES, POSITION_TABLE, Weight, body_weights, flip_axes, is_kernel, published_key
 
 _SOME_LABELS = 1 << 14  # for a head that starts afresh
+# What stands before the encoder's own names, and before ``deberta.`` in a model with a head.
+_WORDS = re.compile(r"((?:.*?\.)??)(?:deberta\.|bert\.)?embeddings\.word_embeddings\.weight")
 
 
 @dataclass
@@ -34,6 +39,7 @@ class LoadReport:
         renamed_keys: name in the file and key of the model, where they differ.
         fresh: keys of the model that start afresh: heads that are missing, or of another shape and not wanted.
         where: the file, or index and first shard.
+        taken_off: what stood before the names in the file, of a program that wrapped the model.
     """
 
     sources: dict[str, str] = field(default_factory=dict)
@@ -43,6 +49,70 @@ class LoadReport:
     renamed_keys: list[tuple[str, str]] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
     where: str = ""
+    taken_off: str = ""
+
+
+def prefixes(names: Iterable[str]) -> list[str]:
+    """What stands before the names of each encoder in a file, such as ``module.``; empty for plain names."""
+    return list(dict.fromkeys(match[1] for name in names if (match := _WORDS.fullmatch(name))))
+
+
+def plain_names(names: Iterable[str], key_mapping: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Names of PyTorch files as they would be without the program that wrapped the model: each with its own name.
+
+    A prefix is taken off where there is one and no other: of two encoders nobody said which is meant.
+
+    Args:
+        names: as stored.
+        key_mapping: patterns and what takes their place, as of ``re.sub``; of a name the first one that fits.
+
+    Raises:
+        ValueError: for two names that become one.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        fits = ((re.subn(pattern, new, name)) for pattern, new in (key_mapping or {}).items())
+        plain = next((text for text, count in fits if count), name)
+        if plain in found:
+            raise ValueError(f"key_mapping makes {plain!r} of both {found[plain]!r} and {name!r}")
+        found[plain] = name
+    before = prefixes(found)
+    if len(before) != 1 or not before[0]:
+        return found
+    shorter = {name.removeprefix(before[0]): stored for name, stored in found.items() if name.startswith(before[0])}
+    return {**{name: stored for name, stored in found.items() if not name.startswith(before[0])}, **shorter}
+
+
+def with_plain_names(file: TensorFile, key_mapping: Mapping[str, str] | None = None) -> TensorFile:
+    """A checkpoint under the names of ``plain_names``; TensorFlow's stay as they are, unless a mapping changes them."""
+    if file.naming == "tf" and not key_mapping:
+        return file
+    names = plain_names(file.tensors, key_mapping)
+    renamed = {plain: name for plain, name in names.items() if plain != name}
+    if not renamed:
+        return file
+    tensors = {
+        plain: (replace(file.tensors[name], name=plain), partial(file.read_raw, name)) for plain, name in names.items()
+    }
+    return NamedTensors(tensors, file, renamed)
+
+
+def with_side_file(file: TensorFile, folder: Path, wanted: Collection[str]) -> TensorFile:
+    """A checkpoint together with the tensors that a conversion kept beside it, for those that a model has a place for.
+
+    Args:
+        file: open checkpoint.
+        folder: where it is.
+        wanted: full keys of a model with a user's layers, whose kernels no conversion can tell from other tensors.
+    """
+    if not (folder / SIDE_FILE).is_file():
+        return file
+    found: dict[str, Any] = {name: (info, partial(file.read_raw, name)) for name, info in file.tensors.items()}
+    with open_weights(folder / SIDE_FILE) as side:  # arrays stay valid when it is closed
+        for name in side.tensors.keys() & set(wanted) - found.keys():
+            array = side.read_raw(name)
+            found[name] = (side.tensors[name], lambda array=array: array)
+    return NamedTensors(found, file, file.renamed)
 
 
 def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = "pt", family: str = "") -> LoadReport:
@@ -57,7 +127,7 @@ def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = 
     report = LoadReport()
     by_key: dict[str, str] = {}
     for name in names:
-        key = published_key(name, naming=naming, family=family)
+        key = name if name in wanted else published_key(name, naming=naming, family=family)
         if key is not None and (key not in by_key or name == key):
             by_key[key] = name
     for alias, key in ALIASES.items():  # absorb what tying makes a second name of
@@ -86,6 +156,9 @@ def match_file(file: TensorFile, wanted: Mapping[str, Weight], family: str) -> L
     """
     report = match_names(file.tensors, wanted, naming=file.naming, family=family)
     report.where = " + ".join(str(path) for path in file.paths[:2])
+    stored_names = {key: file.renamed.get(name, name) for key, name in report.sources.items()}
+    report.renamed_keys = [(n, k) for k, n in stored_names.items() if n not in (k, k.removeprefix("deberta."))]
+    report.taken_off = next(iter(prefixes(file.renamed.values())), "")
     for key, name in report.sources.items():
         stored = file.tensors[name].shape
         if file.naming == "tf" and is_kernel(name):
@@ -193,22 +266,30 @@ def read_tensor(file: TensorFile, name: str) -> NDArray[np.generic]:
 
 
 def plan_load(
-    file: TensorFile, config: BaseConfig, head: str, name: str = "", *, ignore_mismatched: bool = False
+    file: TensorFile,
+    config: BaseConfig,
+    wanted: Mapping[str, Weight],
+    name: str = "",
+    *,
+    ignore_mismatched: bool = False,
 ) -> LoadReport:
-    """Find the weights of a model before it is built, so that a config of another one costs nothing.
+    """Find the weights of a model, if it can be before it is built, so that a config of another one costs nothing.
 
     Args:
         file: open checkpoint.
         config: the model's config.
-        head: key of ``HEADS``.
+        wanted: weights of the model by full key.
         name: of the model's class, for the warning of a head that starts afresh.
         ignore_mismatched: start heads afresh where the shape differs, instead of an error.
 
     Raises:
         ValueError: if the body lacks a weight, or a shape differs; the text names them.
     """
-    report = match_file(file, weights(config, head), config.model_type)
-    body = [key for key in report.missing_keys if key.startswith("deberta.")]
+    report = match_file(file, wanted, config.model_type)
+    encoder = {*body_weights(config), f"{POSITION_TABLE.path}.weight"}
+    body = [key for key in report.missing_keys if key in encoder]
+    if (body and len(body) == len(encoder & wanted.keys())) or not report.sources:
+        raise ValueError(f"{report.where} {_looks(file)}")
     if body:
         hint = ""
         if any(name.endswith("._weight") for name in report.unexpected_keys):
@@ -219,13 +300,13 @@ def plan_load(
             f"{report.where} lacks {len(body)} weights of the encoder that the config asks for: {_some(body)}{hint}. "
             "Does config.json belong to it?"
         )
-    wrong = [m for m in report.mismatched_keys if m[0].startswith("deberta.") or not ignore_mismatched]
+    wrong = [m for m in report.mismatched_keys if m[0] in encoder or not ignore_mismatched]
     if wrong:
         rows = "; ".join(
             f"{key} is {list(stored)}, the config asks for {list(shape)}" for key, stored, shape in wrong[:4]
         )
         advice = "Pass num_labels of the file, or ignore_mismatched_sizes=True to start a new head"
-        if any(key.startswith("deberta.") for key, _, _ in wrong):
+        if any(key in encoder for key, _, _ in wrong):
             advice = "Does config.json belong to it?"
         raise ValueError(f"{report.where} does not fit (num_labels is {config.num_labels}): {rows}. {advice}")
     report.fresh = report.missing_keys + [key for key, _, _ in report.mismatched_keys]
@@ -236,17 +317,31 @@ def plan_load(
     return report
 
 
+def _looks(file: TensorFile) -> str:
+    """What is to be said of a file of which nothing fits."""
+    before = [prefix for prefix in prefixes(file.tensors) if prefix]
+    if len(before) > 1:
+        pattern = {"^" + re.escape(before[0]): ""}
+        return f"has encoders under the prefixes {_some(before)}: say which is meant, with key_mapping={pattern}"
+    return (
+        f"holds no weight of the encoder that the config asks for: its keys look like {_some(list(file.tensors), 4)}; "
+        "expected names such as deberta.embeddings.word_embeddings.weight, which key_mapping={pattern: replacement} "
+        "can make of them"
+    )
+
+
 def _some(keys: Collection[str], most: int = 8) -> str:
     first = ", ".join(list(keys)[:most])
     return first + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def loading_info(report: LoadReport) -> dict[str, list[Any]]:
-    """A report as the dict of lists that ``output_loading_info=True`` returns."""
+def loading_info(report: LoadReport) -> dict[str, Any]:
+    """A report as the dict, of lists but for the prefix ``taken_off``, that ``output_loading_info=True`` returns."""
     return {
         "missing_keys": report.missing_keys,
         "unexpected_keys": report.unexpected_keys,
         "mismatched_keys": report.mismatched_keys,
         "renamed_keys": report.renamed_keys,
+        "taken_off": report.taken_off,
         "error_msgs": [],
     }

@@ -42,6 +42,8 @@ class Documented(Beside):
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str] | None] = None
     _keys_to_ignore_on_save: ClassVar[list[str] | None] = None
     _skip_keys_device_placement: ClassVar[list[str] | None] = None
+    # Modules that stay whole on one device, for accelerate.
+    _no_split_modules: ClassVar[list[str] | None] = ["Embeddings", "Layer", "Convolution"]
     model_tags: list[str] | None = None
 
     @classmethod
@@ -88,8 +90,12 @@ class Documented(Beside):
     # Starting.
 
     def post_init(self) -> None:
-        """Give a class of your own its starting weights; call it at the end of ``__init__``."""
+        """Give a class of your own its starting weights; call it at the end of ``__init__``.
+
+        A ``tie_weights`` of your own is called, too.
+        """
         self.initialise()  # type: ignore[attr-defined]
+        self.tie_weights()  # type: ignore[attr-defined]
 
     def init_weights(self) -> None:
         """Start all weights afresh, the encoder's too."""

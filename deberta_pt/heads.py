@@ -38,6 +38,7 @@ from deberta_pt.losses import (
 )
 from deberta_pt.mask_decoder import LegacyHead, PublishedHead, ReplacedTokenHead, enhanced_decoding
 from deberta_pt.pretrained import PreTrainedModel
+from deberta_pt.starting import memory_for_encoder
 
 
 class Model(PreTrainedModel):
@@ -53,9 +54,10 @@ class Model(PreTrainedModel):
     def __init__(self, config: BaseConfig, position_table: bool = False) -> None:
         super().__init__(config)
         config = self.config
-        self.embeddings = Embeddings(config, position_table)
-        self.encoder = Encoder(config)
-        self.initialise()
+        with memory_for_encoder():
+            self.embeddings = Embeddings(config, position_table)
+            self.encoder = Encoder(config)
+            self.initialise()
 
     def forward(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
+from deberta_core.checkpoint import NamedTensors, TensorFile, TensorInfo, write_weights
 from deberta_core.config import BaseConfig
+from deberta_core.file_names import weights_name, with_variant
 from deberta_core.files import Replacement
-from deberta_core.folder import Folder, open_folder
+from deberta_core.folder import Folder, open_folder, open_in_memory
 from deberta_core.heads import HEADS, weights
 from deberta_core.hub.card import write_config_and_card
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
@@ -23,18 +26,22 @@ from deberta_core.loading import (
     LoadReport,
     loading_info,
     match_names,
+    plain_names,
     plan_load,
     read_config,
     read_tensor,
     unused_tensors,
+    with_plain_names,
+    with_side_file,
 )
 from deberta_core.loading_keywords import take_keywords
-from deberta_core.weight_names import HEAD_MODULES, Weight
+from deberta_core.weight_names import HEAD_MODULES, Weight, tf_name_of
 from deberta_pt import surgery
 from deberta_pt.documented import Documented
 from deberta_pt.fast.inference import optimize_for_inference
+from deberta_pt.filling import Filling
 from deberta_pt.placing import place
-from deberta_pt.starting import read_dtype
+from deberta_pt.starting import filled_later, read_dtype
 
 FORMATS = ("safetensors", "bin", "h5")
 
@@ -76,9 +83,10 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
     # Starting weights.
 
     def initialise(self) -> None:
-        """Give every weight its starting value; the encoder inside a head has done so for its own."""
+        """Give every weight its starting value; models inside this one have done so for their own."""
+        inside = tuple(f"{name}." for name, m in self.named_modules() if name and isinstance(m, PreTrainedModel))
         for name, module in self.named_modules():
-            if not (name.startswith("deberta.") or name == "deberta"):
+            if not f"{name}.".startswith(inside):
                 self._init_weights(module)
         if self.config.gradient_checkpointing:  # as configs of old scripts ask for it
             self.gradient_checkpointing_enable()
@@ -88,17 +96,23 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
     @property
     def base_model(self) -> nn.Module:
         """The encoder without head."""
-        return getattr(self, "deberta", self)
+        return self.get_submodule(self._encoder_name())
 
     @property
     def device(self) -> torch.device:
-        """Device of the first weight."""
-        return next(self.parameters()).device
+        """Device of the first weight that is not away: accelerate keeps those of other devices on ``meta``."""
+        weights = list(self.parameters())
+        return next((weight for weight in weights if not weight.is_meta), weights[0]).device
 
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the first weight."""
         return next(self.parameters()).dtype
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the word table."""
+        return self.config.vocab_size
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The word table."""
@@ -129,7 +143,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         raise ValueError(f"{type(self).__name__} has no word matrix of its own; use set_input_embeddings")
 
     def tie_weights(self) -> None:
-        """Nothing to do: a tied model holds the word table once."""
+        """Nothing to do: a tied model holds the word table once. Yours is called at the end of building and loading."""
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
@@ -145,9 +159,11 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             The word table.
 
         Raises:
-            ValueError: if the pad token's row would be cut off.
+            ValueError: if the pad token's row would be cut off, or a multiple is not of whole rows.
         """
         count = self.config.vocab_size if new_num_tokens is None else new_num_tokens
+        if pad_to_multiple_of is not None and (pad_to_multiple_of != int(pad_to_multiple_of) or pad_to_multiple_of < 1):
+            raise ValueError(f"pad_to_multiple_of is {pad_to_multiple_of}, expected a whole number of at least 1")
         if pad_to_multiple_of:
             count = -(-count // pad_to_multiple_of) * pad_to_multiple_of
         if count == self.config.vocab_size:
@@ -218,15 +234,17 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
     def from_pretrained(
         cls,
         path: str | os.PathLike[str] | Folder | None = None,
-        *,
+        *model_args: Any,
         config: BaseConfig | str | os.PathLike[str] | None = None,
         state_dict: Mapping[str, Tensor] | None = None,
+        key_mapping: Mapping[str, str] | None = None,
         device_map: Any = None,
         offload_folder: str | os.PathLike[str] | None = None,
         max_memory: Any = None,
         dtype: torch.dtype | str | None = None,
         torch_dtype: torch.dtype | str | None = None,
         subfolder: str = "",
+        variant: str | None = None,
         generator: bool = False,
         from_tf: bool = False,
         use_safetensors: bool | None = None,
@@ -241,20 +259,26 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             path: folder with ``config.json`` and weights of any format: safetensors, bin or h5, sharded or not;
                 or a name on the hub, such as ``microsoft/deberta-v3-base``; or a folder that is open already. Also as
                 ``pretrained_model_name_or_path``.
+            *model_args: further arguments of a class of your own; keywords of its ``__init__`` are handed on, too.
             config: instead of the folder's: an object, ours or transformers', or where to load one from.
             state_dict: weights by name, instead of the folder's.
-            device_map: where the weights go: a device or ``"auto"``.
-            offload_folder: without effect, as all weights go to one device.
-            max_memory: without effect, too.
+            key_mapping: patterns and what takes their place in the file's names, as of ``re.sub``. One prefix that a
+                wrapper puts before all names (``module.``, ``_orig_mod.``) is taken off without.
+            device_map: where the weights go: a device, ``"auto"``, or devices by module, for several of which the
+                package accelerate is needed.
+            offload_folder: for modules whose device is ``"disk"``.
+            max_memory: by device, for ``"auto"`` and its like to keep to; needs accelerate.
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
             subfolder: folder below ``path``.
+            variant: take ``model.<variant>.safetensors`` and the like.
             generator: take the generator beside a discriminator: ``pytorch_model.generator.bin`` (or
                 ``model.generator.safetensors``) and ``generator_config.json``.
             from_tf: take ``tf_model.h5`` even if there are others.
             use_safetensors: take only (``True``) or never (``False``) safetensors.
             ignore_mismatched_sizes: start a head afresh where its shape differs from the file's.
-            output_loading_info: also return what was missing, unexpected, mismatched and renamed, as a dict of lists.
+            output_loading_info: also return what was missing, unexpected, mismatched and renamed, as a dict of lists,
+                and the prefix that was ``taken_off``.
             prepare: give the model as ``optimize_for_inference`` makes it, which holds its weights once.
             **overrides: config fields to change; for the hub, the fields of ``HubOptions``.
 
@@ -267,37 +291,48 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
         options = {**overrides, "config": config, "subfolder": subfolder or "", "generator": generator}
-        options |= {"from_tf": from_tf, "use_safetensors": use_safetensors}
+        options |= {"from_tf": from_tf, "use_safetensors": use_safetensors, "variant": variant}
         path = take_keywords(path, options)
-        if state_dict is not None:
-            return cls._from_state_dict(path, state_dict, options, read_dtype(dtype or torch_dtype, set()))
-        if path is None:
+        own = cls._own_arguments(options)
+        if path is None and (state_dict is None or options["config"] is None):
             raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, or a config and a state_dict")
-        with open_folder(path, options, FORMATS) as folder:
-            config = read_config(cls, folder, options)
-            report = plan_load(
-                folder.weights, config, cls.head, cls.__name__, ignore_mismatched=ignore_mismatched_sizes
-            )  # fmt: skip
-            with torch.device("meta"):
-                model = cls(config)
-            model.load_file(folder.weights, report, dtype if dtype is not None else torch_dtype)
-        model = place(optimize_for_inference(model) if prepare else model.eval(), device_map)
+        in_memory = None if state_dict is None else NamedTensors(_tensors(state_dict))
+        opening = partial(open_in_memory, weights=in_memory) if in_memory else partial(open_folder, known=FORMATS)
+        with opening(path, options) as folder:
+            file = with_plain_names(folder.weights, key_mapping)
+            config = read_config(cls, replace(folder, weights=file), options)
+            checked: dict[str, Any] = {"name": cls.__name__, "ignore_mismatched": ignore_mismatched_sizes}
+            if cls._has_own_layers():
+                with filled_later():
+                    model = cls(config, *model_args, **own)
+                wanted = model.weight_rows()
+                file = with_side_file(file, folder.path, wanted)
+                report = plan_load(file, config, wanted, **checked)
+            else:  # all is known before anything is built
+                report = plan_load(file, config, weights(config, cls.head), **checked)
+                with torch.device("meta"):
+                    model = cls(config)
+            model.load_file(file, report, dtype if dtype is not None else torch_dtype)
+        model = optimize_for_inference(model) if prepare else model.eval()
+        model = place(model, device_map, max_memory, offload_folder)
         return (model, loading_info(report)) if output_loading_info else model
 
     @classmethod
-    def _from_state_dict(cls, path: Any, state_dict: Mapping[str, Tensor], options: Any, dtype: torch.dtype) -> Any:
-        """A model with weights that are in memory already."""
-        config = options["config"] or cls.config_class.from_pretrained(path, subfolder=options["subfolder"])
-        model = cls(cls.config_class.of(config, cls.__name__))
-        missing = model.load_state_dict(dict(state_dict), strict=False).missing_keys
-        if [key for key in missing if key.startswith("deberta.") or cls.head == "Model"]:
-            raise ValueError(f"the state_dict lacks {len(missing)} weights that the config asks for: {missing[:4]}")
-        if missing:
-            warnings.warn(f"{cls.__name__}: {missing} not in the state_dict and newly initialised", stacklevel=3)
-        return model.to(dtype).eval()
+    def _has_own_layers(cls) -> bool:
+        """Whether a user wrote its ``__init__``: nobody knows its weights before it is built."""
+        return not cls.__init__.__module__.startswith("deberta_pt.")
+
+    @classmethod
+    def _own_arguments(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Take out of the keywords those of a user's ``__init__``."""
+        if not cls._has_own_layers():
+            return {}
+        known = cls.config_class._named_fields()
+        names = [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "config")]
+        return {name: options.pop(name) for name in names if name in options and name not in known}
 
     def load_file(self, file: TensorFile, report: LoadReport, dtype: torch.dtype | str | None) -> None:
-        """Fill a model built without memory from an open checkpoint, one tensor at a time.
+        """Fill a model whose weights have no memory from an open checkpoint, one tensor at a time.
 
         Args:
             file: the checkpoint.
@@ -305,33 +340,55 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             dtype: as ``from_pretrained``.
         """
         target = read_dtype(dtype, {file.tensors[n].dtype for n in report.sources.values()})
-        self._start(report.fresh, weights(self.config, self.head), target)
+        if self._has_own_layers():
+            self.to(target)
+        filling = Filling(self, target)
+        started = filling.start([self.own_key(key) for key in report.fresh])
+        if started:  # has no effect on what is still without memory
+            for module in started if self._has_own_layers() else self.modules():
+                self._init_weights(module)
         for key, name in report.sources.items():
             if key not in report.fresh:
-                array = np.array(read_tensor(file, name), order="C")
-                self._put(key, torch.from_numpy(array).to(target))
+                filling.put(self.own_key(key), torch.from_numpy(np.array(read_tensor(file, name), order="C")))
         self.unused_tensors = unused_tensors(file, report, self.config.model_type)
-
-    def _start(self, fresh: list[str], wanted: Mapping[str, Weight], dtype: torch.dtype) -> None:
-        """Give memory and starting values to the weights that a file does not fill."""
-        for key in fresh:
-            self._put(key, torch.zeros(wanted[key].shape, dtype=dtype))
-        if fresh:
-            for module in self.modules():
-                self._init_weights(module)  # has no effect on what is still without memory
-
-    def _put(self, key: str, value: Tensor) -> None:
-        path, _, leaf = self.own_key(key).rpartition(".")
-        module = self.get_submodule(path)
-        module._parameters[leaf] = nn.Parameter(value)
+        self.tie_weights()
 
     def _as_tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
         tensor = torch.from_numpy(np.array(array))
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
+    def weight_rows(self) -> dict[str, Weight]:
+        """The model's weights by full published key, those of a user's layers by their names in the ``state_dict``."""
+        known = weights(self.config, self.head or "Model")
+        if not self._has_own_layers():
+            return known
+        before = self._encoder_name() + "."
+        found: dict[int, tuple[str, Tensor]] = {}
+        for name, tensor in self.state_dict(keep_vars=True).items():
+            if isinstance(tensor, Tensor):
+                found.setdefault(id(tensor), (name, tensor))  # a shared one once
+        rows = {}
+        for name, tensor in found.values():
+            key = "deberta." + (name if self.head == "Model" else name.removeprefix(before))
+            inside = key in known if self.head == "Model" else name.startswith(before)
+            key = key if inside else name
+            row = known.get(key) or Weight(key, (), tf_name_of(key, self.config)[0], key)
+            rows[key] = replace(row, shape=tuple(tensor.shape))
+        return rows
+
+    def _encoder_name(self) -> str:
+        """Attribute that holds the encoder, under whatever name; empty for the encoder itself and where there are
+        several.
+        """
+        if self.base_model_prefix in self._modules or self.head == "Model":
+            return "" if self.head == "Model" else self.base_model_prefix
+        inside = [name for name, module in self.named_modules() if getattr(module, "head", None) == "Model"]
+        return inside[0] if len(inside) == 1 else ""
+
     def own_key(self, key: str) -> str:
         """A full published key as this model's ``state_dict`` spells it: the encoder alone has no prefix."""
-        return key.removeprefix("deberta.") if self.head == "Model" else key
+        name = self._encoder_name() if key.startswith("deberta.") else "deberta"
+        return key if name == "deberta" else f"{name}.{key.removeprefix('deberta.')}".removeprefix(".")
 
     def save_pretrained(
         self,
@@ -342,6 +399,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         state_dict: Mapping[str, Tensor] | None = None,
         is_main_process: bool = True,
         save_function: Any = None,
+        variant: str | None = None,
         push_to_hub: bool = False,
         **hub: Any,
     ) -> None:
@@ -358,6 +416,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             state_dict: weights to write instead of the model's own.
             is_main_process: of several processes that call this, only the main one writes.
             save_function: without effect: files are written whole or not at all, which a function given could not do.
+            variant: put into the name of the weights: ``model.<variant>.safetensors``.
             push_to_hub: upload the files afterwards.
             **hub: keywords of ``push_to_hub``; ``repo_id`` is by default the name of the folder.
 
@@ -371,15 +430,13 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         if not is_main_process:
             return
         check_push(push_to_hub, hub)
-        values = dict(self.state_dict() if state_dict is None else state_dict)
-        values |= {key: self._as_tensor(array) for key, array in self.unused_tensors.items()}
-        tensors = [
-            (TensorInfo(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")), _reader(v))
-            for k, v in sorted(values.items())
-        ]
+        values = {key: self._as_tensor(array) for key, array in self.unused_tensors.items()}
+        values |= self.state_dict() if state_dict is None else state_dict
+        format = "safetensors" if safe_serialization else "bin"
         with Replacement(Path(path)) as files:
             write_weights(
-                files, tensors, format="safetensors" if safe_serialization else "bin", max_shard_size=max_shard_size
+                files, _tensors(values).values(), format=format, max_shard_size=max_shard_size,
+                file_name=with_variant(weights_name(format), variant),
             )  # fmt: skip
             write_config_and_card(files, self.saved_config(), hub.get("repo_id"))
             written = files.commit()
@@ -399,8 +456,17 @@ def _require_grad(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
     output.requires_grad_(True)
 
 
+def _tensors(state_dict: Mapping[str, Any]) -> dict[str, tuple[TensorInfo, Any]]:
+    """Each tensor by name, with its shape, its type and what reads it; other entries are left out."""
+    return {
+        name: (TensorInfo(name, tuple(value.shape), str(value.dtype).removeprefix("torch.")), _reader(value))
+        for name, value in sorted(state_dict.items())
+        if isinstance(value, Tensor)
+    }
+
+
 def _reader(value: Tensor) -> Any:
-    """The tensor as NumPy, when it is written: bfloat16 as its bits."""
+    """The tensor as NumPy, when it is read: bfloat16 as its bits."""
 
     def read() -> np.ndarray[Any, Any]:
         tensor = value.detach().cpu().contiguous()
@@ -413,9 +479,10 @@ def _read_published_names(model: nn.Module, state_dict: dict[str, Any], prefix: 
     """Let ``load_state_dict`` take any published file: prefixes, old names, tied doubles and other models' heads."""
     if prefix or not isinstance(model, PreTrainedModel):
         return
-    wanted = weights(model.config, model.head)
-    report = match_names(list(state_dict), wanted)
-    own = {model.own_key(key): state_dict[name] for key, name in report.sources.items()}
-    foreign = {k: state_dict[k] for k in report.unexpected_keys if k.split(".")[0] not in HEAD_MODULES}
+    stored, has = plain_names(state_dict), set(model.state_dict(keep_vars=True))
+    report = match_names(list(stored), model.weight_rows())
+    own = {model.own_key(key): state_dict[stored[name]] for key, name in report.sources.items()}
+    kept = [k for k in report.unexpected_keys if k in has or k.split(".")[0] not in HEAD_MODULES]
+    foreign = {k: state_dict[stored[k]] for k in kept}
     state_dict.clear()
     state_dict.update({**own, **foreign})

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
 import torch
 from torch import nn
 
 from deberta_core.config import BaseConfig
 
+_FILLED_LATER: ContextVar[bool] = ContextVar("filled_later", default=False)
+
+
+@contextlib.contextmanager
+def filled_later() -> Iterator[None]:
+    """Encoders that are built inside get no memory, as a checkpoint fills them; layers of a user's own begin as ever:
+    what their ``__init__`` computes, and buffers that no file holds, would be lost without memory.
+    """
+    token = _FILLED_LATER.set(True)
+    try:
+        yield
+    finally:
+        _FILLED_LATER.reset(token)
+
+
+def memory_for_encoder() -> contextlib.AbstractContextManager[object]:
+    """Where an encoder is built: nowhere inside ``filled_later``."""
+    return torch.device("meta") if _FILLED_LATER.get() else contextlib.nullcontext()
+
 
 def initialise_module(module: nn.Module, config: BaseConfig) -> None:
     """Starting values of a module's own weights: normal matrices, zero biases and pad row, unit norms.
 
-    A convolution keeps PyTorch's default, as in the reference.
+    A convolution keeps PyTorch's default, as in the reference, and so do layers of other kinds.
     """
     with torch.no_grad():
         if isinstance(module, nn.Linear):
@@ -23,9 +46,11 @@ def initialise_module(module: nn.Module, config: BaseConfig) -> None:
             if module.padding_idx is not None:
                 module.weight[module.padding_idx].zero_()
         elif isinstance(module, nn.LayerNorm):
-            module.weight.fill_(1.0)
-            module.bias.zero_()
-        elif not isinstance(module, nn.Conv1d):
+            if module.elementwise_affine:
+                module.weight.fill_(1.0)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif type(module).__module__.startswith("deberta_pt."):  # biases of no layer; a user's own start themselves
             for parameter in module.parameters(recurse=False):
                 parameter.zero_()
 

@@ -311,8 +311,12 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         with open_folder(path, options, FORMATS) as folder:
             config = read_config(cls, folder, options)
             report = plan_load(
-                folder.weights, config, cls.head, cls.__name__, ignore_mismatched=ignore_mismatched_sizes
-            )  # fmt: skip
+                folder.weights,
+                config,
+                weights(config, cls.head),
+                cls.__name__,
+                ignore_mismatched=ignore_mismatched_sizes,
+            )
             stored = {info.dtype for info in folder.weights.tensors.values()}
             with policy(read_policy(dtype if dtype is not None else torch_dtype, stored)):
                 model = cls(config)

@@ -6,12 +6,14 @@ the old state or the new one. Nothing here knows what the weights are for.
 
 from deberta_core.checkpoint.errors import CheckpointError
 from deberta_core.checkpoint.h5_names import H5Layout
+from deberta_core.checkpoint.named import NamedTensors
 from deberta_core.checkpoint.tensors import TensorFile, TensorInfo, bfloat16_to_float32, float32_to_bfloat16
 from deberta_core.checkpoint.weights import find_weights, open_weights, write_weights
 
 __all__ = [
     "CheckpointError",
     "H5Layout",
+    "NamedTensors",
     "TensorFile",
     "TensorInfo",
     "bfloat16_to_float32",

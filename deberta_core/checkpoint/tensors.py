@@ -110,6 +110,7 @@ class TensorFile(AbstractContextManager["TensorFile"], ABC):
         skipped: entries of a .bin file that are no tensors, by name, with their kind.
         aliases: tensors of a .bin file that are the very same as an earlier one: name to first name.
         notes: remarks for people about how the file was understood.
+        renamed: name in the file of tensors that go by another one.
     """
 
     format: str = ""
@@ -120,6 +121,7 @@ class TensorFile(AbstractContextManager["TensorFile"], ABC):
     skipped: Mapping[str, str] = {}
     aliases: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = {}
 
     def read(self, name: str) -> np.ndarray:
         """One tensor, read-only, mapped where the file allows it.

@@ -27,7 +27,7 @@ from deberta_core.checkpoint.tensors import (
     is_text,
 )
 from deberta_core.checkpoint.torch_bin import TorchFile
-from deberta_core.file_names import INDEX, WEIGHTS, belongs_to, weights_name
+from deberta_core.file_names import WEIGHTS, belongs_to, index_name, is_index, weights_name, with_variant
 from deberta_core.files import Reading, Replacement, read_together
 
 FORMATS: dict[str, type[Format]] = {"safetensors": SafetensorsFile, "bin": TorchFile, "h5": H5File}
@@ -67,11 +67,18 @@ def find_weights(
     return folder / (name or choose_weights(Reading(folder), prefer))
 
 
-def choose_weights(reading: Reading, prefer: Sequence[str]) -> str:
-    """Name of the file, or of the index, that a folder is to be read from; as ``find_weights``."""
+def choose_weights(reading: Reading, prefer: Sequence[str], variant: str | None = None) -> str:
+    """Name of the file, or of the index, that a folder is to be read from; as ``find_weights``.
+
+    Args:
+        reading: of the folder.
+        prefer: formats, best first.
+        variant: take ``model.<variant>.safetensors`` and the like, and no others.
+    """
     for format in set(prefer) - WEIGHTS.keys():
         weights_name(format)  # says that there is no such format
-    wanted = [WEIGHTS[format] + end for format in prefer for end in ("", INDEX)]
+    files = [with_variant(WEIGHTS[format], variant) for format in prefer]
+    wanted = [name for file in files for name in (file, index_name(file))]
     for name in wanted:
         if reading.find(name):
             return name
@@ -115,7 +122,7 @@ def open_one(reading: Reading, name: str, formats: Sequence[type[Format]] = tupl
     Raises:
         CheckpointError: as ``open_weights``.
     """
-    if name.endswith(INDEX):
+    if is_index(name):
         return ShardedFile(reading, name, lambda path, expected: open_file(path, formats, expected))
     return open_file(reading.find(name) or reading.folder / name, formats)
 
@@ -197,11 +204,11 @@ def write_weights(
                 h5 if len(parts) == 1 else None, own, progress or (lambda nbytes: None),
             ))  # fmt: skip
         if len(parts) > 1:
-            files.write(name + INDEX, _index(infos, weight_map))
+            files.write(index_name(name), _index(infos, weight_map))
         stale = [there for there in os.listdir(target) if belongs_to(there, name)]
         # The index goes first: shards without an index are never read.
-        files.drop(sorted(stale, key=lambda there: not there.endswith(INDEX)))
-        names = [*parts, *([name + INDEX] if len(parts) > 1 else [])]
+        files.drop(sorted(stale, key=lambda there: not is_index(there)))
+        names = [*parts, *([index_name(name)] if len(parts) > 1 else [])]
         if files is not folder:
             files.commit()
     return [target / file for file in names]

@@ -6,8 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load_file, save_file  # noqa: E402
+
 import deberta_pt  # noqa: E402
-from tests.models.helpers import pt_model, small_config  # noqa: E402
+from tests.models.helpers import pt_model, random_inputs, small_config  # noqa: E402
 
 HEAD = "ForSequenceClassification"
 
@@ -56,10 +58,14 @@ def test_weights_in_memory(saved):
     assert not again.training
     assert same(type(model).from_pretrained(folder, state_dict=state), model)
     body = {k: v for k, v in state.items() if k.startswith("deberta.")}
-    with pytest.warns(UserWarning, match="classifier.bias.* not in the state_dict and newly initialised"):
+    with pytest.warns(UserWarning, match="classifier.bias not found in the state_dict .*newly initialised"):
         type(model).from_pretrained(None, config=model.config, state_dict=body)
-    with pytest.raises(ValueError, match=r"the state_dict lacks .* weights that the config asks for"):
+    with pytest.raises(
+        ValueError, match=r"the state_dict holds no weight of the encoder .* its keys look like x; expected names"
+    ):
         type(model).from_pretrained(None, config=model.config, state_dict={"x": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"the state_dict lacks 1 weights of the encoder"):
+        type(model).from_pretrained(folder, state_dict=dict(list(state.items())[1:]))
     with pytest.raises(TypeError, match=r"takes a folder or a name, or a config and a state_dict"):
         type(model).from_pretrained(None)
 
@@ -72,8 +78,15 @@ def test_bad_keywords(saved):
     for device in ("gpu", {"": "nowhere"}):
         with pytest.raises(ValueError, match=r"device_map is .*expected a device that there is"):
             type(model).from_pretrained(folder, device_map=device)
-    with pytest.raises(ValueError, match=r"names several devices .* accelerate.dispatch_model"):
-        type(model).from_pretrained(folder, device_map={"deberta": "cpu", "classifier": "meta"})
+    for devices, why in [
+        ({}, "it is empty"),
+        ({"deberta": "cpu", "nothing": "disk"}, "ForSequenceClassification has no module 'nothing'"),
+        ({"deberta": "cpu", "pooler": "disk"}, "give offload_folder"),
+        ({"deberta": "cpu", "pooler": "cpux"}, "Expected one of cpu"),
+        ({"deberta.encoder": "cpu", "pooler": "disk"}, "does not give any device"),
+    ]:
+        with pytest.raises(ValueError, match=f"device_map .*{why}"):
+            type(model).from_pretrained(folder, device_map=devices, offload_folder=folder if "does" in why else None)
     with pytest.raises(TypeError, match="no field 'low_cpu_mem_usag'"):
         type(model).from_pretrained(folder, low_cpu_mem_usag=True)
 
@@ -81,3 +94,97 @@ def test_bad_keywords(saved):
 def test_only_the_main_process_writes(tmp_path):
     pt_model(small_config("v3"), HEAD).save_pretrained(tmp_path / "out", is_main_process=False)
     assert not (tmp_path / "out").exists()
+
+
+def batch_of(config, head):
+    return {name: torch.as_tensor(value) for name, value in random_inputs(config, head, labels=False).items()}
+
+
+@pytest.mark.parametrize("head", ["Model", "ForMaskedLM", "ForTokenClassification"])
+@pytest.mark.parametrize("base", ["v1", "v2"])
+@pytest.mark.parametrize("limited", [True, False])
+def test_modules_go_to_several_devices(base, head, limited, tmp_path):
+    pytest.importorskip("accelerate")
+    config = small_config(base, mlm_head="legacy")
+    model = pt_model(config, head)
+    model.save_pretrained(tmp_path)
+    placing = {"device_map": {"": "disk"}}
+    if limited:
+        size = model.get_memory_footprint()
+        placing = {"device_map": "auto", "max_memory": {"cpu": size * 6 // 10}}
+    placed = type(model).from_pretrained(tmp_path, **placing, offload_folder=tmp_path / "away")
+    assert {weight.device.type for weight in placed.parameters()} == {"cpu", "meta"}
+    assert placed.device.type == "cpu"
+    inputs = batch_of(config, head)
+    torch.testing.assert_close(placed(**inputs)[0], model(**inputs)[0])
+    placed = type(model).from_pretrained(tmp_path, device_map={name: "cpu" for name, _ in model.named_children()})
+    assert same(placed, model)
+
+
+PREFIXES = ["_orig_mod.", "model.", "module.", "backbone.", "encoder.model.", "module._orig_mod."]
+
+
+@pytest.mark.parametrize("head", ["Model", HEAD])
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_is_taken_off(prefix, head, tmp_path):
+    model = pt_model(small_config("v3"), head)
+    model.save_pretrained(tmp_path)
+    state = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+    save_file({**state, "loss.weight": torch.ones(2)}, tmp_path / "model.safetensors")
+    again, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert same(again, model)
+    assert info["taken_off"] == prefix
+    assert info["unexpected_keys"] == ["loss.weight"]
+    assert sorted(name for name, _ in info["renamed_keys"]) == sorted(state)
+    assert same(type(model).from_pretrained(tmp_path, state_dict=state), model)
+    again.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in state.items()})
+    assert not any(tensor.any() for tensor in again.state_dict().values())
+    again.save_pretrained(tmp_path / "plain")
+    assert set(load_file(tmp_path / "plain" / "model.safetensors")) == {*model.state_dict(), "loss.weight"}
+
+
+def test_checkpoints_of_training_programs(saved, tmp_path):
+    folder, model = saved
+    (folder / "model.safetensors").unlink()
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3, "hyper_parameters": {"lr": 0.1}}, folder / "pytorch_model.bin")
+    assert same(type(model).from_pretrained(folder), model)
+
+
+def test_names_that_cannot_be_mapped(saved):
+    folder, model = saved
+    state = load_file(folder / "model.safetensors")
+    two = {f"{side}.{name}": tensor for side in ("student", "teacher") for name, tensor in state.items()}
+    two = {name: tensor.clone() for name, tensor in two.items()}
+    save_file(two, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"encoders under the prefixes student., teacher.: say which .* key_mapping="):
+        type(model).from_pretrained(folder)
+    assert same(type(model).from_pretrained(folder, key_mapping={r"^student\.": ""}), model)
+    with pytest.raises(ValueError, match=r"key_mapping makes 'classifier.bias' of both 'student.* and 'teacher"):
+        type(model).from_pretrained(folder, key_mapping={r"^(student|teacher)\.": ""})
+    renamed = {name.replace("word_embeddings", "words"): tensor for name, tensor in state.items()}
+    save_file({f"net/{name}": tensor for name, tensor in renamed.items()}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"its keys look like net/classifier.bias, net/classifier.weight"):
+        type(model).from_pretrained(folder)
+    assert same(
+        type(model).from_pretrained(folder, key_mapping={"^net/(.*)words": r"\1word_embeddings", "net/": ""}), model
+    )
+
+
+@pytest.mark.parametrize("limit", ["1GB", "9KB"])
+@pytest.mark.parametrize("safe", [True, False])
+def test_variants(limit, safe, tmp_path):
+    model, other = pt_model(small_config("v3"), HEAD), deberta_pt.DebertaV2ForSequenceClassification(small_config("v3"))
+    model.save_pretrained(tmp_path, safe_serialization=safe)
+    other.save_pretrained(tmp_path, variant="fp16", safe_serialization=safe, max_shard_size=limit, token=None)
+    single = "model.fp16.safetensors" if safe else "pytorch_model.fp16.bin"
+    index = "model.safetensors.index.fp16.json" if safe else "pytorch_model.bin.index.fp16.json"
+    assert (tmp_path / (single if limit == "1GB" else index)).is_file()
+    assert same(type(model).from_pretrained(tmp_path), model)
+    assert same(type(model).from_pretrained(tmp_path, variant="fp16"), other)
+    assert same(deberta_pt.AutoModelForSequenceClassification.from_pretrained(tmp_path, variant="fp16"), other)
+    theirs = pytest.importorskip("transformers").AutoModelForSequenceClassification
+    read = theirs.from_pretrained(tmp_path, variant="fp16", use_safetensors=safe)
+    assert torch.equal(read.classifier.weight, other.classifier.weight)
+    with pytest.raises(FileNotFoundError, match=r"looked for model.bf16.safetensors"):
+        type(model).from_pretrained(tmp_path, variant="bf16")
