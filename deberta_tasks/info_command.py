@@ -29,11 +29,13 @@ class Info:
         system: Python, operating system and processors.
         packages: version by package, ``None`` for one that is not installed.
         devices: devices by framework, or what is in the way of using it.
+        routes: what decides which library computes a product in PyTorch on the CPU, and what was decided.
     """
 
     system: dict[str, str]
     packages: dict[str, str | None]
     devices: dict[str, list[str]]
+    routes: dict[str, str]
 
     def tables(self) -> list[Table]:
         """For people."""
@@ -43,11 +45,12 @@ class Info:
             Table("System", rows=list(self.system.items())),
             Table("Packages", rows=list(packages)),
             Table("Devices", rows=list(devices)),
+            Table("Routes of products", rows=list(self.routes.items())),
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """For programs."""
-        return {"system": self.system, "packages": self.packages, "devices": self.devices}
+        return {"system": self.system, "packages": self.packages, "devices": self.devices, "routes": self.routes}
 
 
 def info() -> Info:
@@ -56,7 +59,8 @@ def info() -> Info:
         "Python": sys.version.split()[0], "system": platform.platform(), "processors": str(os.cpu_count()),
         "installed in": sys.prefix,
     }  # fmt: skip
-    return Info(system, {name: _version(name) for name in PACKAGES}, {"PyTorch": _torch(), "TensorFlow": _tensorflow()})
+    devices = {"PyTorch": _torch(), "TensorFlow": _tensorflow()}
+    return Info(system, {name: _version(name) for name in PACKAGES}, devices, _routes(devices["PyTorch"]))
 
 
 def _version(package: str) -> str | None:
@@ -78,6 +82,17 @@ def _torch() -> list[str]:
         size = torch.cuda.get_device_properties(number).total_memory / 2**30
         found.append(f"cuda:{number} ({torch.cuda.get_device_name(number)}, {size:.0f} GiB)")
     return found + ["mps"] * torch.backends.mps.is_available()
+
+
+def _routes(devices: list[str]) -> dict[str, str]:
+    if not devices[0].startswith("cpu"):
+        return {}
+    from deberta_pt.fast import routes
+
+    if routes.is_default():
+        return {"decided by": f"{routes.VARIABLE}={routes.DEFAULT}: PyTorch's own library everywhere"}
+    answers = {question: "yes" if answer else "no" for question, answer in sorted(routes.known().items())}
+    return {"decided by": f"races, kept in {routes.place()}", "machine": routes.machine(), **answers}
 
 
 def _tensorflow() -> list[str]:

@@ -7,16 +7,22 @@ fails instead, so that a broken installation cannot pass as a green run.
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # transformers' TensorFlow classes want Keras 2
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models spend more time on sharing work than on working
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests are about CPU numbers
+if "DEBERTA_ROUTES" not in os.environ:  # a table of this run alone, for programs that tests start, too
+    os.environ["DEBERTA_ROUTES"] = os.path.join(tempfile.mkdtemp(prefix="deberta-routes-"), "routes.json")
+    atexit.register(shutil.rmtree, os.path.dirname(os.environ["DEBERTA_ROUTES"]), True)
 
 import numpy as np
 import pytest

@@ -3,8 +3,8 @@
 ``F.linear`` calls MKL, which on many processors with AVX-512 runs at half the speed of oneDNN, and on others too where
 rows are few. So oneDNN is taken where it wins a race on this machine, at about as many rows without gradients, and over
 all three products with them: its operator has no gradient, so the backward pass here is two more calls of it. With
-weights in oneDNN's own order it wins by more: then it reads them as they are. Races may end differently in another
-process, and with them the last bits of a result, so there is none under ``torch.use_deterministic_algorithms``.
+weights in oneDNN's own order it wins by more: then it reads them as they are. ``routes`` keeps who won, so that other
+processes take the same way; under ``torch.use_deterministic_algorithms`` there is no race.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deberta_pt.fast import routes
 from deberta_pt.layers import is_traced
 
 _GAIN = 1.1  # oneDNN must be this much faster to be taken
@@ -48,34 +49,44 @@ def reordered(weight: Tensor) -> Tensor:
 
 
 def onednn_is_faster(rows: int) -> bool:
-    """Whether oneDNN wins at about so many rows: a race of a tenth of a second, run once in a process.
+    """Whether oneDNN wins at about so many rows: a race of a tenth of a second, run once on a machine.
 
     Races are held at powers of four, so that texts of all lengths start no more than five.
     """
-    if not has_onednn() or rows < 1 or torch.are_deterministic_algorithms_enabled():
+    if not _may_race() or rows < 1:
         return False
     return _wins(min(4 ** (((rows - 1).bit_length() + 1) // 2), _MOST))
 
 
 def onednn_trains_faster(rows: int) -> bool:
-    """Whether oneDNN wins forward and backward, for many rows: a race of half a second, run once in a process."""
-    return rows >= _MOST and has_onednn() and not torch.are_deterministic_algorithms_enabled() and _wins_training()
+    """Whether oneDNN wins forward and backward, for many rows: a race of half a second, run once on a machine."""
+    return rows >= _MOST and _may_race() and _wins_training()
+
+
+def _may_race() -> bool:
+    return has_onednn() and not torch.are_deterministic_algorithms_enabled() and not routes.is_default()
 
 
 @functools.cache
 def _wins(rows: int) -> bool:
-    with torch.inference_mode():
-        states, weights = torch.ones(rows, _WIDTH), torch.ones(min(_WEIGHTS, _MOST * 4 // rows), _WIDTH, _WIDTH)
-        return _race([(states, weight) for weight in weights]) > _GAIN
+    def race() -> bool:
+        with torch.inference_mode():
+            states, weights = torch.ones(rows, _WIDTH), torch.ones(min(_WEIGHTS, _MOST * 4 // rows), _WIDTH, _WIDTH)
+            return _race([(states, weight) for weight in weights]) > _GAIN
+
+    return routes.decide(f"oneDNN computes products of about {rows} rows", race)
 
 
 @functools.cache
 def _wins_training() -> bool:
-    with torch.inference_mode():
-        states, weights = torch.ones(_MOST, _WIDTH), torch.ones(_WEIGHTS // 4, _WIDTH, _WIDTH)
-        # the products of a forward pass, of the gradients to the states and of those to the weights
-        operands = [x for w in weights for x in ((states, w), (states, w.t()), (states.t(), states.t()))]
-        return _race(operands) > _TRAINING_GAIN
+    def race() -> bool:
+        with torch.inference_mode():
+            states, weights = torch.ones(_MOST, _WIDTH), torch.ones(_WEIGHTS // 4, _WIDTH, _WIDTH)
+            # the products of a forward pass, of the gradients to the states and of those to the weights
+            operands = [x for w in weights for x in ((states, w), (states, w.t()), (states.t(), states.t()))]
+            return _race(operands) > _TRAINING_GAIN
+
+    return routes.decide("oneDNN computes products in training", race)
 
 
 def _race(operands: list[tuple[Tensor, Tensor]]) -> float:

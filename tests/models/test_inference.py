@@ -291,9 +291,10 @@ def test_a_model_trains_the_same_by_onednn(onednn, monkeypatch):
 
 
 @pytest.mark.parametrize("gain", [0.5, 2.0])
-def test_the_faster_one_trains(monkeypatch, gain):
+def test_the_faster_one_trains(monkeypatch, tmp_path, gain):
     import deberta_pt.fast.linear
 
+    monkeypatch.setenv("DEBERTA_ROUTES", str(tmp_path / "routes.json"))
     monkeypatch.setattr(deberta_pt.fast.linear, "_race", lambda operands: gain)
     monkeypatch.setattr(deberta_pt.fast.linear, "has_onednn", lambda: True)
     deberta_pt.fast.linear._wins_training.cache_clear()
