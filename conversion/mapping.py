@@ -24,7 +24,9 @@ from deberta_core.weight_names import (
 )
 
 PREFIX = "deberta."
+# Of either world; of so many digits only, since a name out of a file is turned into a number.
 _LAYER = re.compile(r"encoder[./]layer(?:\.|_\._|/)(\d{1,6})[./]")
+# Every layer of v1 projects by one fused matrix and every layer of v2 by three: no switch of a config changes that.
 _MARKS = {"deberta": "attention.self.in_proj", "deberta-v2": "attention.self.query_proj"}
 # Spellings that today's readers no longer take; they are brought up to date in every conversion.
 _OLD = re.compile(r"^(module\.|bert\.)|LayerNorm\.(gamma|beta)$")
@@ -78,6 +80,7 @@ def read_names(names: Iterable[str], naming: str) -> Names | None:
     by_key: dict[str, str] = {}
     for name in names:
         key = published_key(name, naming=naming, family=family)
+        # Of two spellings of one weight today's is taken, wherever in the file it stands; the other one is foreign.
         if key in known and (key not in by_key or name in (key, known[key].tf_name)):
             by_key[key] = name
     keys = {name: key for key, name in by_key.items()}
@@ -115,6 +118,7 @@ def every_weight(family: str, layers: int) -> dict[str, Weight]:
         family: ``model_type``.
         layers: encoder layers.
     """
+    # Every switch on, and embeddings narrower than states, so that every row of the table applies.
     config = CONFIGS[family](
         hidden_size=2, num_attention_heads=1, num_hidden_layers=max(layers, 1), embedding_size=1, type_vocab_size=1,
         relative_attention=True, pos_att_type="c2p|p2c", position_biased_input=True, **_SWITCHES[family],
@@ -146,6 +150,8 @@ def head_of(config: BaseConfig | None, architectures: Iterable[Any], keys: Colle
             layers = set(HEADS[head].tf_layers) - {"deberta"} or (_MLM if head == "ForMaskedLM" else {"deberta"})
             if starts & layers:  # one layer of the head is enough to take the config's word for it
                 return head
+    # Without a word of the config the keys decide. A head that was trained later may stand beside that of pretraining,
+    # which therefore comes last.
     if "qa_outputs" in starts:
         return "ForQuestionAnswering"
     if "classifier" in starts:
@@ -168,6 +174,7 @@ def tied_aliases(written: Collection[str], prefix: str, tied: bool) -> dict[str,
         prefix: what the encoder's names begin with.
         tied: whether the decoder is the word table.
     """
+    # torch.save keeps both names of a shared tensor; classes of the public documentation tie those of ``cls`` alone.
     found = {}
     for alias, key in ALIASES.items():
         head = alias.rpartition("decoder.")[0]
@@ -187,6 +194,8 @@ def layers_of_h5(config: BaseConfig, head: str, keys: Collection[str], written: 
         keys: full published keys in the file.
         written: TF names in the file.
     """
+    # Keras reads a file by its list of layers, in that order. One that the model's class lacks comes behind its own:
+    # readers by name find it there, and readers by order have what they want already.
     layout = h5_layout(config.copy(mlm_head=mlm_head_of(config, keys)), head)
     present = list(dict.fromkeys(name.split("/")[0] for name in written))
     layers = tuple(dict.fromkeys((*layout.layer_names, *present)))

@@ -91,6 +91,8 @@ class _Planner:
         found = dict(self.source.file.aliases)
         if self.format == "bin":
             return found
+        # safetensors and h5 hold no tensor under two names. What tying makes a second name of comes back by the rule;
+        # any other pair was somebody's own, so both become tensors, and none of them is lost.
         usual = self._usual_aliases()
         self.result.dropped_aliases = {alias: first for alias, first in found.items() if usual.get(alias) == first}
         return {}
@@ -115,7 +117,7 @@ class _Planner:
     def _prefix(self) -> str:
         """What the encoder's names begin with in a PyTorch target; by PyTorch's rule an encoder alone has no prefix."""
         if self.names.naming == "pt":
-            return self.own_prefix
+            return self.own_prefix  # files that people have keep the names that their scripts ask for
         if self.source.record.prefix is not None:
             return self.source.record.prefix
         return PREFIX if self._more_than_encoder(self.tensors) else ""
@@ -129,6 +131,7 @@ class _Planner:
         order = {key: number for number, key in enumerate(self.table)}
         known = sorted(self.names.keys.items(), key=lambda pair: order[pair[1]])
         placed: dict[str, Place | None] = {n: self._place_known(key) for n, key in known if n not in skip}
+        # Last, since a name of a user's own may be that of a weight in the other world: then the weight has it.
         taken = {place.name for place in placed.values() if place}
         for name in (*self.names.foreign, *self.source.restored):
             if name in skip:
@@ -156,7 +159,8 @@ class _Planner:
             return Place(name)
         if self.to == "pt":
             return Place(to_pt(name, family=self.names.family), is_kernel(name))
-        given = self.source.record.names  # of tensors that came from a TensorFlow file before
+        # A PyTorch name does not say which of its dots were slashes: only names noted on the way here go back.
+        given = self.source.record.names
         return Place(given[name], is_kernel(given[name])) if name in given else None
 
     # Types.
@@ -175,6 +179,7 @@ class _Planner:
             if is_narrower(stored, wanted):
                 self.result.narrowed.append(name)
         elif name in self.source.record.widened and stored == "float32" and self.format != "h5":
+            # The note is a hint: if somebody has trained in between, the values are no bfloat16 any more.
             wanted = "bfloat16" if is_bfloat16_in_disguise(self.source.read_raw(name)) else stored
         if wanted == "bfloat16" and self.format == "h5":
             self.result.widened.append(name)
@@ -184,6 +189,7 @@ class _Planner:
     # What the way back could not find out by itself.
 
     def _note(self, placed: dict[str, Place | None], targets: dict[str, str]) -> None:
+        # An entry is written only where the usual rule says something else: without any there is no side file at all.
         record, given, naming = self.result.record, self.source.record, self.names.naming
         if self.to == "tf":
             came_with = given.prefix if naming == "tf" else self.own_prefix

@@ -26,6 +26,7 @@ def shapes_by_key(names: Names, tensors: Mapping[str, TensorInfo]) -> dict[str, 
     found = {}
     for name, key in names.keys.items():
         shape = tensors[name].shape
+        # TensorFlow stores kernels with their axes reversed, [in, out] or [width, in, out]; all else as PyTorch does.
         found[key] = shape[::-1] if names.naming == "tf" and name.endswith("/kernel:0") else shape
     return found
 
@@ -49,6 +50,7 @@ def check_shapes(
     heads = {key: weight.shape for key, weight in head_weights(config, HEAD_ROWS).items()}
     positions = {key: weight.shape for key, weight in head_weights(config, [POSITION_TABLE]).items()}
     choice = {key: weight.shape for key, weight in head_weights(config, [CHOICE_CLASSIFIER]).items()}
+    # A table of positions is in files whose encoder does not read it: the enhanced mask decoder does.
     expected = {**heads, **positions, **body}
     wrong = [
         (key, shape, expected[key])
@@ -100,6 +102,7 @@ def infer_config(names: Names, shapes: Mapping[str, Shape], where: str) -> BaseC
     except (KeyError, ValueError):
         text = "has no config.json beside it, and its weights do not show the sizes of a model"
         raise ValueError(f"{where} {text}") from None
+    # position_biased_input leaves no trace: published v2 and v3 files hold the table and do not add it at the input.
     switches = _switches(names, shapes, hidden)
     config = CONFIGS[names.family](
         vocab_size=vocabulary, hidden_size=hidden, embedding_size=embedding, intermediate_size=intermediate,
@@ -120,6 +123,7 @@ def _switches(names: Names, shapes: Mapping[str, Shape], hidden: int) -> dict[st
     named = (("c2p", "pos_key_proj"), ("p2c", "pos_query_proj"))
     terms = [term for term, leaf in named if f"{first}{leaf}.weight" in shapes]
     kernel = shapes.get("deberta.encoder.conv.conv.weight", (hidden, hidden, 0))
+    # No projections of positions at all means that those of the content serve, as in every published v2 and v3 file.
     return {
         "num_attention_heads": _heads(hidden), "pos_att_type": terms or ["p2c", "c2p"], "share_att_key": not terms,
         "norm_rel_ebd": "layer_norm" if "deberta.encoder.LayerNorm.weight" in shapes else "none",
@@ -135,6 +139,7 @@ def _as_published(config: BaseConfig) -> BaseConfig:
     name = published_name(config)
     if name is None:
         return config
+    # Labels and words are the user's: a fine-tuned model has its own number of either.
     keep = {"num_labels": config.num_labels, "vocab_size": config.vocab_size}
     return preset(name, max_position_embeddings=config.max_position_embeddings, **keep)
 

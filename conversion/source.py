@@ -108,6 +108,7 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
     folder, name = place(given)
 
     def read(reading: Reading) -> Source:
+        # Published folders of v3 hold a discriminator and its generator, whose sizes differ: each file has its config.
         own = [GENERATOR_CONFIG] if name and "generator" in name else []
         config_file = next((file for file in (*own, CONFIG) if reading.find(file)), None)
         with contextlib.ExitStack() as opened:
@@ -125,7 +126,7 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
             head = head_of(config, _architectures(values), set(names.keys.values()))
             if check:
                 check_shapes(shapes, config, head, str(file.paths[0]), names.foreign)
-            opened.pop_all()
+            opened.pop_all()  # whatever failed above closed the files; from here on the source does
             text = reading.read(config_file) or b"" if config_file else b""
             aside = {} if side is None else {n: info for n, info in side.tensors.items() if n not in file.tensors}
             return Source(

@@ -138,6 +138,7 @@ def choose_targets(words: Words, masking: Masking, most: int, rng: np.random.Gen
         size = sum(sizes[w] for w in group)
         if count + size > most or any(w in hidden for w in group):
             continue
+        # Taken with probability (wanted - count) / size: then the expected number of targets is the wanted one.
         if count + size > wanted and coins[turn] * size >= wanted - count:
             break
         hidden.update(group)
@@ -235,7 +236,7 @@ class MaskingCollator:
         for number, (ids, words) in enumerate(features):
             targets = np.array(choose_targets(find_words(ids, words, self.special), self.masking, most, rng), np.int64)
             targets += int(mask[number].argmax())  # past the padding on the left
-            labels[number, targets] = seen[number, targets]
+            labels[number, targets] = seen[number, targets]  # before the ids are replaced in the next line
             seen[number, targets] = self._seen(seen[number, targets], rng)
         return self._tensors({**batch, "labels": labels})
 
@@ -279,6 +280,7 @@ class MaskingCollator:
 
     def _seen(self, ids: Ints, rng: np.random.Generator) -> Ints:
         """What the model sees instead of the ids of targets."""
+        # Both are drawn for every target, needed or not: what comes after does not depend on how a coin fell.
         coins = rng.random(len(ids))
         other = rng.choice(self.replacements, size=len(ids))
         changed = coins < self.masking.mask + self.masking.random

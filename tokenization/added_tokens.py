@@ -116,7 +116,7 @@ class AddedVocabulary:
         searcher = self._searcher(which)
         if searcher is None or not any(char in text for char in searcher[0]):
             return
-        floor = 0
+        floor = 0  # white space that the token before has swallowed is not there for the next one
         for match in searcher[1].finditer(text):
             begin, end = match.span()
             token_id = self.ids[match.group()]
@@ -148,6 +148,7 @@ class AddedVocabulary:
     def _searcher(self, which: str) -> tuple[str, re.Pattern[str]] | None:
         if which not in self._searchers:
             chosen = [t for t in self.by_id.values() if which == "all" or t.special == (which == "special")]
+            # The longest first: an alternation takes the first of its words that fits, and not the longest.
             words = sorted({token.content for token in chosen}, key=lambda word: (-len(word), word))
             firsts = "".join(sorted({word[0] for word in words}))
             pattern = re.compile("|".join(map(re.escape, words)))

@@ -106,6 +106,7 @@ class ByteBpe:
                 f"that the vocabulary lacks, first {foreign[0]!r}; take both files from the same folder"
             )
         self.vocab, self.merges, self.unk_id = vocab, merges, unk_id
+        # From the last on: of a pair that stands in the file twice the first, better rank counts.
         self.ranks = {pair: rank for rank, pair in reversed(list(enumerate(merges)))}
         self._is_whole = whole_tokens(merges, self.ranks)
         self._ids = _Cache(self._make_ids)
@@ -214,6 +215,7 @@ class ByteBpe:
         """Ids, ends of the spans in the word, and widths of the spans, trimmed and not."""
         tokens = self.split(word)
         ids = tuple([self.vocab.get(token, self.unk_id) for token in tokens])
+        # A character takes one to four bytes, and tokens may end inside it: each of them then has the whole of it.
         owner = [i for i, char in enumerate(word) for _ in char.encode()]  # character that owns each byte
         ends = list(accumulate(map(len, tokens), initial=0))
         whole = [(owner[start], owner[end - 1] + 1) for start, end in pairwise(ends)]
@@ -276,7 +278,7 @@ def _merge_long(symbols: list[str], ranks: dict[Pair, int], merges: Sequence[Pai
     while waiting:
         rank = heapq.heappop(waiting)
         first, second = merges[rank]
-        for i in sorted(queue.pop(rank)):
+        for i in sorted(queue.pop(rank)):  # from left to right, which decides where occurrences overlap, as in aaa
             j = after[i]
             if symbol[i] != first or j >= count or symbol[j] != second:
                 continue  # an earlier merge took one of the two

@@ -121,6 +121,7 @@ def template_of(part: Any, name: str) -> Template | None:
     if kind == "BertProcessing" and len(steps) == 1:
         return published_template(step["cls"][1], step["sep"][1])
     if kind == "RobertaProcessing" and len(steps) == 1:
+        # [CLS] A [SEP] [SEP] B [SEP], all of type 0: RoBERTa has no types of tokens.
         begin, end = (step["cls"][1],), (step["sep"][1],)
         ids = Frame((begin, end), (begin, end * 2, end))
         return Template(ids, ids.fill(0), (0, 0, 0))

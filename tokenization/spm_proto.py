@@ -44,6 +44,7 @@ class _Broken(Exception):
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
+    # Seven bits a byte, the lowest first; the eighth says that more follow.
     value = shift = 0
     while shift < 64:
         if at >= len(data):
@@ -61,7 +62,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
-        kind = tag & 7
+        kind = tag & 7  # 0: a number; 1 and 5: eight and four bytes; 2: a length and so many bytes; no file has 3 and 4
         if kind == 0:
             value, at = _varint(data, at)
             yield tag >> 3, value
@@ -176,6 +177,8 @@ def check_charsmap(charsmap: bytes, name: str) -> None:
             f"{name}: the character map ({len(charsmap)} bytes) is cut short; fetch or copy the file again"
         )
     units = array("I", charsmap[4 : 4 + size])
+    # Bit 31 marks a leaf. Of a node bits 10 to 30 are the way to its children, in steps of 256 units where bit 9 is
+    # set. Source: darts-clone, ``DoubleArrayUnit``.
     count, room = len(units), len(texts)
     for i, unit in enumerate(units):
         if unit >> 31:  # a leaf: the place of its replacement
@@ -207,6 +210,7 @@ def _block(field: int, data: bytes) -> bytes:
 
 
 def _integers(values: Iterable[tuple[int, int]]) -> bytes:
+    # A negative number is written as that of 64 bits with the same bits: -1 for "none" takes ten bytes.
     return b"".join(_tag(field, 0) + _number(value & 0xFFFFFFFFFFFFFFFF) for field, value in values)
 
 

@@ -42,6 +42,7 @@ class Vocabulary:
         self.named: dict[str, str | None] = dict.fromkeys(SPECIAL_NAMES)
         self.additional: list[str] = []
         self.extra: dict[str, str] = {}
+        # Saved tokens come with their ids. All others are looked for among them first, and get ids behind the last.
         for key, value in sorted((saved or {}).items(), key=lambda item: int(item[0])):
             self._put_saved(AddedToken.of(value), int(key))
         for name in SPECIAL_NAMES:

@@ -81,6 +81,7 @@ def _cuts(first: int, second: int | None, excess: int, options: BatchOptions) ->
 
 def longest_first(first: int, second: int, excess: int) -> tuple[int, int]:
     """Lengths left after taking tokens one at a time from the longer text, from the second where both are equal."""
+    # One at a time would do: the longer one alone until both are equal, then both in turn, the second one first.
     from_longer = min(excess, abs(first - second))
     if first > second:
         first -= from_longer
@@ -104,6 +105,7 @@ def _slide(length: int, room: int, options: BatchOptions) -> list[slice]:
             f"no room to slide: {room} tokens of the text fit into a row and stride={options.stride} of them would "
             "repeat; raise max_length or lower stride"
         )
+    # A window that began within the last ``stride`` tokens would hold nothing that the one before has not.
     begins = range(0, max(length - options.stride, 1), step)
     spans = [(begin, min(begin + room, length)) for begin in begins]
     if options.truncation_side == "left":

@@ -30,6 +30,7 @@ def accuracy(guessed: Sequence[int], right: Sequence[int]) -> float:
 def macro_f1(guessed: Sequence[int], right: Sequence[int]) -> float:
     """Mean over the labels that occur, guessed or right, of the F1 of each."""
     _check(guessed, right)
+    # A label that is neither guessed nor right says nothing; with an F1 of 0 it would pull the mean down.
     g, r = np.asarray(guessed), np.asarray(right)
     return float(np.mean([_f1(int(((g == y) & (r == y)).sum()), int((g == y).sum()), int((r == y).sum()))
                           for y in np.union1d(g, r)]))  # fmt: skip
@@ -105,7 +106,7 @@ def answer_scores(guessed: Sequence[str], right: Sequence[Sequence[str]]) -> dic
 
 def _word_f1(guessed: str, right: str) -> float:
     g, r = guessed.split(), right.split()
-    if not g or not r:
+    if not g or not r:  # no answer: right against none, and wrong against any, as the official script has it
         return float(g == r)
     return _f1(sum((Counter(g) & Counter(r)).values()), len(g), len(r))
 
@@ -125,6 +126,7 @@ def spearman(guessed: Sequence[float], right: Sequence[float]) -> float:
 
 def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
     _, places, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
+    # Equal numbers have the mean of the ranks that they take up together: the last of them less half of the others.
     last: NDArray[np.float64] = np.cumsum(counts).astype(np.float64)
     return np.asarray((last - (counts - 1) / 2)[places])
 

@@ -89,7 +89,8 @@ class QuestionAnswering(TrainableTask):
         """The best answers of a window: twice as many as asked for, because words may make several of them equal."""
         options = reader.options
         context = [at for at, span in enumerate(feature.spans) if span]
-        places = [0, *context]  # [CLS] stands for "no answer"
+        # Shares among the tokens that may be an answer, and [CLS], which stands for "no answer": the question has none.
+        places = [0, *context]
         start, end = (softmax(output[name][places]) for name in ("start_logits", "end_logits"))
         count = options.top_k * 2 + 10 if options.align_to_words else options.top_k
         found = []
@@ -200,6 +201,7 @@ def spans(start: Array, end: Array, longest: int, count: int) -> list[tuple[int,
         longest: most tokens of a span.
         count: how many spans.
     """
+    # A row for each first token and a column for each length, not [L, L]: of long windows nearly all would be too long.
     longest = min(longest, len(start))
     scores = np.full((len(start), longest), -1.0)  # first token, tokens after it
     for more in range(longest):
@@ -230,6 +232,8 @@ def _tokens(spans: Sequence[tuple[int, int] | None], answers: Sequence[tuple[int
     """First and last token of the first answer, 0 and 0 where the window does not hold it."""
     if not answers:
         return 0, 0
+    # A part of an answer teaches nothing: a window that cuts it off is one without. Of several accepted answers the
+    # first is learnt, since the loss takes one place; all of them count when models are judged.
     begin, end = answers[0][0], answers[0][0] + len(answers[0][1])
     inside = [(i, *span) for i, span in enumerate(spans) if span and span[0] < end and span[1] > max(begin, span[0])]
     if not inside or inside[0][1] > begin or inside[-1][2] < end:
@@ -244,6 +248,7 @@ def _best_span(starts: Array, ends: Array, tokens: Sequence[tuple[int, int] | No
         return None
     (first, last, _), *_ = spans(softmax(starts[context]), softmax(ends[context]), LONGEST, 1)
     begin, end = tokens[context[first]], tokens[context[last]]
+    # The sum of the logits, as with [CLS]: shares are relative to their window, and would favour short ones.
     score = float(starts[context[first]] + ends[context[last]])
     return (score, begin[0], end[1]) if begin and end else None
 

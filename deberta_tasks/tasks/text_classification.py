@@ -44,6 +44,7 @@ def scores_of(logits: Array, config: BaseConfig | None, function: str | None = N
         function: overrules the config.
     """
     if function is None and config is not None:
+        # A single output that is no regression is a score by itself, as rankers are trained: softmax would make it 1.
         several = config.problem_type == "multi_label_classification" or config.num_labels == 1
         function = "none" if config.problem_type == "regression" else "sigmoid" if several else "softmax"
     if function == "none":

@@ -272,6 +272,7 @@ class TokenClassification(TrainableTask):
             labels = [IGNORED] * len(feature)
             for place, token in enumerate(range(at, at + len(feature) - SPECIALS), 1):
                 word = tokens.words[token]
+                # A word is judged by its first token: the others have no label of their own in any data set.
                 if word != (tokens.words[token - 1] if token else None):
                     firsts[word], labels[place] = place, numbers.get(tags[word], IGNORED)
             found.append(replace(feature, labels={"labels": labels}, spans=firsts))

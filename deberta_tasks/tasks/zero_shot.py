@@ -98,6 +98,8 @@ class ZeroShotClassification(Task):
         alone = reader.options.multi_label or len(labels) == 1
         found: list[list[float]] = [[] for _ in labels]
         for feature, logits in kept:
+            # Alone, a label holds as far as entailment wins over contradiction, neutral left aside; among others the
+            # labels share out their logits of entailment. Source: Yin et al. 2019 (arXiv 1909.00161).
             judged = softmax(logits[[self._contradiction(reader), entailment]])[1] if alone else logits[entailment]
             found[feature.notes].append(float(judged))
         # Hypotheses differ in length, so windows of one text do, too, and shares are taken of what is combined.

@@ -98,7 +98,7 @@ class History:
 
     def add(self, step: int, score: float, patience: int) -> bool:
         """Take down a score; says whether it is the best so far."""
-        better = score > self.best or self.best_step == 0
+        better = score > self.best or self.best_step == 0  # the first model is the best so far, whatever its score
         if better:
             self.best, self.best_step, self.since = score, step, 0
         else:
