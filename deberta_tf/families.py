@@ -103,9 +103,9 @@ class TFAutoModel:
         return globals()[FAMILIES[config.model_type] + cls.head]
 
     @classmethod
-    def from_config(cls, config: BaseConfig) -> Any:
-        """A model with starting weights."""
-        return cls.model_class(config)(config)
+    def from_config(cls, config: BaseConfig, **options: Any) -> Any:
+        """A model with starting weights; options as for ``from_config`` of the family's class."""
+        return cls.model_class(config).from_config(config, **options)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:

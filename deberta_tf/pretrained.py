@@ -229,10 +229,32 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         return {"config": self.config.to_dict(), "name": self.name}
 
     @classmethod
-    def from_config(cls, config: Any, custom_objects: Any = None) -> Any:
-        """A model with starting weights, from ``get_config`` or from a config of the family."""
-        if isinstance(config, BaseConfig):
-            return cls(config)
+    def from_config(
+        cls,
+        config: Any,
+        custom_objects: Any = None,
+        *,
+        dtype: tf.DType | str | None = None,
+        torch_dtype: Any = None,
+        attn_implementation: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> Any:
+        """A model with starting weights.
+
+        Args:
+            config: of the family, or transformers' object; or what ``get_config`` gave, with which Keras calls.
+            custom_objects: of Keras; not needed.
+            dtype: of the weights; default that of the policy in force.
+            torch_dtype: older name of ``dtype``.
+            attn_implementation: instead of the config's.
+            trust_remote_code: of old scripts; without effect.
+        """
+        if not isinstance(config, Mapping):
+            with policy(read_policy(dtype if dtype is not None else torch_dtype, set())):
+                model = cls(config)
+            if attn_implementation is not None:
+                model.config.attn_implementation = attn_implementation
+            return model
         model = cls(cls.config_class.from_dict(config["config"]))
         model._name = config.get("name", model.name)
         return model
@@ -254,8 +276,8 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
 
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Number of scalars in the weights."""
-        found = self.trainable_weights if only_trainable else [self.variable(w) for w in self.weight_rows().values()]
-        return sum(int(np.prod(v.shape)) for v in found)
+        found = self.trainable_weights if only_trainable else self.weights
+        return sum(int(np.prod(v.shape)) for v in found if v.dtype.is_floating)  # dropout's count is no weight
 
     # Loading and saving.
 
@@ -317,7 +339,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
                 cls.__name__,
                 ignore_mismatched=ignore_mismatched_sizes,
             )
-            stored = {info.dtype for info in folder.weights.tensors.values()}
+            stored = {folder.weights.tensors[name].dtype for name in report.sources.values()}
             with policy(read_policy(dtype if dtype is not None else torch_dtype, stored)):
                 model = cls(config)
             model.load_file(folder.weights, report)

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras
+from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, create_autocast_variable
 
 from deberta_core.config import check_pruning
 from deberta_core.loading import without_words
@@ -104,4 +105,6 @@ def _value(variable: Any) -> tf.Tensor:
 
 
 def _like(old: Any, new: tf.Tensor) -> tf.Variable:
-    return tf.Variable(new, trainable=old.trainable, name=old.name.split(":")[0])
+    """A variable of this value; in mixed precision it is read in the layer's dtype, as the old one was."""
+    made = tf.Variable(new, trainable=old.trainable, name=old.name.split(":")[0])
+    return create_autocast_variable(made) if isinstance(old, AutoCastVariable) else made

@@ -141,7 +141,7 @@ class PreparedSelfAttention(Module):
         return tf.unstack(tf.transpose(split, [2, 3, 0, 1, 4]))
 
 
-def optimize_for_inference(model: AnyModel, dtype: str | None = None) -> AnyModel:
+def optimize_for_inference(model: AnyModel, dtype: tf.DType | str | None = None) -> AnyModel:
     """A copy of a model that gives the same outputs faster, and cannot be trained or saved.
 
     Args:
@@ -157,10 +157,15 @@ def optimize_for_inference(model: AnyModel, dtype: str | None = None) -> AnyMode
 
     Raises:
         TypeError: for something that is not a model of this package.
+        ValueError: if a prepared model is to have another dtype.
     """
     if not hasattr(type(model), "prepared"):
         raise TypeError(f"expected a model of deberta_tf, got a {type(model).__name__}")
+    dtype = dtype.name if isinstance(dtype, tf.DType) else dtype
     if model.prepared:
+        own = model.base_model.dtype_policy.name
+        if dtype not in (None, own):
+            raise ValueError(f"the model was prepared in {own}; give dtype={dtype!r} where it is prepared first")
         return model
     with policy(dtype):
         prepared = type(model)(model.config)
