@@ -121,6 +121,7 @@ class DebertaV2Tokenizer(Tokenizer):
     """
 
     family = "v2"
+    _trained_prefix = True  # whether the model puts a space before a text by itself
     vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "spm.model"}
     slow_class_name = "DebertaV2Tokenizer"
 
@@ -144,18 +145,18 @@ class DebertaV2Tokenizer(Tokenizer):
     ) -> None:
         source = UnigramSource.read(vocab_file, tokenizer_file)
         rules = followed(type(self), source.rules, {"spm.model": source.proto} if source.proto else {})
-        prefix = source.prefix is not False if add_prefix_space is None else bool(add_prefix_space)
+        prefix = source.prefix if add_prefix_space is None else bool(add_prefix_space)
         self.do_lower_case = bool(do_lower_case or source.lower_case)
         self.split_by_punct = bool(split_by_punct or source.split_by_punct)
         engine: Engine
         if rules is None:
             engine = Unigram(source.proto, sp_model_kwargs, add_prefix_space=prefix, name=source.name)
+            self._trained_prefix = engine.model.add_dummy_prefix
         else:
-            engine = rules.with_prefix(prefix)
-            prefix = engine.add_prefix_space
+            engine = rules.with_prefix(prefix is not False)
             self._check_followed(source, sp_model_kwargs)
         common["added_tokens_decoder"] = union(source.added_tokens, common.get("added_tokens_decoder"))
-        self.add_prefix_space = prefix
+        self.add_prefix_space = engine.add_prefix_space
         tokens = (bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token)
         super().__init__(engine, dict(zip(SPECIAL_NAMES, tokens, strict=True)), **common)
 
@@ -186,7 +187,8 @@ class DebertaV2Tokenizer(Tokenizer):
             "split_by_punct": self.split_by_punct,
             "sp_model_kwargs": self.sp_model_kwargs,
         }
-        return settings if self.add_prefix_space else {**settings, "add_prefix_space": False}
+        prefix = self.add_prefix_space
+        return settings if prefix == self._trained_prefix else {**settings, "add_prefix_space": prefix}
 
 
 def followed(owner: type[Tokenizer], rules: FileRules | None, beside: Mapping[str, bytes]) -> FileRules | None:

@@ -84,7 +84,7 @@ class Example:
     @property
     def ids(self) -> list[int]:
         """Token ids."""
-        return self._batch.row_ids(self._row)
+        return self._batch.row_of("input_ids", self._row)
 
     @property
     def tokens(self) -> list[str]:
@@ -114,28 +114,18 @@ class Example:
     @property
     def attention_mask(self) -> list[int]:
         """1 for tokens, 0 for padding."""
-        mask: list[int] = _as_list(self._batch["attention_mask"], self._batch.single)[self._row]
-        return mask
+        return self._batch.row_of("attention_mask", self._row)
 
     @property
     def type_ids(self) -> list[int]:
         """0 for the first text, 1 for the second."""
-        ids: list[int] = _as_list(self._batch["token_type_ids"], self._batch.single)[self._row]
-        return ids
+        return self._batch.row_of("token_type_ids", self._row)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __repr__(self) -> str:
         return f"Example(num_tokens={len(self)})"
-
-
-def _as_list(value: Any, single: bool) -> Any:
-    if hasattr(value, "numpy"):
-        value = value.numpy()
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return [value] if single else value
 
 
 class BatchEncoding(dict[str, Any]):
@@ -237,10 +227,13 @@ class BatchEncoding(dict[str, Any]):
                 self[name] = value.to(device, non_blocking=non_blocking)
         return self
 
-    def row_ids(self, row: int) -> list[int]:
-        """Token ids of one row as a list."""
-        ids: list[int] = _as_list(self["input_ids"], self.single)[row]
-        return ids
+    def row_of(self, name: str, number: int) -> list[int]:
+        """One row of an output as a list; of a tensor, only the row is looked at."""
+        value = self[name] if self.single else self[name][number]
+        if not hasattr(value, "tolist") and hasattr(value, "numpy"):  # TensorFlow's
+            value = value.numpy()
+        row: list[int] = value.tolist() if hasattr(value, "tolist") else value
+        return row
 
     def tokens(self, batch_index: int = 0) -> list[str]:
         """The tokens of a row as strings."""
@@ -248,7 +241,7 @@ class BatchEncoding(dict[str, Any]):
             raise ValueError(
                 "this encoding was pickled or made by hand and has no vocabulary; use convert_ids_to_tokens"
             )
-        tokens: list[str] = self.__dict__["_names"](self.row_ids(self._row_number(batch_index)))
+        tokens: list[str] = self.__dict__["_names"](self.row_of("input_ids", self._row_number(batch_index)))
         return tokens
 
     def word_ids(self, batch_index: int = 0) -> list[int | None]:
@@ -334,7 +327,8 @@ class BatchEncoding(dict[str, Any]):
             ValueError: the encoding was pickled, or made by hand, and knows nothing of its text.
         """
         row = self._row_number(row)
-        return self._alignments()[row].padded(len(self.row_ids(row)), self.padding_side)
+        ids = self["input_ids"] if self.single else self["input_ids"][row]
+        return self._alignments()[row].padded(len(ids), self.padding_side)
 
     def _alignments(self) -> list[Alignment]:
         if self.__dict__["_rows"] is None:

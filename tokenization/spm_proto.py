@@ -236,12 +236,12 @@ def write_model(model: SpmModel, special_ids: dict[str, int]) -> bytes:
     return b"".join(out) + _block(2, settings) + _block(3, rules)
 
 
-def without_dummy_prefix(data: bytes) -> bytes:
-    """The same model, but no space is put before a text.
+def with_dummy_prefix(data: bytes, prefix: bool) -> bytes:
+    """The same model, but a space is put before a text, or none.
 
     A second block of a field is merged into the first by every reader of protocol buffers, so nothing is rewritten.
     """
-    return data + _block(3, _integers([(3, 0)]))
+    return data + _block(3, _integers([(3, int(prefix))]))
 
 
 def read_rules(data: bytes) -> bytes:

@@ -560,7 +560,7 @@ class Tokenizer(Beside):
         if name in SPECIAL_NAMES:
             self._vocabulary.name(name, value)
         elif name.endswith("_id") and name[:-3] in SPECIAL_NAMES:
-            self._vocabulary.named[name[:-3]] = None if value is None else self.convert_ids_to_tokens(int(value))
+            self._vocabulary.name(name[:-3], None if value is None else self.convert_ids_to_tokens(int(value)))
         else:
             super().__setattr__(name, value)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .arguments import TextOptions
 from .engine import AddedTokens, Encoding, Span, make_spans, spaced_span, surrogate_error
-from .spm_proto import BYTE, SpmModel, read_model, without_dummy_prefix
+from .spm_proto import BYTE, SpmModel, read_model, with_dummy_prefix
 
 SPACE = "▁"  # SentencePiece writes a space as this character
 SAMPLING = {"enable_sampling": bool, "nbest_size": int, "alpha": float, "num_threads": int}
@@ -23,7 +23,7 @@ class Unigram:
         proto: the bytes of an spm.model.
         sp_model_kwargs: settings of ``SentencePieceProcessor``: ``enable_sampling``, ``nbest_size``, ``alpha`` for
             sampled segmentations, ``num_threads``.
-        add_prefix_space: put the model's dummy space before a text.
+        add_prefix_space: put the model's dummy space before a text; default: as it was trained.
         name: what errors call the model.
 
     Raises:
@@ -35,17 +35,18 @@ class Unigram:
         proto: bytes,
         sp_model_kwargs: dict[str, Any] | None = None,
         *,
-        add_prefix_space: bool = True,
+        add_prefix_space: bool | None = None,
         name: str = "spm.model",
         checked: bool = False,
     ) -> None:
         import sentencepiece
 
-        self.proto, self.settings, self.add_prefix_space = proto, dict(sp_model_kwargs or {}), add_prefix_space
+        self.proto, self.settings = proto, dict(sp_model_kwargs or {})
         _check_settings(self.settings)
         if not checked:
             self.model = read_model(proto, name)
-        effective = proto if add_prefix_space else without_dummy_prefix(proto)
+        self.add_prefix_space = self.model.add_dummy_prefix if add_prefix_space is None else add_prefix_space
+        effective = proto if add_prefix_space is None else with_dummy_prefix(proto, add_prefix_space)
         try:
             self.processor = sentencepiece.SentencePieceProcessor(model_proto=effective, **self.settings)
         except (RuntimeError, ValueError, TypeError) as error:

@@ -202,6 +202,16 @@ def test_tensors(tokenizer):
     assert [t.strip() for t in tokenizer.batch_decode(out["input_ids"], skip_special_tokens=True)] == ["dog", TEXT]
 
 
+def test_a_row_of_tensors_without_an_axis_for_the_batch(tokenizer):
+    lists = tokenizer(TEXT, "dog")
+    arrays = tokenizer(TEXT, "dog").convert_to_tensors("np")
+    assert arrays["input_ids"].ndim == 1
+    assert arrays.tokens() == lists.tokens()
+    assert arrays.word_ids() == lists.word_ids()
+    assert arrays[0].attention_mask == lists["attention_mask"]
+    assert arrays[-1].type_ids == lists["token_type_ids"]
+
+
 def test_tensors_of_tensorflow(all_tokenizers):
     tf = pytest.importorskip("tensorflow")
     out = all_tokenizers["v2 slow"](["dog", TEXT], padding=True, return_tensors="tf", return_special_tokens_mask=True)
@@ -289,6 +299,18 @@ def test_special_tokens_and_added_ones(build, kind):
         backend = tokenizer.backend_tokenizer
         for text in ("a <new>er <new>", "dog <ent> dog"):
             assert backend.encode(text).ids == tokenizer(text)["input_ids"]
+
+
+def test_special_tokens_named_by_their_ids(build, kind, tmp_path):
+    tokenizer = build(kind)
+    number = content(tokenizer, "dog")[-1]
+    for name in ("cls", "pad", "mask"):
+        setattr(tokenizer, f"{name}_token_id", number)
+        assert getattr(tokenizer, f"{name}_token_id") == number
+    row = tokenizer("fox", padding="max_length", max_length=20)["input_ids"]
+    assert (row[0], row[-1]) == (number, number)
+    tokenizer.save_pretrained(tmp_path)
+    assert type(tokenizer).from_pretrained(tmp_path).cls_token_id == number
 
 
 def test_clean_up(tokenizer):

@@ -75,6 +75,23 @@ def test_training_without_byte_pieces(v2_model_without_bytes):
     assert tokenizer.tokenize("🫠猫")[-1] == "🫠猫"
 
 
+def test_a_model_that_puts_no_space_before_a_text(tmp_path):
+    tokenizer = train_from_iterator(SENTENCES * 2, 400, trainer_settings={"add_dummy_prefix": False})
+    assert tokenizer.tokenize("the lazy dog")[0][0] == "t"
+    tokenizer.save_pretrained(tmp_path / "as trained")
+    spaced = DebertaV2TokenizerFast(tmp_path / "as trained/spm.model", add_prefix_space=True)
+    assert spaced.tokenize("the lazy dog")[0][0] == "▁"
+    spaced.save_pretrained(tmp_path / "spaced")
+    for folder, made in (("as trained", tokenizer), ("spaced", spaced)):
+        again = DebertaV2TokenizerFast.from_pretrained(tmp_path / folder)
+        described = DebertaV2TokenizerFast(tokenizer_file=tmp_path / folder / "tokenizer.json")
+        for text in SENTENCES:
+            out = made(text, return_offsets_mapping=True)
+            assert out == again(text, return_offsets_mapping=True) == described(text, return_offsets_mapping=True)
+            assert made.backend_tokenizer.encode(text).ids == out["input_ids"]
+            assert made(text, add_prefix_space=made is tokenizer)["input_ids"] != out["input_ids"]
+
+
 def test_errors_of_training():
     with pytest.raises(ValueError, match="family='v3'"):
         train_from_iterator(SENTENCES, 500, family="v3")
