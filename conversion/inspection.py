@@ -191,9 +191,8 @@ def _fit_classes(source: Source) -> list[ClassFit]:
 
 
 def _fit_class(source: Source, name: str, head: str) -> ClassFit:
-    file, names = source.file, source.names
-    wanted = weights(_for_class(source.config, head, set(names.keys.values())), head)
-    report = match_file(file, wanted, names.family)
+    config = _for_class(source.config, head, set(source.names.keys.values()))
+    report = match_file(source.file, weights(config, head), config)
     mismatched = {key: (stored, expected) for key, stored, expected in report.mismatched_keys}
     return ClassFit(name, report.missing_keys, report.unexpected_keys, mismatched)
 

@@ -26,12 +26,14 @@ class Folder(AbstractContextManager["Folder"]):
     """An open checkpoint. A context manager.
 
     Attributes:
+        given: what it was asked for by: a path, or a name on the hub.
         path: where it is.
         config_file: where its config is.
         config: entries of that.
         weights: its tensors.
     """
 
+    given: str
     path: Path
     config_file: Path
     config: Mapping[str, Any]
@@ -63,6 +65,7 @@ def open_folder(
     safetensors = options.pop("use_safetensors", None)
     if isinstance(path, Folder):
         return path
+    asked = os.fspath(path)
     # Asked for the other framework's file, a tree takes no other: PyTorch's takes h5, TensorFlow's all but h5.
     wanted = [f for f in known if not any(foreign) or (f == "h5") == (known[0] != "h5")]
     prefer = [f for f in wanted if safetensors is None or (f == "safetensors") == safetensors]
@@ -75,7 +78,7 @@ def open_folder(
         config_name, name = _generator_names(reading) if generator else (CONFIG, None)
         config = {} if given is not None else read_json(reading, config_name)
         weights = open_one(reading, name or choose_weights(reading, prefer, variant))
-        return Folder(reading.folder, reading.folder / config_name, config, weights)
+        return Folder(asked, reading.folder, reading.folder / config_name, config, weights)
 
     return read_together(where, read)
 
@@ -95,9 +98,9 @@ def open_in_memory(
         options.pop(name, None)
     if options.get("config") is not None or path is None:
         HubOptions.take(options)
-        return Folder(Path(), Path(), {}, weights)
+        return Folder("", Path(), Path(), {}, weights)
     config, file = read_config(path, options, subfolder)
-    return Folder(file.parent, file, config, weights)
+    return Folder(os.fspath(path), file.parent, file, config, weights)
 
 
 def read_config(

@@ -115,7 +115,9 @@ def with_side_file(file: TensorFile, folder: Path, wanted: Collection[str]) -> T
     return NamedTensors(found, file, file.renamed)
 
 
-def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = "pt", family: str = "") -> LoadReport:
+def match_names(
+    names: Iterable[str], wanted: Collection[str], *, naming: str = "pt", family: str = "", tied: bool = True
+) -> LoadReport:
     """Find each wanted key among the names of a file.
 
     Args:
@@ -123,6 +125,7 @@ def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = 
         wanted: full keys of the model (``deberta.`` included).
         naming: ``pt`` or ``tf``.
         family: ``model_type`` of the config.
+        tied: whether the decoder of a masked-LM head is the word table; else it is a weight of its own.
     """
     report = LoadReport()
     by_key: dict[str, str] = {}
@@ -131,10 +134,9 @@ def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = 
         if key is not None and (key not in by_key or name == key):
             by_key[key] = name
     for alias, key in ALIASES.items():  # absorb what tying makes a second name of
-        if alias in by_key and alias not in wanted:
-            name = by_key.pop(alias)
-            if key in wanted:
-                by_key.setdefault(key, name)
+        same = tied or alias.endswith(".bias") or key not in by_key
+        if alias in by_key and alias not in wanted and same:
+            by_key.setdefault(key, by_key.pop(alias))
     for key, name in by_key.items():
         if key in wanted:
             report.sources[key] = name
@@ -146,15 +148,17 @@ def match_names(names: Iterable[str], wanted: Collection[str], *, naming: str = 
     return report
 
 
-def match_file(file: TensorFile, wanted: Mapping[str, Weight], family: str) -> LoadReport:
+def match_file(file: TensorFile, wanted: Mapping[str, Weight], config: BaseConfig) -> LoadReport:
     """Find each weight of a model in a file, and those whose stored shape does not fit.
 
     Args:
         file: open checkpoint.
         wanted: weights of the model by full key.
-        family: ``model_type`` of the config.
+        config: of the model.
     """
-    report = match_names(file.tensors, wanted, naming=file.naming, family=family)
+    report = match_names(
+        file.tensors, wanted, naming=file.naming, family=config.model_type, tied=config.tie_word_embeddings
+    )
     report.where = " + ".join(str(path) for path in file.paths[:2])
     stored_names = {key: file.renamed.get(name, name) for key, name in report.sources.items()}
     report.renamed_keys = [(n, k) for k, n in stored_names.items() if n not in (k, k.removeprefix("deberta."))]
@@ -184,7 +188,7 @@ def read_config(cls: Any, folder: Folder, options: MutableMapping[str, Any]) -> 
     if given is None:
         check_sizes(folder.config, folder.config_file, folder.weights)
         config, unused = cls.config_class.from_dict(folder.config, return_unused_kwargs=True, **options)
-        config.remember(folder.path)
+        config.remember(folder.given, folder.path)
     else:
         config, unused = cls.config_class.of(given, cls.__name__), {}
         if options:
@@ -285,7 +289,7 @@ def plan_load(
     Raises:
         ValueError: if the body lacks a weight, or a shape differs; the text names them.
     """
-    report = match_file(file, wanted, config.model_type)
+    report = match_file(file, wanted, config)
     encoder = {*body_weights(config), f"{POSITION_TABLE.path}.weight"}
     body = [key for key in report.missing_keys if key in encoder]
     if (body and len(body) == len(encoder & wanted.keys())) or not report.sources:

@@ -47,7 +47,9 @@ def test_models_of_both_frameworks_tokenizers_and_configs(hub, folder):
     local = DebertaV2ForSequenceClassification.from_pretrained(folder)
     logits = local(torch.tensor(IDS)).logits.detach().numpy()
     for cls in (DebertaV2ForSequenceClassification, AutoModelForSequenceClassification):
-        assert np.array_equal(cls.from_pretrained(NAME, **options)(torch.tensor(IDS)).logits.detach().numpy(), logits)
+        model = cls.from_pretrained(NAME, **options)
+        assert np.array_equal(model(torch.tensor(IDS)).logits.detach().numpy(), logits)
+        assert (model.name_or_path, len(model.config._commit_hash)) == (NAME, 40)
     in_tf = TFAutoModelForSequenceClassification.from_pretrained(NAME, **options)
     np.testing.assert_allclose(in_tf(IDS).logits.numpy(), logits, atol=1e-5)
     assert AutoConfig.from_pretrained(NAME, **options) == AutoConfig.from_pretrained(folder)

@@ -169,6 +169,27 @@ def test_table_only_under_its_alias(tmp_path):
     assert_same_bits(pt_values(type(model).from_pretrained(tmp_path)), pt_values(model))
 
 
+@pytest.mark.parametrize("framework", ["pt", "tf"])
+def test_a_decoder_of_its_own_survives_a_class_without_it(tmp_path, framework):
+    config = small_config("v3", mlm_head="legacy", tie_word_embeddings=False)
+    whole = pt_model(config, "ForMaskedLM")
+    whole.save_pretrained(tmp_path)
+    encoder, info = cls_of(config, "Model", framework).from_pretrained(tmp_path, output_loading_info=True)
+    assert "cls.predictions.decoder.weight" in info["unexpected_keys"]
+    encoder.save_pretrained(tmp_path / "again")
+    assert_same_bits(pt_values(type(whole).from_pretrained(tmp_path / "again")), pt_values(whole))
+
+
+def test_a_bias_only_under_its_alias_survives_a_class_without_it(tmp_path):
+    config = small_config("v3", mlm_head="legacy")
+    whole = pt_model(config, "ForMaskedLM")
+    whole.save_pretrained(tmp_path)
+    bias, alias = "cls.predictions.bias", "cls.predictions.decoder.bias"
+    rewrite(tmp_path, lambda t: {(alias if k == bias else k): v for k, v in t.items()})
+    cls_of(config, "Model", "pt").from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+    assert_same_bits(pt_values(type(whole).from_pretrained(tmp_path / "again")), pt_values(whole))
+
+
 def spelled(key):
     return key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
 
