@@ -97,8 +97,8 @@ def _groups(
     tokens = 0
     try:
         for row in rows:
-            group.append(row)
             tokens += length(row)
+            group.append(row)
             if tokens >= size:
                 yield group, None
                 group, tokens = [], 0
@@ -157,7 +157,7 @@ def pad_batch(
         side: ``right`` or ``left``.
 
     Returns:
-        Lists as int64 ``[B, L]`` or ``[B, C, L]``, numbers as int64 or float32 ``[B]``.
+        Lists ``[B, L]`` or ``[B, C, L]`` and numbers ``[B]``, as int64, or as float32 where one of them is a fraction.
     """
     ids = [feature["input_ids"] for feature in features]
     by_choice = len(ids[0]) > 0 and not np.isscalar(ids[0][0])
@@ -171,9 +171,10 @@ def pad_batch(
     for name, values in columns.items():
         value = fill.get(name, 0)
         if np.isscalar(values[0]):
-            batch[name] = np.array(values, np.float32 if isinstance(values[0], float) else np.int64)
+            batch[name] = np.array(values)
         elif by_choice:
-            batch[name] = np.array([pad_lists(choices, length, value, side) for choices in values], np.int64)
+            batch[name] = np.array([pad_lists(choices, length, value, side) for choices in values])
         else:
-            batch[name] = np.array(pad_lists(values, length, value, side), np.int64)
-    return batch
+            batch[name] = np.array(pad_lists(values, length, value, side))
+    fractions = {name for name, array in batch.items() if array.dtype.kind == "f" and array.size}
+    return {name: array.astype(np.float32 if name in fractions else np.int64) for name, array in batch.items()}

@@ -118,9 +118,11 @@ def lock(folder: Path, *, wait: bool = True) -> Iterator[bool]:
         with contextlib.suppress(OSError, AttributeError):  # network file systems have no locks on folders
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             held = True
-        yield held
-        if held:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a forked process has it, too
+        try:
+            yield held
+        finally:
+            if held:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a forked process has it, too
     finally:
         os.close(descriptor)
 
@@ -162,7 +164,8 @@ def is_leftover(name: str) -> bool:
 def flush(path: Path) -> None:
     """Wait until a file or folder is on the disk."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        # Windows flushes only what may be written to; elsewhere that would leave out files that nobody may write to.
+        descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     except PermissionError:  # a folder on Windows, or a file that even its owner may not read
         return
     try:

@@ -241,8 +241,12 @@ def read_together(folder: Path, read: Callable[[Reading], Result], names: Iterab
     """
     for attempt in range(_TRIES):
         if names and os.path.lexists(folder / NOTE):
-            with lock(folder) as sure, contextlib.suppress(PermissionError):  # who may not write takes what there is
-                recover(folder, sure)
+            try:
+                with lock(folder) as sure:
+                    recover(folder, sure)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):  # who may not write takes what is there
+                    raise
         reading = Reading(folder)
         for name in names:
             reading.find(name)

@@ -5,6 +5,7 @@ Adding a head is one row here, two twin classes, and its weight rows; loading, c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -150,13 +151,7 @@ def weights(config: BaseConfig, head: str = "Model") -> dict[str, Weight]:
 
 def parameter_count(config: BaseConfig, head: str = "Model") -> int:
     """Number of trainable scalars of a model."""
-    total = 0
-    for weight in weights(config, head).values():
-        size = 1
-        for axis in weight.shape:
-            size *= axis
-        total += size
-    return total
+    return sum(math.prod(weight.shape) for weight in weights(config, head).values())
 
 
 def h5_layout(config: BaseConfig, head: str, names: Iterable[str] = ()) -> H5Layout:

@@ -27,6 +27,14 @@ class ModelOutput(Beside, dict[str, Any]):
             return self.get(name)
         raise AttributeError(f"{type(self).__name__} has no entry {name!r}, expected one of {', '.join(self.names)}")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """An entry stays one and the same by all its names; ``None`` takes it out."""
+        if name not in type(self).names:
+            return super().__setattr__(name, value)
+        entries = type(self)({**self, name: value})
+        self.clear()
+        self.update(entries)
+
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, (int, slice)):
             return self.to_tuple()[key]

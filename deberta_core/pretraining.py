@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deberta_core.checks import Shape, fits, spell
 from deberta_core.config import BaseConfig
 from deberta_core.file_names import GENERATOR_CONFIG, GENERATOR_WEIGHTS
 from deberta_core.files import Replacement
@@ -127,7 +128,7 @@ def save_generator(folder: Path, save: Callable[[Path], None]) -> None:
         files.commit()
 
 
-def check_batch(shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+def check_batch(shapes: Mapping[str, Shape]) -> None:
     """Refuse tensors beside ``input_ids`` that have another shape.
 
     Args:
@@ -136,10 +137,7 @@ def check_batch(shapes: Mapping[str, tuple[int | None, ...]]) -> None:
     Raises:
         ValueError: for the first that differs.
     """
-    expected = tuple(shapes["input_ids"])
+    expected = shapes["input_ids"]
     for name, shape in shapes.items():
-        same = len(shape) == len(expected) and all(
-            a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
-        )
-        if not same:
-            raise ValueError(f"{name} has shape {list(shape)}, expected that of input_ids, {list(expected)}")
+        if not fits(shape, expected):
+            raise ValueError(f"{name} has shape {spell(shape)}, expected that of input_ids, {spell(expected)}")

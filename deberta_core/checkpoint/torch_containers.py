@@ -229,10 +229,10 @@ class ZipContainer:
         return content
 
     def _check_sum(self, info: zipfile.ZipInfo, content: Any) -> None:
-        self._checked.add(info.filename)
         # torch.save can be told to leave the sums out; it then writes zeros.
         if info.CRC and zlib.crc32(content) != info.CRC:
             self._fail(f"entry {info.filename!r} is damaged: its bytes do not have the checksum that the file gives")
+        self._checked.add(info.filename)
 
 
 def read_data(path: Path) -> Any:

@@ -76,6 +76,10 @@ def test_rows_before_a_failure_are_finished() -> None:
     assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="row 5 is bad"):
         next(results)
+    results = run_by_length([*uneven(5), None], lambda batch: [row[0] for row in batch], length=len)
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(TypeError, match="NoneType"):
+        next(results)
 
 
 def test_a_model_that_forgets_a_row_is_an_error() -> None:
@@ -118,6 +122,15 @@ def test_padding_of_choices_numbers_and_either_side() -> None:
     assert batch["labels"].tolist() == [[-100, 3, -100], [-100, -100, 2]]
     assert batch["attention_mask"].tolist() == [[0, 1, 1], [0, 0, 1]]
     assert pad_batch([{"input_ids": [1], "labels": 0.5}], fill={})["labels"].dtype == np.float32
+
+
+def test_numbers_of_a_batch_stay_what_they_are() -> None:
+    rows = [{"input_ids": [1], "labels": 1, "soft": [0, 1]}, {"input_ids": [2], "labels": 2.5, "soft": [0.25, 0.75]}]
+    batch = pad_batch(rows, fill={})
+    assert batch["labels"].tolist() == [1, 2.5]
+    assert batch["soft"].tolist() == [[0, 1], [0.25, 0.75]]
+    assert batch["labels"].dtype == batch["soft"].dtype == np.float32
+    assert batch["input_ids"].dtype == pad_batch([{"input_ids": []}], fill={})["input_ids"].dtype == np.int64
 
 
 def test_lists_that_are_long_enough_stay() -> None:

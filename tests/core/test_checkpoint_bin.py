@@ -337,8 +337,10 @@ def test_a_changed_bit_is_found_by_the_checksum(tmp_path, compression):
     content[at] ^= 16
     path.unlink()
     path.write_bytes(content)
-    with open_weights(path) as file, pytest.raises(CheckpointError, match=r"entry 'm/data/0' is damaged: .*checksum"):
-        file.read("w")
+    with open_weights(path) as file:
+        for _ in range(2):  # asked again, it does not come through
+            with pytest.raises(CheckpointError, match=r"entry 'm/data/0' is damaged: .*checksum"):
+                file.read("w")
 
 
 def test_a_file_without_checksums_is_read(tmp_path):

@@ -1,5 +1,6 @@
 """One commit of several files: old or new for every reader of ours, whatever is killed, raced or planted."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import time
 import pytest
 
 from deberta_core import files
+from deberta_core.commits import lock
 from deberta_core.files import Reading, Replacement, read_together, write_text
 
 NAMES = ("config.json", "sub/notes.txt", "weights-1", "weights-2", "weights.index")
@@ -187,6 +189,40 @@ def test_a_writer_that_lives_is_left_alone(tmp_path):
         put(tmp_path, 2, ("b",))
         first.commit()
     assert listing(tmp_path) == {"a": "1", "b": "2"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process that has this one's files open")
+def test_a_lock_ends_with_an_error_though_a_fork_has_it_too(tmp_path):
+    children = []
+
+    def fail():
+        with lock(tmp_path):
+            children.append(os.fork())
+            if not children[0]:
+                time.sleep(60)
+                os._exit(0)
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    try:
+        with lock(tmp_path, wait=False) as free:
+            assert free
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_what_a_kill_left_where_nobody_may_write_is_read_as_it_is(tmp_path, monkeypatch, number):
+    put(tmp_path, 1, ("a",))
+    (tmp_path / ".deberta-commit").write_text("[]")
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files, "recover", refuse)
+    assert read_together(tmp_path, lambda _: (tmp_path / "a").read_text(), ("a",)) == "1"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")

@@ -36,6 +36,18 @@ def test_absent_entries_are_skipped():
         output.logit  # noqa: B018
 
 
+def test_an_entry_that_is_set_is_one_by_all_its_names():
+    output = SequenceClassifierOutput(logits=2)
+    output.loss = 1
+    assert (output["loss"], output[0], output[1]) == (1, 1, 2)
+    output.logits = 3
+    assert (output.logits, output["logits"], output.to_tuple()) == (3, 3, (1, 3))
+    output.loss = None
+    assert (output.loss, output[0], "loss" in output) == (None, 3, False)
+    output.remark = "mine"
+    assert (output.remark, dict(output)) == ("mine", {"logits": 3})
+
+
 @pytest.mark.parametrize("cls", OUTPUTS)
 def test_copies(cls):
     output = cls({name: i for i, name in enumerate(cls.names)})
