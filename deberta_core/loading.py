@@ -1,7 +1,8 @@
-"""Which tensor of a file goes where: shared by loading in both trees and by conversion."""
+"""What a ``from_pretrained`` is asked for, and which tensor of a file goes where: for both trees and conversion."""
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deberta_core.checkpoint import NamedTensors, TensorFile, open_weights
-from deberta_core.config import BaseConfig
+from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import SIDE_FILE
 from deberta_core.folder import Folder
 from deberta_core.general_config import refuse_unused
@@ -25,6 +26,13 @@ from deberta_core.weight_names import ALIASES, POSITION_TABLE, Weight, body_weig
 _SOME_LABELS = 1 << 14  # for a head that starts afresh
 # What stands before the encoder's own names, and before ``deberta.`` in a model with a head.
 _WORDS = re.compile(r"((?:.*?\.)??)(?:deberta\.|bert\.)?embeddings\.word_embeddings\.weight")
+
+# Weights are always read one by one into the memory that they keep, and a pickle is never executed.
+NO_EFFECT = (
+    "low_cpu_mem_usage", "offload_state_dict", "weights_only", "_fast_init", "_from_auto", "_from_pipeline",
+    "_commit_hash", "adapter_kwargs", "tf_to_pt_weight_rename",
+)  # fmt: skip
+QUANTISED = ("quantization_config", "load_in_8bit", "load_in_4bit")
 
 
 @dataclass
@@ -170,6 +178,34 @@ def match_file(file: TensorFile, wanted: Mapping[str, Weight], config: BaseConfi
         if stored != wanted[key].shape:
             report.mismatched_keys.append((key, stored, wanted[key].shape))
     return report
+
+
+def take_keywords(path: Any, options: MutableMapping[str, Any]) -> Any:
+    """Take out what has no effect here, read a config that is given by its path, and find the first argument's name.
+
+    Args:
+        path: as given by place.
+        options: all keywords of a ``from_pretrained``.
+
+    Returns:
+        The folder, file or name to load from.
+
+    Raises:
+        NotImplementedError: for quantised loading.
+    """
+    for name in NO_EFFECT:
+        options.pop(name, None)
+    for name in QUANTISED:
+        if options.pop(name, None):
+            raise NotImplementedError(
+                f"{name} is not built: load the model as it is, and quantise it afterwards (torchao's quantize_, "
+                "torch.ao.quantization.quantize_dynamic)"
+            )
+    if options.get("subfolder", "") is None:
+        del options["subfolder"]
+    if isinstance(options.get("config"), (str, os.PathLike)):
+        options["config"] = AutoConfig.from_pretrained(options["config"])
+    return options.pop("pretrained_model_name_or_path", path)
 
 
 def read_config(cls: Any, folder: Folder, options: MutableMapping[str, Any]) -> BaseConfig:

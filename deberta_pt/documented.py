@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from deberta_core.beside import Beside
 from deberta_core.heads import HEADS
-from deberta_pt.starting import initialise_module, read_dtype
+from deberta_pt.starting import read_dtype
 
 
 class Documented(Beside):
@@ -103,8 +103,28 @@ class Documented(Beside):
             self._init_weights(module)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Starting values of one module's own weights; override it for layers of your own."""
-        initialise_module(module, self.config)
+        """Starting values of one module's own weights; override it for layers of your own.
+
+        Normal matrices, zero biases and pad row, unit norms. A convolution keeps PyTorch's default, as in the
+        reference, and so do layers of other kinds.
+        """
+        with torch.no_grad():
+            if isinstance(module, nn.Linear):
+                module.weight.normal_(0.0, self.config.initializer_range)
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, nn.Embedding):
+                module.weight.normal_(0.0, self.config.initializer_range)
+                if module.padding_idx is not None:
+                    module.weight[module.padding_idx].zero_()
+            elif isinstance(module, nn.LayerNorm):
+                if module.elementwise_affine:
+                    module.weight.fill_(1.0)
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif type(module).__module__.startswith("deberta_pt."):  # biases of no layer; a user's own start themselves
+                for parameter in module.parameters(recurse=False):
+                    parameter.zero_()
 
     @classmethod
     def _from_config(cls, config: Any, **options: Any) -> Self:

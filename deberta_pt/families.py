@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from deberta_core.config import AutoConfig, BaseConfig, DebertaConfig, DebertaV2Config
 from deberta_core.folder import open_folder
-from deberta_core.loading_keywords import take_keywords
+from deberta_core.loading import take_keywords
 from deberta_pt import heads
 from deberta_pt.pretrained import FORMATS, PreTrainedModel
 

@@ -22,7 +22,7 @@ def place(
 
     Args:
         model: on the CPU.
-        device_map: ``None``; a device; ``"auto"``: the accelerators that there are, or one of them where it suffices;
+        device_map: a device; ``"auto"``: the accelerators that there are, or one of them where it suffices;
             or devices by module, ``"disk"`` among them.
         max_memory: for ``"auto"`` and its like: bytes, or texts such as ``"10GB"``, by device.
         offload_folder: where weights of modules on ``"disk"`` are kept.
@@ -31,8 +31,6 @@ def place(
         ImportError: for several devices without the package accelerate.
         ValueError: for what names no device or no module.
     """
-    if device_map is None:
-        return model
     if isinstance(device_map, str) and device_map in BY_ITSELF:
         if max_memory is None and torch.accelerator.device_count() < 2:
             device_map = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"

@@ -30,18 +30,17 @@ from deberta_core.loading import (
     plan_load,
     read_config,
     read_tensor,
+    take_keywords,
     unused_tensors,
     with_plain_names,
     with_side_file,
 )
-from deberta_core.loading_keywords import take_keywords
 from deberta_core.weight_names import HEAD_MODULES, Weight, tf_name_of
 from deberta_pt import surgery
 from deberta_pt.documented import Documented
 from deberta_pt.fast.inference import optimize_for_inference
-from deberta_pt.filling import Filling
 from deberta_pt.placing import place
-from deberta_pt.starting import filled_later, read_dtype
+from deberta_pt.starting import Filling, filled_later, read_dtype
 
 FORMATS = ("safetensors", "bin", "h5")
 
@@ -314,7 +313,8 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
                     model = cls(config)
             model.load_file(file, report, dtype if dtype is not None else torch_dtype)
         model = optimize_for_inference(model) if prepare else model.eval()
-        model = place(model, device_map, max_memory, offload_folder)
+        if device_map is not None:
+            model = place(model, device_map, max_memory, offload_folder)
         return (model, loading_info(report)) if output_loading_info else model
 
     @classmethod

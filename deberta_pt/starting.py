@@ -1,15 +1,14 @@
-"""What weights begin as: their dtype and their values."""
+"""What weights begin as: their dtype, their memory, and what a file puts there."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import torch
-from torch import nn
-
-from deberta_core.config import BaseConfig
+from torch import Tensor, nn
 
 _FILLED_LATER: ContextVar[bool] = ContextVar("filled_later", default=False)
 
@@ -31,30 +30,6 @@ def memory_for_encoder() -> contextlib.AbstractContextManager[object]:
     return torch.device("meta") if _FILLED_LATER.get() else contextlib.nullcontext()
 
 
-def initialise_module(module: nn.Module, config: BaseConfig) -> None:
-    """Starting values of a module's own weights: normal matrices, zero biases and pad row, unit norms.
-
-    A convolution keeps PyTorch's default, as in the reference, and so do layers of other kinds.
-    """
-    with torch.no_grad():
-        if isinstance(module, nn.Linear):
-            module.weight.normal_(0.0, config.initializer_range)
-            if module.bias is not None:
-                module.bias.zero_()
-        elif isinstance(module, nn.Embedding):
-            module.weight.normal_(0.0, config.initializer_range)
-            if module.padding_idx is not None:
-                module.weight[module.padding_idx].zero_()
-        elif isinstance(module, nn.LayerNorm):
-            if module.elementwise_affine:
-                module.weight.fill_(1.0)
-            if module.bias is not None:
-                module.bias.zero_()
-        elif type(module).__module__.startswith("deberta_pt."):  # biases of no layer; a user's own start themselves
-            for parameter in module.parameters(recurse=False):
-                parameter.zero_()
-
-
 def read_dtype(dtype: torch.dtype | str | None, stored: set[str]) -> torch.dtype:
     """The dtype of loaded weights: the one asked for, float32 by default, for ``"auto"`` the file's if it has one.
 
@@ -69,3 +44,47 @@ def read_dtype(dtype: torch.dtype | str | None, stored: set[str]) -> torch.dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(f"dtype is {dtype!r}, expected 'auto' or a floating-point dtype such as torch.bfloat16")
     return found
+
+
+class Filling:
+    """Puts tensors into the places of a model.
+
+    A weight without memory is replaced, wherever else it is held: a user's layer may share the word table. One that has
+    memory is filled where it is: an LSTM keeps lists of its weights besides.
+
+    Args:
+        model: some of whose weights are on ``meta``.
+        dtype: of floating-point weights.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        self.model, self.dtype = model, dtype
+        self._shared: dict[int, list[tuple[nn.Module, str]]] = {}
+        for module in model.modules():
+            for leaf, weight in module._parameters.items():
+                if weight is not None and weight.is_meta:
+                    self._shared.setdefault(id(weight), []).append((module, leaf))
+
+    @torch.no_grad()
+    def put(self, name: str, value: Tensor) -> None:
+        """Fill the weight or buffer of a name."""
+        old: Any = self.model.get_parameter(name) if self._is_parameter(name) else self.model.get_buffer(name)
+        if not old.is_meta:
+            old.copy_(value)
+            return
+        new = nn.Parameter(value.to(self.dtype), requires_grad=old.requires_grad)
+        for module, leaf in self._shared[id(old)]:
+            module._parameters[leaf] = new
+
+    def start(self, names: Collection[str]) -> list[nn.Module]:
+        """Give memory, all zeros, to the weights of some names that have none, and list the modules that hold them."""
+        started = []
+        for name in names:
+            if self._is_parameter(name) and self.model.get_parameter(name).is_meta:
+                started.append(self.model.get_submodule(name.rpartition(".")[0]))
+                self.put(name, torch.zeros(self.model.get_parameter(name).shape))
+        return started
+
+    def _is_parameter(self, name: str) -> bool:
+        path, _, leaf = name.rpartition(".")
+        return leaf in self.model.get_submodule(path)._parameters

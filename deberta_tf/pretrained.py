@@ -26,9 +26,9 @@ from deberta_core.loading import (
     plan_load,
     read_config,
     read_tensor,
+    take_keywords,
     unused_tensors,
 )
-from deberta_core.loading_keywords import take_keywords
 from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
 from deberta_tf.documented import Documented
