@@ -1,0 +1,218 @@
+"""Runs cases in children with limits, forked from one process that has imported everything, 50 cases each.
+
+A child that dies or hangs takes its report with it from the case on: the cases that it had left are then run singly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import random
+import resource
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fuzz.mutators import Mutator
+
+TOGETHER = 50
+SECONDS = 5.0  # of one case, on a processor of its own
+HANGS = 60.0  # seconds of the clock; other work may have the processors
+BYTES = 200_000_000  # of memory that one case may take
+LIMIT = 1 << 30  # bytes; beyond, an allocation fails in the child
+READ, REFUSED = "read", "refused"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files that are damaged, and what reads them.
+
+    Args:
+        name: of the kind.
+        make: fills a folder with valid files.
+        file: the one that is damaged.
+        mutators: how.
+        attempt: opens the folder in a framework, and uses what it got; raises what a caller would get.
+        frameworks: that take turns.
+    """
+
+    name: str
+    make: Callable[[Path], object]
+    file: str
+    mutators: Sequence[Mutator]
+    attempt: Callable[[Path, str], object]
+    frameworks: Sequence[str] = ("pt", "tf")
+
+
+@dataclass
+class Case:
+    """One damaged file."""
+
+    kind: Kind
+    seed: int
+    content: bytes
+
+    @property
+    def framework(self) -> str:
+        """Which of the kind's frameworks has its turn."""
+        return self.kind.frameworks[self.seed % len(self.kind.frameworks)]
+
+
+@dataclass
+class Report:
+    """What became of the cases of a kind."""
+
+    counts: dict[str, int] = field(default_factory=lambda: {READ: 0, REFUSED: 0})
+    findings: list[tuple[Case, str]] = field(default_factory=list)
+    slowest: float = 0.0
+    largest: int = 0
+
+    def take(self, case: Case, line: Mapping[str, float | str]) -> None:
+        """Add one case's line."""
+        self.slowest = max(self.slowest, float(line.get("seconds", 0)))
+        self.largest = max(self.largest, int(line.get("bytes", 0)))
+        outcome = str(line["outcome"])
+        if outcome in self.counts:
+            self.counts[outcome] += 1
+        else:
+            self.findings.append((case, outcome))
+
+
+def judge(case: Case, folder: Path) -> str:
+    """What comes of a case: ``read``, ``refused``, or what is wrong with the way it is refused."""
+    try:
+        case.kind.attempt(folder, case.framework)
+    except (ValueError, OSError) as error:
+        text = str(error)
+        if str(folder) not in text and Path(case.kind.file).name not in text:
+            return f"no file named: {_last(error)}"
+        return REFUSED if "\x1b" not in text else f"escapes of the file in the text: {text!r}"
+    except BaseException as error:
+        return f"raw: {_last(error)}"
+    return READ
+
+
+def _last(error: BaseException) -> str:
+    where = [
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    return f"{type(error).__name__}: {str(error)[:300]!r} at {' '.join(where[-5:])}"
+
+
+def memory() -> dict[str, int]:
+    """Bytes that this process has, had at most, and may write to."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
+    return {name: found[name] for name in ("VmRSS", "VmHWM", "VmData")}
+
+
+def work(cases: Sequence[Case], files: Mapping[str, bytes], report: int) -> None:
+    """The child: one line for each case."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    faulthandler.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - ends with the process
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as top:
+        for framework in sorted({case.framework for case in cases}):  # what a first use takes is no case's
+            warm = Case(cases[0].kind, cases[0].kind.frameworks.index(framework), files[cases[0].kind.file])
+            outcome = judge(warm, _write(Path(top) / f"warm-{framework}", warm, files))
+            if outcome != READ:
+                os.write(report, json.dumps({"outcome": f"the valid file: {outcome}"}).encode() + b"\n")
+                return
+        most = memory()["VmData"] + LIMIT
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        for number, case in enumerate(cases):
+            folder = _write(Path(top) / str(number), case, files)
+            Path("/proc/self/clear_refs").write_text("5")  # the most memory that was had counts anew
+            before, started = memory()["VmRSS"], time.process_time()
+            signal.setitimer(signal.ITIMER_REAL, HANGS)
+            outcome = judge(case, folder)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            seconds, taken = time.process_time() - started, max(0, memory()["VmHWM"] - before)
+            if outcome in (READ, REFUSED) and seconds > SECONDS:
+                outcome = f"slow: {seconds:.1f} s"
+            if outcome in (READ, REFUSED) and taken > BYTES + 2 * len(case.content):
+                outcome = f"memory: {taken / 1e6:.0f} MB"
+            line = {"seed": case.seed, "outcome": outcome, "seconds": seconds, "bytes": taken}
+            os.write(report, json.dumps(line).encode() + b"\n")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(folder: Path, case: Case, files: Mapping[str, bytes]) -> Path:
+    for name, content in {**files, case.kind.file: case.content}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def in_child(cases: Sequence[Case], files: Mapping[str, bytes]) -> tuple[list[dict[str, float | str]], int]:
+    """Lines that a child wrote, and its status at the end."""
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os.close(out)
+            work(cases, files, into)
+            os._exit(0)
+        os._exit(1)
+    os.close(into)
+    received = b""
+    while select.select([out], [], [], 2 * HANGS)[0] and (part := os.read(out, 1 << 16)):
+        received += part
+    else:
+        os.close(out)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL) if not received.endswith(b"\n") else None
+    _, status = os.waitpid(child, 0)
+    return [json.loads(line) for line in received.splitlines() if line.endswith(b"}")], status
+
+
+def run(kind: Kind, seeds: Iterable[int], only: Mapping[int, bytes] | None = None) -> Report:
+    """Damage a kind's file again and again.
+
+    Args:
+        kind: of files.
+        seeds: one for each case.
+        only: contents to try instead of damaged ones, by number.
+    """
+    with tempfile.TemporaryDirectory() as top:
+        kind.make(Path(top))
+        files = {p.relative_to(top).as_posix(): p.read_bytes() for p in Path(top).rglob("*") if p.is_file()}
+    report = Report()
+    pending = list(only or seeds)
+    while pending:
+        numbers, pending = pending[:TOGETHER], pending[TOGETHER:]
+        cases = [Case(kind, number, only[number] if only else damage(kind, number, files)) for number in numbers]
+        lines, status = in_child(cases, files)
+        _take(report, cases, lines)
+        for case in cases[len(lines) :]:
+            lines, status = in_child([case], files)
+            ended = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {status}"
+            hung = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGALRM, signal.SIGKILL)
+            _take(report, [case], lines or [{"outcome": "hung" if hung else f"the process ended: {ended}"}])
+    return report
+
+
+def _take(report: Report, cases: Sequence[Case], lines: Sequence[Mapping[str, float | str]]) -> None:
+    for case, line in zip(cases, lines, strict=False):
+        report.take(case, line)
+
+
+def damage(kind: Kind, seed: int, files: Mapping[str, bytes]) -> bytes:
+    """The content of a case."""
+    draw = random.Random(f"{kind.name} {seed}")
+    return draw.choice(kind.mutators)(files[kind.file], draw)
