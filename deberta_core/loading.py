@@ -19,11 +19,12 @@ from deberta_core.checkpoint import NamedTensors, TensorFile, open_weights
 from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import SIDE_FILE
 from deberta_core.folder import Folder
-from deberta_core.general_config import refuse_unused
+from deberta_core.general_config import build_config, refuse_unused
 from deberta_core.heads import mlm_head_of
 from deberta_core.weight_names import ALIASES, POSITION_TABLE, Weight, body_weights, flip_axes, is_kernel, published_key
 
 _SOME_LABELS = 1 << 14  # for a head that starts afresh
+_TENSORS_OF_A_LAYER, _SOME_LAYERS = 10, 64  # that every layer has at least; whose names are made in no time
 # What stands before the encoder's own names, and before ``deberta.`` in a model with a head.
 _WORDS = re.compile(r"((?:.*?\.)??)(?:deberta\.|bert\.)?embeddings\.word_embeddings\.weight")
 
@@ -223,7 +224,8 @@ def read_config(cls: Any, folder: Folder, options: MutableMapping[str, Any]) -> 
     given = options.pop("config", None)
     if given is None:
         check_sizes(folder.config, folder.config_file, folder.weights)
-        config, unused = cls.config_class.from_dict(folder.config, return_unused_kwargs=True, **options)
+        build = cls.config_class.from_dict
+        config, unused = build_config(build, folder.config, folder.config_file, return_unused_kwargs=True, **options)
         config.remember(folder.given, folder.path)
     else:
         config, unused = cls.config_class.of(given, cls.__name__), {}
@@ -245,13 +247,15 @@ def check_sizes(config: Mapping[str, Any], file: Path, weights: TensorFile) -> N
     Raises:
         ValueError: for more layers than tensors, or absurdly many labels.
     """
-    largest = max((size for info in weights.tensors.values() for size in info.shape), default=0)
-    limits = {"num_hidden_layers": len(weights.tensors), "num_labels": max(largest, _SOME_LABELS)}
+    held = [info for info in weights.tensors.values() if info.nbytes]  # an empty tensor may claim any number of rows
+    largest = max((size for info in held for size in info.shape), default=0)
+    limits = {"num_hidden_layers": max(len(held) // _TENSORS_OF_A_LAYER, _SOME_LAYERS)}
+    limits |= {"num_labels": max(largest, _SOME_LABELS)}
     for key, limit in limits.items():
         value = config.get(key)
         if type(value) is int and value > limit:
-            held = f"{weights.paths[0]} has {len(weights.tensors)} tensors of at most {largest} rows"
-            raise ValueError(f"{file}: {key} is {value}, but {held}; they do not belong together")
+            there = f"{weights.paths[0]} has {len(held)} tensors of at most {largest} rows"
+            raise ValueError(f"{file}: {key} is {value}, but {there}; they do not belong together")
 
 
 def fit_head(config: BaseConfig, file: TensorFile) -> BaseConfig:
@@ -273,7 +277,65 @@ def fit_head(config: BaseConfig, file: TensorFile) -> BaseConfig:
     return config if found == config.mlm_head else config.copy(mlm_head=found)
 
 
-def unused_tensors(file: TensorFile, report: LoadReport, family: str) -> dict[str, NDArray[np.generic]]:
+@dataclass(frozen=True, eq=False)
+class UnusedTensor:
+    """A tensor of a file that is read when it is wanted: until then a packed one takes no memory.
+
+    Args:
+        file: open as long as this lives.
+        name: in the file.
+    """
+
+    file: TensorFile
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """With the axes of its PyTorch key."""
+        shape = self.file.tensors[self.name].shape
+        return shape[::-1] if self.file.naming == "tf" and is_kernel(self.name) else shape
+
+    @property
+    def dtype(self) -> str:
+        """Element type; that of bfloat16 is float32, as ``read`` gives it."""
+        return self.file.tensors[self.name].dtype.replace("bfloat16", "float32")
+
+    def read(self) -> NDArray[np.generic]:
+        """The tensor with the axes of its PyTorch key."""
+        return read_tensor(self.file, self.name)
+
+    def __deepcopy__(self, memo: Any) -> UnusedTensor:
+        return self
+
+    def __reduce__(self) -> Any:  # another process has no file
+        return HeldTensor, (np.array(self.read()),)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldTensor:
+    """An ``UnusedTensor`` whose elements are at hand."""
+
+    array: NDArray[np.generic]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> str:
+        """Of the array."""
+        return self.array.dtype.name
+
+    def read(self) -> NDArray[np.generic]:
+        """The array."""
+        return self.array
+
+
+Unused = dict[str, UnusedTensor | HeldTensor]
+
+
+def unused_tensors(file: TensorFile, report: LoadReport, family: str) -> Unused:
     """Tensors that a model has no use for, by published key, to be written back when it is saved.
 
     A published file holds the heads of pretraining and a table of positions that most models do not use; saving a
@@ -281,22 +343,24 @@ def unused_tensors(file: TensorFile, report: LoadReport, family: str) -> dict[st
     already contain them.
 
     Args:
-        file: open checkpoint; the arrays stay valid when it is closed.
+        file: open checkpoint, which stays open if there are such tensors.
         report: of ``match_names``.
         family: ``model_type`` of the config.
     """
-    found = {}
+    found: Unused = {}
     for name in report.unexpected_keys:
         key = published_key(name, naming=file.naming, family=family)
         if key is not None and not key.endswith("._weight"):
-            found[key] = read_tensor(file, name)
+            found[key] = UnusedTensor(file, name)
+    if found:
+        file.keep_open()
     return found
 
 
-def without_words(tensors: Mapping[str, NDArray[Any]], words: int) -> dict[str, NDArray[Any]]:
+def without_words(tensors: Unused, words: int) -> Unused:
     """Unused tensors but for heads that predict ``words`` words, which fit no longer once the vocabulary is resized."""
-    gone = {key.split(".")[0] for key, array in tensors.items() if array.shape[:1] == (words,)}
-    return {key: array for key, array in tensors.items() if key.split(".")[0] not in gone}
+    gone = {key.split(".")[0] for key, tensor in tensors.items() if tensor.shape[:1] == (words,)}
+    return {key: tensor for key, tensor in tensors.items() if key.split(".")[0] not in gone}
 
 
 def read_tensor(file: TensorFile, name: str) -> NDArray[np.generic]:

@@ -23,7 +23,10 @@ from deberta_core.heads import HEADS, weights
 from deberta_core.hub.card import write_config_and_card
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 from deberta_core.loading import (
+    HeldTensor,
     LoadReport,
+    Unused,
+    UnusedTensor,
     loading_info,
     match_names,
     plain_names,
@@ -60,7 +63,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         super().__init__()
         config = self.config_class.of(config, type(self).__name__)
         self.config = config
-        self.unused_tensors: dict[str, np.ndarray[Any, Any]] = {}  # of the file it was loaded from, for saving
+        self.unused_tensors: Unused = {}  # of the file it was loaded from, for saving
         self._input_hook: Any = None
         self.register_load_state_dict_pre_hook(_read_published_names)
 
@@ -353,9 +356,15 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         self.unused_tensors = unused_tensors(file, report, self.config.model_type)
         self.tie_weights()
 
-    def _as_tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
-        tensor = torch.from_numpy(np.array(array))
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+    def _later(self, key: str, unused: UnusedTensor | HeldTensor) -> tuple[TensorInfo, Any]:
+        """What an unused tensor is written from: in the model's dtype if it is one of floats."""
+        dtype = str(self.dtype).removeprefix("torch.") if "float" in unused.dtype else unused.dtype
+
+        def read() -> np.ndarray[Any, Any]:
+            tensor = torch.from_numpy(np.array(unused.read()))
+            return np.asarray(_reader(tensor.to(self.dtype) if tensor.is_floating_point() else tensor)())
+
+        return TensorInfo(key, unused.shape, dtype), read
 
     def weight_rows(self) -> dict[str, Weight]:
         """The model's weights by full published key, those of a user's layers by their names in the ``state_dict``."""
@@ -430,12 +439,12 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         if not is_main_process:
             return
         check_push(push_to_hub, hub)
-        values = {key: self._as_tensor(array) for key, array in self.unused_tensors.items()}
-        values |= self.state_dict() if state_dict is None else state_dict
+        sources = {key: self._later(key, unused) for key, unused in self.unused_tensors.items()}
+        sources |= _tensors(self.state_dict() if state_dict is None else state_dict)
         format = "safetensors" if safe_serialization else "bin"
         with Replacement(Path(path)) as files:
             write_weights(
-                files, _tensors(values).values(), format=format, max_shard_size=max_shard_size,
+                files, [sources[key] for key in sorted(sources)], format=format, max_shard_size=max_shard_size,
                 file_name=with_variant(weights_name(format), variant),
             )  # fmt: skip
             write_config_and_card(files, self.saved_config(), hub.get("repo_id"))

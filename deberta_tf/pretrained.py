@@ -21,7 +21,10 @@ from deberta_core.heads import HEADS, h5_layout, weights
 from deberta_core.hub.card import write_config_and_card
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 from deberta_core.loading import (
+    HeldTensor,
     LoadReport,
+    Unused,
+    UnusedTensor,
     loading_info,
     plan_load,
     read_config,
@@ -49,7 +52,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
     base_model_prefix: ClassVar[str] = "deberta"
     main_input_name: ClassVar[str] = "input_ids"
     prepared: bool = False  # for inference
-    unused_tensors: dict[str, np.ndarray[Any, Any]]
+    unused_tensors: Unused
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Tell Keras the class, so that its ``load_model`` finds it, and let its ``call`` take inputs in any way."""
@@ -409,11 +412,11 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             variable = self.variable(weight)
             tensors.append((TensorInfo(weight.tf_name, tuple(variable.shape), variable.dtype.name), _reader(variable)))
             dtype = variable.dtype
-        for key, array in self.unused_tensors.items():
+        for key, unused in self.unused_tensors.items():
             name, transposed = tf_name_of(key, self.config)
-            tensor = tf.constant(flip_axes(array) if transposed else array)
-            tensor = tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
-            tensors.append((TensorInfo(name, tuple(tensor.shape), tensor.dtype.name), _reader(tensor)))
+            shape, wanted = unused.shape[::-1] if transposed else unused.shape, tf.as_dtype(unused.dtype)
+            wanted = dtype if wanted.is_floating else wanted
+            tensors.append((TensorInfo(name, shape, wanted.name), _later(unused, transposed, wanted)))
         if not safe_serialization and any(info.dtype == "bfloat16" for info, _ in tensors):
             raise ValueError("h5 cannot hold weights of type bfloat16; save with safe_serialization=True, or cast them")
         names = [info.name for info, _ in tensors]
@@ -466,6 +469,16 @@ def read_policy(dtype: Any, stored: set[str]) -> str | None:
     if found is None or not found.is_floating:
         raise ValueError(f"dtype is {dtype!r}, expected 'auto' or a floating-point dtype such as tf.bfloat16")
     return None if found.name == policy_in_force().variable_dtype else str(found.name)
+
+
+def _later(unused: UnusedTensor | HeldTensor, transposed: bool, dtype: tf.DType) -> Any:
+    """A function that reads an unused tensor."""
+
+    def read() -> np.ndarray[Any, Any]:
+        array = unused.read()
+        return np.asarray(_reader(tf.cast(tf.constant(flip_axes(array) if transposed else array), dtype))())
+
+    return read
 
 
 def _reader(variable: tf.Variable) -> Any:

@@ -14,4 +14,7 @@ class CheckpointError(ValueError):
         self.path = os.fspath(path)
         self.problem = problem
         self.remedy = remedy
-        super().__init__(f"{self.path}: {problem}" + (f"; {remedy}" if remedy else ""))
+        text = problem + (f"; {remedy}" if remedy else "")
+        # What a file says of itself may hold signs that a terminal obeys.
+        text = "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+        super().__init__(f"{self.path}: {text}")

@@ -14,6 +14,7 @@ Source: Keras 2, ``keras/saving/legacy/hdf5_format.py``, for the layout; https:/
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -197,9 +198,15 @@ class H5File(Format):
 
     def close(self) -> None:
         """Close the file; arrays that were read stay valid."""
-        if self._root is not None:
+        if self._root is not None and not self._kept:
             self._root.close()
         super().close()
+
+    def keep_open(self) -> None:
+        """Let ``close`` do nothing: the file is closed when nothing refers to this object any more."""
+        if not self._kept:
+            weakref.finalize(self, self._root.close).atexit = False
+        super().keep_open()
 
     # Writing.
 

@@ -39,3 +39,8 @@ class NamedTensors(TensorFile):
         """Close the file, if there is one."""
         if self._file is not None:
             self._file.close()
+
+    def keep_open(self) -> None:
+        """Let ``close`` do nothing, as of the file."""
+        if self._file is not None:
+            self._file.keep_open()

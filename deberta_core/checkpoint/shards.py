@@ -143,7 +143,7 @@ class ShardedFile(TensorFile):
                 self._fail(f"lists the shard {name!r}, which is not a plain file name in its own folder; refused")
         found = {name: reading.find(name) or reading.folder / name for name in file_names}
         if missing := [name for name, path in found.items() if not os.path.lexists(path)]:
-            self._fail(f"lists shards that are missing: {', '.join(missing[:8])}", "download them into the same folder")
+            self._fail(f"lists shards that are missing: {_some(missing)}", "download them into the same folder")
         # A download cache links index and shards alike into one other folder: that is inside, too.
         inside = {reading.folder.resolve(), index.resolve().parent}
         for name, path in found.items():
@@ -187,6 +187,11 @@ class ShardedFile(TensorFile):
         """Close all shards; arrays that were read stay valid."""
         for shard in self._shards:
             shard.close()
+
+    def keep_open(self) -> None:
+        """Let ``close`` do nothing, as of one file."""
+        for shard in self._shards:
+            shard.keep_open()
 
 
 def _some(names: list[str]) -> str:

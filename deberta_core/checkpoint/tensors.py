@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -153,7 +154,11 @@ class TensorFile(AbstractContextManager["TensorFile"], ABC):
             near = difflib.get_close_matches(name, self.tensors, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise KeyError(f"no tensor {name!r} in {self.paths[0] if self.paths else 'the checkpoint'}{hint}")
-        return self._load(name)
+        try:
+            return self._load(name)
+        except MemoryError:
+            size = f"{self.tensors[name].nbytes / 1e9:.3g} GB"
+            self._fail(f"tensor {name!r} takes {size}, and there is not so much memory", "free some")
 
     @abstractmethod
     def _load(self, name: str) -> np.ndarray:
@@ -162,6 +167,10 @@ class TensorFile(AbstractContextManager["TensorFile"], ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the files; arrays that were read stay valid."""
+
+    def keep_open(self) -> None:
+        """Let ``close`` do nothing: the files are closed when nothing refers to this object any more."""
+        raise NotImplementedError(f"{type(self).__name__} cannot stay open")
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -214,7 +223,7 @@ class Format(TensorFile):
     fixed_naming: ClassVar[str] = ""
 
     def __init__(self, file: MappedFile, expected: Iterable[str] | None = None) -> None:
-        self._file = file
+        self._file, self._kept = file, False
         self.paths = (file.path,)
 
     @classmethod
@@ -239,7 +248,14 @@ class Format(TensorFile):
 
     def close(self) -> None:
         """Close the file; arrays that were read stay valid."""
-        self._file.close()
+        if not self._kept:
+            self._file.close()
+
+    def keep_open(self) -> None:
+        """Let ``close`` do nothing: the file is closed when nothing refers to this object any more."""
+        if not self._kept:
+            self._kept = True
+            weakref.finalize(self, self._file.close).atexit = False
 
 
 def recognise_naming(names: Iterable[str]) -> str:

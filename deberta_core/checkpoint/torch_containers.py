@@ -79,7 +79,8 @@ class LegacyContainer:
             CheckpointError: they are not those that the tensors refer to.
         """
         keys = self._keys
-        if not isinstance(keys, list) or {str(key) for key in keys if isinstance(key, str | int)} != storages.keys():
+        plain = isinstance(keys, list) and all(isinstance(key, str | int) for key in keys)
+        if not plain or {str(key) for key in keys} != storages.keys():
             raise CheckpointError(self._file.path, "lists other storages than its tensors refer to", AGAIN)
         position = self._position
         for key in map(str, keys):

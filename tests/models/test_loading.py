@@ -474,6 +474,20 @@ def test_absurd_sizes_are_refused_before_anything_is_built(tmp_path, framework, 
 
 
 @pytest.mark.parametrize("framework", ["pt", "tf"])
+def test_an_empty_tensor_is_no_reason_for_many_labels(tmp_path, framework):
+    """It takes no byte of the file, whatever it claims."""
+    config = small_config("v3")
+    pt_model(config).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({**tensors, "empty": np.zeros((10**9, 0), np.float32)}, tmp_path / "model.safetensors")
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["id2label"], values["label2id"]
+    (tmp_path / "config.json").write_text(json.dumps({**values, "num_labels": 100_000}))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(tmp_path))}.*num_labels is 100000, but"):
+        cls_of(config, SEQUENCE, framework).from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("framework", ["pt", "tf"])
 def test_loads_beside_a_save(tmp_path, framework):
     """Config and weights of two models take turns; a reader has those of one."""
     models = []

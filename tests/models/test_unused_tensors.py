@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +80,87 @@ def test_a_resized_vocabulary_drops_heads_that_fit_no_longer(framework: str, tmp
     report = match_names(stored(tmp_path / "saved"), weights(model.config))
     tops = {name.split(".")[0] for name in report.unexpected_keys}
     assert tops == {"mask_predictions", "another_project", "deberta"}  # of the encoder: the unused position table
+
+
+def packed_bin(folder: Path, elements: int) -> Path:
+    """A checkpoint in a packed .bin with another project's tensor of so many zeros, as small as they pack."""
+    torch = pytest.importorskip("torch")
+    config = small_config("v3")
+    values = {k: torch.tensor(v, dtype=torch.float32) for k, v in random_weights(config).items()}
+    path = folder / "pytorch_model.bin"
+    torch.save({**values, "another.weight": torch.zeros(7)}, path)
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    zeros = f"{path.stem}/data/{len(values)}"
+    told = parts[f"{path.stem}/data.pkl"].replace(b"K\x07", b"J" + elements.to_bytes(4, "little"))
+    parts[f"{path.stem}/data.pkl"] = told
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for name, content in parts.items():
+            if name != zeros:
+                file.writestr(name, content)
+        with file.open(zeros, "w") as entry:
+            for _ in range(elements * 4 // 1_000_000):
+                entry.write(bytes(1_000_000))
+    config.save_pretrained(folder)
+    return path
+
+
+def packed_h5(folder: Path, elements: int) -> Path:
+    """The same in packed chunks of an .h5 file."""
+    h5py = pytest.importorskip("h5py")
+    from conversion import convert
+
+    (folder / "pt").mkdir()
+    packed_bin(folder / "pt", 250_000)
+    convert(folder / "pt", folder / "tf", to="tf")
+    path = folder / "tf" / "tf_model.h5"
+    with h5py.File(path, "r+") as file:
+        name = "another/thing:0"
+        file.attrs["layer_names"] = np.array([*file.attrs["layer_names"], b"another"])
+        group = file.create_group("another")
+        group.attrs["weight_names"] = np.array([name.encode()])
+        data = group.create_dataset(name, (elements,), "f4", chunks=(1_000_000,), compression="gzip")
+        for start in range(0, elements, 1_000_000):
+            data[start : start + 1_000_000] = 0
+    return path
+
+
+@pytest.mark.parametrize(
+    ("framework", "make"),
+    [("pt", packed_bin), ("tf", packed_bin), ("tf", packed_h5)], ids=["pt bin", "tf bin", "tf h5"],
+)  # fmt: skip
+def test_packed_tensors_that_no_model_uses_cost_nothing(framework: str, make: Any, tmp_path: Path) -> None:
+    """100 MB of zeros in some 400 kB: they are unpacked when they are written back, and not before."""
+    pytest.importorskip({"pt": "torch", "tf": "tensorflow"}[framework])
+    package = __import__({"pt": "deberta_pt", "tf": "deberta_tf"}[framework])
+    path = make(tmp_path, 25_000_000)
+    assert path.stat().st_size < 1_000_000
+    cls = getattr(package, {"pt": "", "tf": "TF"}[framework] + "DebertaV2Model")
+    tracemalloc.start()
+    try:
+        model = cls.from_pretrained(path.parent)
+        again = copy.deepcopy(model) if framework == "pt" else model
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+    path.unlink()  # the model still has what it needs
+    unused = next(tensor for tensor in again.unused_tensors.values() if tensor.shape == (25_000_000,))
+    assert not unused.read().any()
+
+
+def test_unused_tensors_go_along_with_a_pickled_model(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    package = pytest.importorskip("deberta_pt")
+    _, values = original_layout(tmp_path / "published")
+    torch.save(package.DebertaV2Model.from_pretrained(tmp_path / "published"), tmp_path / "whole.pt")
+    torch.load(tmp_path / "whole.pt", weights_only=False).save_pretrained(tmp_path / "saved")
+    found = stored(tmp_path / "saved")
+    assert all(np.array_equal(found[key], values[key]) for key in values)
+
+
+def test_a_tensor_too_large_for_the_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = packed_bin(tmp_path, 250_000)
+    with open_weights(path) as file:
+        monkeypatch.setattr(type(file), "_load", lambda *_: np.empty(1 << 62, np.uint8))
+        with pytest.raises(ValueError, match=r"pytorch_model\.bin: tensor 'another.weight' takes 0.001 GB"):
+            file.read("another.weight")
