@@ -26,6 +26,7 @@ from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import CONFIG, GENERATOR_CONFIG, WEIGHTS, checkpoint_files
 from deberta_core.files import Reading, read_together
 from deberta_core.folder import locate, read_json
+from deberta_core.general_config import build_config
 from deberta_core.loading import check_sizes
 
 
@@ -174,10 +175,7 @@ def _config_of(
             "get config.json and weights of one model"
         )
     check_sizes(values, file, weights)
-    try:
-        config: BaseConfig = AutoConfig.from_dict({**values, "model_type": family}, warn=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{file}: {error}") from None
+    config: BaseConfig = build_config(AutoConfig.from_dict, {**values, "model_type": family}, file, warn=False)
     return config
 
 

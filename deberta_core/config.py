@@ -6,12 +6,13 @@ world loads and goes back as it came. What a model computes with is read from th
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from deberta_core.general_config import GeneralConfig, load_config
+from deberta_core.general_config import GeneralConfig, load_config, whole
 from deberta_core.general_config import near as near
 
 ACTIVATIONS = (
@@ -31,7 +32,7 @@ def _positive(value: Any) -> str | None:
 
 
 def _not_negative(value: Any) -> str | None:
-    return None if value >= 0 else "zero or more"
+    return None if 0 <= value < math.inf else "zero or more, and finite"
 
 
 def _probability(value: Any) -> str | None:
@@ -113,7 +114,8 @@ class BaseConfig(GeneralConfig):
     attn_implementation: str = _spec("auto", "which exact implementation computes the attention", _one_of(*ATTENTIONS))
 
     def _check_together(self) -> None:
-        cut = {int(layer): sorted(heads) for layer, heads in self.pruned_heads.items()}
+        given = self.pruned_heads
+        cut = {whole("pruned_heads", i): [whole("pruned_heads", head) for head in given[i]] for i in given}
         object.__setattr__(self, "pruned_heads", {})
         object.__setattr__(self, "pruned_heads", check_pruning(self, cut) if cut else {})
         if self.hidden_size % self.num_attention_heads:
@@ -353,7 +355,7 @@ class AutoConfig:
     @staticmethod
     def family(kind: Any) -> type[DebertaConfig] | type[DebertaV2Config]:
         """The class that a ``model_type`` names."""
-        if kind not in CONFIGS:
+        if not isinstance(kind, str) or kind not in CONFIGS:
             raise ValueError(f"model_type is {kind!r}, expected one of {', '.join(CONFIGS)}")
         return CONFIGS[kind]
 

@@ -58,6 +58,7 @@ FOREIGN_KEYS = frozenset(GENERAL) | frozenset(
     """.split()  # noqa: SIM905 - a column of quotes says no more
 )
 LABELS = ("num_labels", "id2label", "label2id")
+MOST_LABELS = 1 << 17  # whose names are made up
 # Where a config came from: known while it lives, and no entry of its file.
 ORIGIN: dict[str, Any] = {"_name_or_path": "", "_commit_hash": None, "_auto_class": None}
 PRIVATE_KEYWORDS = ("_from_auto", "_from_pipeline", "_commit_hash")  # that other libraries pass along
@@ -138,7 +139,7 @@ class GeneralConfig(PushToHub):
 
     def __init__(self, **values: Any) -> None:
         kind = values.pop("model_type", self.model_type)
-        if kind not in self._kinds():
+        if not isinstance(kind, str) or kind not in self._kinds():
             raise ValueError(f"model_type is {kind!r}, {type(self).__name__} expects {self.model_type!r}")
         for name, own in self.attribute_map.items():
             if name in values:
@@ -274,7 +275,8 @@ class GeneralConfig(PushToHub):
         for name, value in (("num_labels", num_labels), ("id2label", id2label), ("label2id", label2id)):
             self._check_field(name, 2 if value is None and name == "num_labels" else value)
         by_id = by_number(id2label or {})
-        by_label = dict(sorted(((label, int(number)) for label, number in (label2id or {}).items()), key=itemgetter(1)))
+        numbers = {label: whole("label2id", number) for label, number in (label2id or {}).items()}
+        by_label = dict(sorted(numbers.items(), key=itemgetter(1)))
         if not by_id:
             for label, number in sorted(by_label.items(), key=lambda item: item[1]):
                 by_id.setdefault(number, label)  # the first of several names
@@ -303,7 +305,7 @@ class GeneralConfig(PushToHub):
         elif name == "id2label":
             by_id = by_number(value)
         else:
-            by_label = {label: int(number) for label, number in value.items()}
+            by_label = {label: whole("label2id", number) for label, number in value.items()}
             if set(by_label.values()) != set(by_id) or any(by_label.get(by_id[i]) != i for i in by_id):
                 by_id = {}
                 for label, number in sorted(by_label.items(), key=lambda item: item[1]):
@@ -340,7 +342,7 @@ class GeneralConfig(PushToHub):
                 cls = family
             else:
                 kind = cls.model_type
-        if kind not in cls._kinds():
+        if not isinstance(kind, str) or kind not in cls._kinds():
             raise ValueError(f"model_type is {kind!r}, {cls.__name__} expects {cls.model_type!r}; use AutoConfig")
         declared = cls._named_fields()
         named = set(inspect.signature(cls.__init__).parameters)  # of a subclass with an __init__ of its own
@@ -520,7 +522,13 @@ class GeneralConfig(PushToHub):
 
 
 def default_labels(count: int) -> dict[int, str]:
-    """The names of labels that nobody named."""
+    """The names of labels that nobody named.
+
+    Raises:
+        ValueError: for a number that no model has.
+    """
+    if count > MOST_LABELS:
+        raise ValueError(f"num_labels is {count}, expected at most {MOST_LABELS} where id2label does not name them")
     return {i: f"LABEL_{i}" for i in range(count)}
 
 
@@ -535,7 +543,25 @@ def warn_lost(by_id: Mapping[int, Any], count: int) -> None:
 
 def by_number(id2label: Mapping[Any, Any]) -> dict[int, Any]:
     """Names of labels in the order of their numbers: a file has them in that of its keys, 10 before 2."""
-    return dict(sorted((int(number), label) for number, label in id2label.items()))
+    if not isinstance(id2label, Mapping):
+        raise TypeError(f"id2label is {id2label!r} of type {type(id2label).__name__}, expected names by number")
+    return dict(sorted(((whole("id2label", number), label) for number, label in id2label.items()), key=itemgetter(0)))
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number that a file may have as a text, as JSON's keys are.
+
+    Args:
+        name: of the entry that it is from.
+        value: the number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} holds {value!r} where a whole number is expected") from None
 
 
 def _choose_labels(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
@@ -593,9 +619,41 @@ def load_config(
     for name in PRIVATE_KEYWORDS:
         overrides.pop(name, None)
     values, file = read_config(path, overrides, subfolder or "")
-    found = build(values, return_unused_kwargs=return_unused_kwargs, **overrides)
+    found = build_config(build, values, file, return_unused_kwargs=return_unused_kwargs, **overrides)
     (found[0] if return_unused_kwargs else found).remember(path, file)
     return found
+
+
+class ConfigError(ValueError, TypeError):
+    """A value in a config's file that does not fit: out of range, or of the wrong type; the text names the file."""
+
+
+def build_config(build: Callable[..., Any], values: Mapping[str, Any], file: Path, **options: Any) -> Any:
+    """What ``build`` (a ``from_dict``) makes of the entries of a file.
+
+    Args:
+        build: of a class.
+        values: entries of the file.
+        file: where they are from.
+        **options: of ``build``, fields that replace those of the file among them.
+
+    Raises:
+        ConfigError: a value of the file does not fit.
+        TypeError: one of the options does not, by its type.
+        ValueError: one of the options does not.
+    """
+    try:
+        return build(values, **options)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        found: Exception = error
+    if options.keys() - {"warn", "return_unused_kwargs"}:
+        try:
+            build(values, warn=False)
+        except Exception as error:
+            found = error
+        else:
+            raise found  # of an option: the file has no part in it
+    raise ConfigError(f"{file}: {found}") from None
 
 
 def as_json(values: Mapping[str, Any]) -> str:
@@ -604,7 +662,9 @@ def as_json(values: Mapping[str, Any]) -> str:
     def named(value: Any) -> Any:  # json has no numbers for keys, and does not sort them among texts
         return {str(k): named(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
-    return json.dumps(named(values), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    text = json.dumps(named(values), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    whole_text = not any("\ud800" <= sign <= "\udfff" for sign in text)  # a file can spell halves of characters
+    return text if whole_text else json.dumps(named(values), indent=2, sort_keys=True) + "\n"
 
 
 def _plain(value: Any) -> Any:

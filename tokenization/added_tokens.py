@@ -60,6 +60,9 @@ class AddedToken:
             raise TypeError(f"a token is a string, an AddedToken or a dictionary with 'content', not {value!r}")
         if not token.content:
             raise ValueError("an added token has no content; give it at least one character")
+        for flag in ("single_word", "lstrip", "rstrip", "normalized", "special"):
+            if not isinstance(getattr(token, flag), bool):
+                raise TypeError(f"{flag} of the token {token.content!r} is {getattr(token, flag)!r}, expected a bool")
         return token if special is None else replace(token, special=special)
 
 

@@ -35,13 +35,21 @@ def read_json(path: Path) -> Any:
         ValueError: the file is cut short, no JSON, or nested beyond what Python reads.
     """
     try:
-        return json.loads(read_bytes(path).decode("utf-8"))
+        text = read_bytes(path).decode("utf-8")
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # halves of characters, which no other file can hold
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path} holds half of a character ({error.object[error.start]!r}); correct it") from None
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply to be the settings of a tokenizer") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8 text: {error}; fetch or copy it again") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is no complete JSON: {error}; fetch or copy it again") from None
+    except ValueError:  # of Python's limit on digits
+        raise ValueError(f"{path} holds a number of thousands of digits; fetch or copy it again") from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from deberta_core.file_names import CONFIG, tokenizer_files
 from deberta_core.hub.fetching import HubOptions, find
 
+from .added_tokens import AddedToken
 from .arguments import NO_LIMIT
 from .files import read_json_object
 from .vocabulary import SPECIAL_NAMES, Vocabulary
@@ -18,6 +21,7 @@ from .vocabulary import SPECIAL_NAMES, Vocabulary
 LEAKED = ("max_length", "stride", "truncation", "truncation_strategy", "padding", "pad_to_max_length",
           "pad_to_multiple_of", "pad_token_type_id")  # fmt: skip
 
+SPECIAL_MAP = "special_tokens_map.json"
 # Settings that are saved where they differ.
 DEFAULTS = {"padding_side": "right", "truncation_side": "right", "split_special_tokens": False, "trim_offsets": True,
             "legacy_ids": False}  # fmt: skip
@@ -58,8 +62,10 @@ def read_special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, An
     Raises:
         ValueError: a file is damaged.
     """
-    mapped = read_json_object(folder / "special_tokens_map.json")
+    mapped = read_json_object(folder / SPECIAL_MAP)
     decoder = config.get("added_tokens_decoder")
+    if decoder:
+        check_setting(folder / "tokenizer_config.json", "added_tokens_decoder", decoder)
     found: dict[str, Any] = {}
     for name in (*SPECIAL_NAMES, "additional_special_tokens"):
         value = config.get(name, mapped.get(name))
@@ -70,13 +76,17 @@ def read_special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, An
         if name == "additional_special_tokens" and name in mapped and not decoder:  # of old files the map is the list
             value = mapped[name]
         if value is not None:
+            check_setting(folder / ("tokenizer_config.json" if name in config else SPECIAL_MAP), name, value)
             found[name] = value
     if not decoder:
         listed = read_json_object(folder / "tokenizer.json").get("added_tokens")
         entries = listed if isinstance(listed, list) else []
-        decoder = {entry["id"]: entry for entry in entries if isinstance(entry, dict) and "id" in entry}
+        decoder = {e["id"]: e for e in entries if isinstance(e, dict) and isinstance(e.get("id"), int)}
+        check_setting(folder / "tokenizer.json", "added_tokens_decoder", decoder)
         contents = {value["content"] if isinstance(value, dict) else value for value in _values(found)}
         for token, i in read_json_object(folder / "added_tokens.json").items():
+            if not isinstance(i, int):
+                raise ValueError(f"{folder / 'added_tokens.json'}: the token {token!r} has id {i!r}, expected a number")
             decoder.setdefault(i, {"content": token, "special": token in contents, "normalized": token not in contents})
     known = {entry.get("content") for entry in decoder.values() if isinstance(entry, dict)}
     for name in SPECIAL_NAMES:  # flags by id overrule those by name
@@ -103,12 +113,55 @@ def read_settings(folder: Path, known: Collection[str]) -> tuple[dict[str, Any],
     config = read_json_object(folder / "tokenizer_config.json")
     config = {name: value for name, value in config.items() if name not in LEAKED and value is not None}
     settings = {**config, **read_special_tokens(folder, config)}
+    for name, value in config.items():
+        check_setting(folder / "tokenizer_config.json", name, value)
     limit = settings.get("model_max_length")
-    if not isinstance(limit, (int, float)) or limit >= NO_LIMIT:
-        settings["model_max_length"] = read_json_object(folder / CONFIG).get("max_position_embeddings")
+    if not isinstance(limit, (int, float)) or not -NO_LIMIT < limit < NO_LIMIT:
+        limit = read_json_object(folder / CONFIG).get("max_position_embeddings")
+        settings["model_max_length"] = limit if isinstance(limit, int) and limit > 0 else None
     known = set(known) - {"vocab_file", "merges_file", "tokenizer_file", "name_or_path"}
     extra = {name: value for name, value in settings.items() if name not in known | KNOWN_ELSEWHERE}
     return {name: value for name, value in settings.items() if name in known}, extra
+
+
+def check_setting(path: Path, name: str, value: Any) -> None:
+    """Refuses a setting of a file that is not of its kind.
+
+    Args:
+        path: the file.
+        name: of the setting.
+        value: of the setting.
+
+    Raises:
+        ValueError: it is not; the text names both.
+    """
+    tokens: Iterable[Any] = ()
+    expected = None
+    if name in SPECIAL_NAMES:
+        tokens = [value]
+    elif name == "added_tokens_decoder":
+        expected = None if isinstance(value, Mapping) else "tokens by id"
+        tokens = [] if expected else value.values()
+        ids = (
+            []
+            if expected
+            else [i for i in value if not isinstance(i, int) and not re.fullmatch("-?[0-9]{1,9}", str(i))]
+        )
+        expected = f"ids, not {ids[0]!r}" if ids else expected
+    elif name in ("additional_special_tokens", "extra_special_tokens"):
+        listed = isinstance(value, list) or (name[0] == "e" and isinstance(value, Mapping))
+        expected = None if listed else "a list of tokens"
+        tokens = [] if expected else value.values() if isinstance(value, Mapping) else value
+    elif name in ("sp_model_kwargs", "model_input_names", "errors"):
+        kind = {"sp_model_kwargs": dict, "model_input_names": list, "errors": str}[name]
+        expected = None if isinstance(value, kind) else f"a {kind.__name__}"
+    if expected:
+        raise ValueError(f"{path}: {name} is {shorten(repr(value), 200)}, expected {expected}")
+    try:
+        for token in tokens:
+            AddedToken.of(token)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {name}: {error}") from None
 
 
 def vocabulary_arguments(

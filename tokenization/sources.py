@@ -153,15 +153,24 @@ def read_bpe_encoder(path: Path) -> BpeSource:
     advice = "expected bpe_encoder.bin of the original, or give vocab.json with merges.txt"
     try:
         content = read_data(path)
-        gpt2 = {str(token_id): token for token, token_id in content["encoder"].items()}
-        names = [gpt2.get(str(entry[0]), str(entry[0])) for entry in content["dict_map"]]
-        merges = [(str(first), str(second)) for first, second in content["vocab"]]
+        gpt2 = {_plain(token_id): token for token, token_id in content["encoder"].items() if isinstance(token, str)}
+        numbers = [_plain(entry[0]) for entry in content["dict_map"]]
+        names = [gpt2.get(number, number) for number in numbers]
+        merges = [(_plain(first), _plain(second)) for first, second in content["vocab"]]
+        "".join([*gpt2.values(), *names]).encode()
     except (PickleError, KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is no vocabulary ({type(error).__name__}: {error}); {advice}") from None
     tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *names, "[MASK]"]
     if len(set(tokens)) < len(tokens):
         raise ValueError(f"{path} holds a token twice; {advice}")
     return BpeSource({token: number for number, token in enumerate(tokens)}, merges)
+
+
+def _plain(value: Any) -> str:
+    """A text or a whole number as a text; a pickle's nested lists have texts of any length."""
+    if not isinstance(value, (str, int)):
+        raise TypeError(f"a {type(value).__name__} where a token or its number is expected")
+    return str(value)
 
 
 @dataclass

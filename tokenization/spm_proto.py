@@ -176,13 +176,17 @@ def check_charsmap(charsmap: bytes, name: str) -> None:
         raise ValueError(
             f"{name}: the character map ({len(charsmap)} bytes) is cut short; fetch or copy the file again"
         )
+    try:
+        texts.decode("utf-8")  # as the tokenizers library wants them
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: the character map has texts that are no UTF-8 ({error}); fetch it again") from None
     units = array("I", charsmap[4 : 4 + size])
     # Bit 31 marks a leaf. Of a node bits 10 to 30 are the way to its children, in steps of 256 units where bit 9 is
     # set. Source: darts-clone, ``DoubleArrayUnit``.
     count, room = len(units), len(texts)
     for i, unit in enumerate(units):
-        if unit >> 31:  # a leaf: the place of its replacement
-            inside = (unit & 0x7FFFFFFF) < room
+        if unit >> 31:  # a leaf: the place of its replacement, where a character begins
+            inside = (unit & 0x7FFFFFFF) < room and texts[unit & 0x7FFFFFFF] & 0xC0 != 0x80
         else:  # a node: its children lie at this place, changed in the last eight bits by the byte read
             inside = ((i ^ ((unit >> 10) << ((unit & 0x200) >> 6))) | 0xFF) < count
         if not inside:

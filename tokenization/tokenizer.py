@@ -804,7 +804,14 @@ class Tokenizer(Beside):
 
         def read(_: Reading) -> Any:
             found, kept = read_settings(folder, cls.init_names())
-            tokenizer = cls(**{**cls._vocabulary_arguments(folder, settings), **found, **settings})
+            vocabulary = cls._vocabulary_arguments(folder, settings)
+            try:
+                tokenizer = cls(**{**vocabulary, **found, **settings})
+            except (TypeError, ValueError) as error:
+                if str(folder) in str(error) or (settings and not _fails(cls, {**vocabulary, **found})):
+                    raise
+                names = ", ".join(sorted(str(path.name) for path in vocabulary.values() if isinstance(path, Path)))
+                raise ValueError(f"{folder} ({names}, tokenizer_config.json): {error}") from None
             tokenizer.name_or_path = str(pretrained_model_name_or_path)
             tokenizer.extra_settings = kept
             check_size(tokenizer.vocab_size, tokenizer._vocabulary.next_id, folder)
@@ -903,3 +910,12 @@ class Tokenizer(Beside):
             f"{type(self).__name__}(name_or_path={self.name_or_path!r}, vocab_size={self.vocab_size}, len={len(self)}, "
             f"model_max_length={self.model_max_length}, special_tokens={self.special_tokens_map})"
         )
+
+
+def _fails(cls: type[Tokenizer], arguments: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer cannot be made."""
+    try:
+        cls(**arguments)
+    except (TypeError, ValueError):
+        return True
+    return False

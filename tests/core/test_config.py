@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import pickle
+import re
+import time
 import warnings
 
 import pytest
@@ -527,3 +530,33 @@ def test_a_config_class_of_ones_own(tmp_path):
     assert (again.gates, again == config) == (5, True)
     DebertaV2Config(hidden_size=48, num_attention_heads=4).save_pretrained(tmp_path)
     assert (Mine.from_pretrained(tmp_path, gates=4).gates, Mine.from_pretrained(tmp_path).hidden_size) == (4, 48)
+
+
+def test_errors_of_a_file_name_it_and_those_of_a_keyword_do_not(tmp_path):
+    """And both say the field; what the file has is a ValueError whatever is wrong, and a TypeError as ever."""
+    path = tmp_path / "config.json"
+    wrong = [
+        {"hidden_size": "768"}, {"hidden_dropout_prob": 7}, {"layer_norm_eps": math.inf}, {"num_labels": 10**9},
+        {"id2label": [1]}, {"id2label": {"x": "a"}}, {"label2id": {"a": math.nan}}, {"pruned_heads": {"x": [1]}},
+        {"model_type": {}}, {"model_type": ["deberta-v2"]},
+    ]  # fmt: skip
+    for values in wrong:
+        path.write_text(json.dumps({"model_type": "deberta-v2", **values}))
+        (name,) = values
+        for load in (AutoConfig.from_pretrained, DebertaV2Config.from_pretrained):
+            started = time.monotonic()
+            with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: .*{name}"):
+                load(tmp_path)
+            assert time.monotonic() - started < 1
+    path.write_text('{"model_type": "deberta-v2", "hidden_size": "768"}')
+    with pytest.raises(TypeError, match=re.escape(str(path))):
+        AutoConfig.from_pretrained(tmp_path, num_labels=3)
+    path.write_text('{"model_type": "deberta-v2"}')
+    with pytest.raises(TypeError, match=r"^hidden_size is '768' of type str, expected int$"):
+        AutoConfig.from_pretrained(tmp_path, hidden_size="768")
+
+
+def test_half_of_a_character_comes_back_from_the_file(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "deberta", "task_specific_params": {"x": "\\ud800"}}')
+    AutoConfig.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+    assert AutoConfig.from_pretrained(tmp_path / "again").task_specific_params == {"x": "\ud800"}
