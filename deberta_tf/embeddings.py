@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from deberta_core.checks import NEGATIVE_MASK, out_of_range
+from deberta_core.checks import NEGATIVE_MASK, out_of_range, too_long
 from deberta_core.config import BaseConfig
 from deberta_tf.attention import Mask
 from deberta_tf.fast.dropout import TFDropout
@@ -121,5 +121,9 @@ class Embeddings(Module):
         L, E]``.
         """
         if position_ids is None:
-            position_ids = tf.range(shape_of(like)[1])[None]  # [1, L]
+            length, rows = shape_of(like)[1], self.config.max_position_embeddings
+            known = isinstance(length, int)  # then it was checked with the shapes
+            text = f"the inputs have more tokens than fit, {too_long(rows)}"
+            with tf.control_dependencies([] if known else refuse_if(length > rows, text)):
+                position_ids = tf.range(length)[None]  # [1, L]
         return self.position_embeddings(position_ids)

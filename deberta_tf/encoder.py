@@ -301,4 +301,7 @@ def read_mask(attention_mask: tf.Tensor | None) -> Mask | None:
     if keys.shape.rank == 2:
         return Mask(keys[:, None, None], ~keys[:, None, :, None], is_padding=True)
     keys = keys if keys.shape.rank == 4 else keys[:, None]  # [B, 1, 1 or L, L]
+    if keys.shape[2] is None:  # a graph for either: what is one row for all queries becomes one for each
+        batch, _, _, length = shape_of(keys)
+        keys = tf.broadcast_to(keys, [batch, 1, length, length])
     return Mask(keys, ~tf.reduce_any(keys, -1, keepdims=True))

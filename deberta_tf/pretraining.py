@@ -31,7 +31,7 @@ from deberta_core.pretraining import (
 )
 from deberta_tf.families import TFAutoModelForMaskedLM, TFAutoModelForReplacedTokenDetection
 from deberta_tf.heads import TFMaskedLM, TFReplacedTokenDetection
-from deberta_tf.inputs import as_tensor
+from deberta_tf.inputs import as_tensor, refuse_keras3
 from deberta_tf.layers import TFEmbedding
 
 LOSSES = ("loss", "mlm_loss", "rtd_loss")
@@ -296,7 +296,11 @@ class TFReplacedTokenPretraining(tf_keras.Model):
             optimizer: of all weights; with ``discriminator_optimizer`` of the generator's.
             discriminator_optimizer: trains the discriminator in steps of its own.
             **options: as for Keras.
+
+        Raises:
+            TypeError: for objects of Keras 3.
         """
+        refuse_keras3(optimizer=optimizer, discriminator_optimizer=discriminator_optimizer, **options)
         super().compile(optimizer=optimizer, **options)
         self.discriminator_optimizer = discriminator_optimizer
 

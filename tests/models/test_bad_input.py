@@ -10,7 +10,16 @@ import re
 import numpy as np
 import pytest
 
-from tests.models.helpers import BASES, pt_inputs, pt_model, random_inputs, small_config, tf_inputs, tf_model
+from tests.models.helpers import (
+    BASES,
+    assert_close,
+    pt_inputs,
+    pt_model,
+    random_inputs,
+    small_config,
+    tf_inputs,
+    tf_model,
+)
 
 MODEL, SEQUENCE, TOKEN = "Model", "ForSequenceClassification", "ForTokenClassification"
 ANSWER, CHOICE, WORD = "ForQuestionAnswering", "ForMultipleChoice", "ForMaskedLM"
@@ -226,6 +235,33 @@ def test_shapes_in_a_graph_of_unknown_length(shape):
     assert run(IDS, IDS).shape == (2, 3)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"outside 0\.\.52"):
         run(ids(99), IDS)
+
+
+@pytest.mark.parametrize("form", [(4, 1, 1, 5), (4, 5, 5), (4, 1, 5, 5)])
+def test_masks_in_a_graph_that_serves_all_forms_of_a_rank(form):
+    """Whether one row stands for all queries is known when the graph runs; the convolution of v2 wants to know."""
+    tf = pytest.importorskip("tensorflow")
+    model = tf_model(small_config("v2"), "Model")
+    shown = np.random.default_rng(2).random(form) < 0.6
+    shapes = ([None, None], [None] * len(form))
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.int64) for shape in shapes], autograph=False)
+    def run(ids, mask):
+        return model(ids, attention_mask=mask).last_hidden_state
+
+    given = tf.constant(np.random.default_rng(1).integers(3, 50, (4, 5))), tf.constant(shown, tf.int64)
+    assert_close(run(*given), model(given[0], attention_mask=given[1]).last_hidden_state, "states")
+
+
+def test_too_many_tokens_in_a_graph_of_unknown_length():
+    """On a GPU TensorFlow reads zeros beyond the end of a table."""
+    tf = pytest.importorskip("tensorflow")
+    model = tf_model(small_config("v1", position_biased_input=True), "Model")
+    run = tf.function(lambda ids: model(ids).last_hidden_state, input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    most = model.config.max_position_embeddings
+    assert run(tf.ones([1, most], tf.int32)).shape[1] == most
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more tokens than fit, but the table of absol"):
+        run(tf.ones([1, most + 1], tf.int32))
 
 
 @pytest.mark.parametrize("base", BASES)

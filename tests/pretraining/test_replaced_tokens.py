@@ -447,6 +447,13 @@ def test_keras_fit():
     assert history["mlm_loss"][1] < history["mlm_loss"][0]
 
 
+def test_optimizers_of_another_keras():
+    pytest.importorskip("tensorflow")
+    adam = pytest.importorskip("keras").optimizers.Adam
+    with pytest.raises(TypeError, match="discriminator_optimizer holds a Adam of Keras 3"):
+        pair("tf").compile("adam", discriminator_optimizer=adam())
+
+
 def test_batch_without_targets(framework):
     """Nothing masked: a masked-LM loss of 0, and nothing replaced."""
     model = pair(framework)
