@@ -218,7 +218,7 @@ class Documented(Beside):
         return sum(tensor.nelement() * tensor.element_size() for tensor in tensors)
 
     def estimate_tokens(self, input_dict: Mapping[str, Any]) -> int:
-        """How many tokens a batch holds, padding included; 0, with a warning, where it does not say."""
+        """How many tokens a batch holds, padding included; 0 for one without ids."""
         main = input_dict.get(self.main_input_name)  # type: ignore[attr-defined]
         return 0 if main is None else int(main.numel())
 

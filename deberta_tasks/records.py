@@ -246,13 +246,17 @@ def _tsv_rows(lines: Iterable[str], name: str, column: str) -> Iterator[tuple[in
 
 
 def _with_lists(row: dict[str, Any]) -> dict[str, Any]:
-    """Numbered columns also as a list: ``choice0``, ``choice1`` -> ``choices``, empty cells at its end left out."""
-    lists: dict[str, list[str]] = {}
+    """Numbered columns also as a list: ``choice0``, ``choice1`` -> ``choices``, empty cells at its end left out.
+
+    By their numbers, however the columns stand: sorted by name, ``choice10`` comes before ``choice2``.
+    """
+    lists: dict[str, list[tuple[int, str]]] = {}
     for column, cell in row.items():
-        match = re.fullmatch(r"(.*[^\d])\d+", column)
+        match = re.fullmatch(r"(.*[^\d])(\d+)", column)
         if match:
-            lists.setdefault(match[1] + "s", []).append(cell)
-    for column, cells in lists.items():
+            lists.setdefault(match[1] + "s", []).append((int(match[2]), cell))
+    for column, numbered in lists.items():
+        cells = [cell for _, cell in sorted(numbered, key=lambda one: one[0])]
         while cells and not cells[-1]:
             cells.pop()
         row.setdefault(column, cells)

@@ -246,7 +246,10 @@ def _best_span(starts: Array, ends: Array, tokens: Sequence[tuple[int, int] | No
     context = [i for i, span in enumerate(tokens) if span]
     if not context:
         return None
-    (first, last, _), *_ = spans(softmax(starts[context]), softmax(ends[context]), LONGEST, 1)
+    found = spans(softmax(starts[context]), softmax(ends[context]), LONGEST, 1)
+    if not found:  # logits that are no numbers: the loop says so with the next loss
+        return None
+    ((first, last, _),) = found
     begin, end = tokens[context[first]], tokens[context[last]]
     # The sum of the logits, as with [CLS]: shares are relative to their window, and would favour short ones.
     score = float(starts[context[first]] + ends[context[last]])

@@ -138,7 +138,8 @@ def shares(batch: Mapping[str, Any], parts: int) -> NDArray[np.float32]:
     if size % parts:
         raise ValueError(f"batch_size {size} cannot be cut into {parts} equal parts")
     labels = batch.get("labels")  # answers have positions instead, one of each for an example
-    counted = np.ones(size) if labels is None else np.reshape(np.asarray(labels) != IGNORED, (size, -1))
+    every = labels is None or np.asarray(labels).dtype.kind == "f"  # -100 may be a number to learn
+    counted = np.ones(size) if every else np.reshape(np.asarray(labels) != IGNORED, (size, -1))
     weights = np.asarray(counted, np.float64).reshape(parts, -1).sum(1)
     return np.asarray(weights / max(weights.sum(), 1), np.float32)
 

@@ -71,6 +71,8 @@ def test_shares_make_the_mean_of_parts_that_of_the_batch() -> None:
     assert shares(Collator(0)(answers), 2).tolist() == [0.5, 0.5]
     values = [Feature({"input_ids": [1]}, {"labels": 0.5}, i) for i in range(4)]
     assert shares(Collator(0)(values), 4).tolist() == [0.25] * 4
+    values[0].labels["labels"] = -100.0
+    assert shares(Collator(0)(values), 4).tolist() == [0.25] * 4, "a number to learn, as any other"
     with pytest.raises(ValueError, match="batch_size 8 cannot be cut into 3 equal parts"):
         shares(data.batch(1), 3)
 

@@ -114,6 +114,8 @@ def test_no_answer_where_some_questions_have_none() -> None:
     outputs = perfect(task, features)
     assert task.answers(outputs, features, [none, given[1]], []) == ["", given[1]["answer"]]
     assert task.answers(outputs, features, given, [])[0] != "", "where every question has an answer, one is given"
+    lost = [{name: np.full_like(logits, np.nan) for name, logits in output.items()} for output in outputs]
+    assert task.answers(lost, features, given, []) == ["", ""], "of a model that diverged"
 
 
 def test_csv_and_jsonl_say_the_same(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ def test_numbered_columns_are_also_a_list(tmp_path: Path) -> None:
     found = read(tmp_path, "a.csv", "prompt,choice0,choice1,choice2\nwho,I,you,\n", required=["choices"])
     assert found[0]["choices"] == ["I", "you"]
     assert found[0]["choice2"] == ""
+    sorted_by_name = sorted(f"choice{number}" for number in range(12))
+    found = read(tmp_path, "b.csv", f"{','.join(sorted_by_name)}\n{','.join(sorted_by_name)}\n")
+    assert found[0]["choices"] == [f"choice{number}" for number in range(12)]
 
 
 def test_objects_of_a_jsonl_file(tmp_path: Path) -> None:
