@@ -18,7 +18,7 @@ from deberta_core.checkpoint import CheckpointError
 from deberta_core.checkpoint.keras_h5 import H5File
 from deberta_core.checkpoint.mapped import MappedFile
 from deberta_core.checkpoint.shards import ShardedFile
-from deberta_core.file_names import INDEX
+from deberta_core.file_names import is_index
 from deberta_core.files import Reading
 
 _LENGTH = 4  # bytes
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         return parts[-1]
 
     try:
-        file = ShardedFile(Reading(path.parent), path.name, open_one) if path.name.endswith(INDEX) else open_one(path)
+        file = ShardedFile(Reading(path.parent), path.name, open_one) if is_index(path.name) else open_one(path)
         tensors = [
             [name, info.shape, info.dtype, str(part.paths[0]), part.place(name)]
             for part in parts for name, info in part.tensors.items()

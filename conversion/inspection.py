@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from conversion.side_file import SIDE_FILE
 from conversion.sizes import published_name
 from conversion.source import Source, open_source
 from conversion.transfer import count_not_finite
+from deberta_core.checkpoint import TensorInfo
 from deberta_core.config import BaseConfig
 from deberta_core.heads import HEADS, mlm_head_of, weights
 from deberta_core.loading import match_file
@@ -168,18 +170,19 @@ def inspect(path: str | os.PathLike[str], *, values: bool = False, isolate_h5: b
             layout=source.names.layout, family=source.names.family, published=published_name(source.config),
             head=source.head, architectures=source.architectures, layers=source.names.layers,
             config=None if source.config_file is None else str(source.config_file), parameters=sum(sizes.values()),
-            encoder_parameters=sum(encoder.values()), dtypes=_count_dtypes(source), classes=_fit_classes(source),
+            encoder_parameters=sum(encoder.values()), dtypes=_count_dtypes(tensors.values()),
+            classes=_fit_classes(source),
             foreign=[name for name in source.names.foreign if name not in file.aliases],
             side_file=list(source.restored), aliases=dict(file.aliases),
             not_weights=dict(file.skipped), renamed=dict(source.names.renamed), conversions=_conversions(source),
-            metadata=dict(file.metadata), not_finite=_look_for_not_finite(source) if values else None,
+            metadata=dict(file.metadata), not_finite=_look_for_not_finite(source, tensors) if values else None,
             notes=list(file.notes),
         )  # fmt: skip
 
 
-def _count_dtypes(source: Source) -> dict[str, tuple[int, int]]:
+def _count_dtypes(infos: Iterable[TensorInfo]) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
-    for info in source.tensors.values():
+    for info in infos:
         count, nbytes = found.get(info.dtype, (0, 0))
         found[info.dtype] = (count + 1, nbytes + info.nbytes)
     return found
@@ -223,9 +226,9 @@ def _what_changes(source: Source, to: str, format: str) -> list[str]:
     return notes
 
 
-def _look_for_not_finite(source: Source) -> dict[str, tuple[int, int]]:
+def _look_for_not_finite(source: Source, tensors: Mapping[str, TensorInfo]) -> dict[str, tuple[int, int]]:
     found = {}
-    for name, info in source.tensors.items():
+    for name, info in tensors.items():
         counts = count_not_finite(source.read_raw(name), info.dtype)
         if any(counts):
             found[name] = counts

@@ -196,8 +196,6 @@ def layers_of_h5(config: BaseConfig, head: str, keys: Collection[str], written: 
     """
     # Keras reads a file by its list of layers, in that order. One that the model's class lacks comes behind its own:
     # readers by name find it there, and readers by order have what they want already.
-    layout = h5_layout(config.copy(mlm_head=mlm_head_of(config, keys)), head)
-    present = list(dict.fromkeys(name.split("/")[0] for name in written))
-    layers = tuple(dict.fromkeys((*layout.layer_names, *present)))
+    layout = h5_layout(config.copy(mlm_head=mlm_head_of(config, keys)), head, written)
     embeddings = [name for name in written if name.startswith("deberta/embeddings/")]
-    return replace(layout, layer_names=layers, repeats={"cls": embeddings} if "cls" in present else {})
+    return replace(layout, repeats=dict.fromkeys(layout.repeats, embeddings))

@@ -10,7 +10,14 @@ from deberta_core.checkpoint import TensorInfo
 from deberta_core.config import CONFIGS, BaseConfig
 from deberta_core.heads import mlm_head_of, weights
 from deberta_core.presets import PRESETS, preset
-from deberta_core.weight_names import CHOICE_CLASSIFIER, HEAD_ROWS, POSITION_TABLE, body_weights, head_weights
+from deberta_core.weight_names import (
+    CHOICE_CLASSIFIER,
+    HEAD_ROWS,
+    POSITION_TABLE,
+    body_weights,
+    head_weights,
+    is_kernel,
+)
 
 _HEAD_SIZE = 64  # of every published model
 Shape = tuple[int, ...]
@@ -27,7 +34,7 @@ def shapes_by_key(names: Names, tensors: Mapping[str, TensorInfo]) -> dict[str, 
     for name, key in names.keys.items():
         shape = tensors[name].shape
         # TensorFlow stores kernels with their axes reversed, [in, out] or [width, in, out]; all else as PyTorch does.
-        found[key] = shape[::-1] if names.naming == "tf" and name.endswith("/kernel:0") else shape
+        found[key] = shape[::-1] if names.naming == "tf" and is_kernel(name) else shape
     return found
 
 

@@ -156,9 +156,10 @@ class Replacement(contextlib.AbstractContextManager["Replacement"]):
         if note is None or note.stage != self.stage.name:  # else it holds files that are still needed
             shutil.rmtree(self.stage, ignore_errors=True)
         self._alive.close()
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        free = shutil.disk_usage(self.folder).free if full else 0
         self._remove_made()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(self.folder if self.folder.exists() else self.folder.parent).free
+        if full:
             text = f"no space{self._wanted} ({free / 1e9:.2f} GB are free); nothing was changed"
             raise OSError(errno.ENOSPC, text, os.fspath(self.folder)) from error
 

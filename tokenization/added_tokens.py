@@ -13,6 +13,7 @@ from .engine import Encoding, Engine, Segmenter, Span, joined_words, original_sp
 from .inputs import Examples, Texts, words_with_spaces
 
 T = TypeVar("T")
+_WHITE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ class AddedVocabulary:
                 begin = floor + len(text[floor:begin].rstrip())
             floor = end
             if token.rstrip:
-                floor = len(text) - len(text[end:].lstrip())
+                white = _WHITE.match(text, end)
+                floor = white.end() if white else end
             yield Match(begin, end, floor, token_id)
 
     def marked(self, texts: Sequence[str], *, which: str = "all") -> set[int]:

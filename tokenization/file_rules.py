@@ -125,7 +125,16 @@ class FileRules(PipelineEngine):
         return found
 
     def pipeline(self, added: AddedTokens, *, prefix: bool) -> Any:
-        """A ``tokenizers.Tokenizer`` of its own; the arguments and errors are those of ``engine``."""
+        """A ``tokenizers.Tokenizer`` of its own.
+
+        Args:
+            added: the added tokens.
+            prefix: put a space before a text.
+
+        Raises:
+            ValueError: the library knows no rule of the file, the file has no rule for the space, or the ids of the
+                added tokens leave gaps, which the library cannot hold.
+        """
         content = dict(self.content)
         if prefix != self.add_prefix_space:
             content["pre_tokenizer"] = _with_prefix(content["pre_tokenizer"], prefix)

@@ -60,6 +60,8 @@ class BpeSource:
             vocab, name = dict(vocab_file), "the vocabulary"
         else:
             vocab, name = read_json(Path(vocab_file)), str(vocab_file)
+        if merges_file is None:
+            raise ValueError("a dictionary of tokens to ids needs merges_file: merges.txt, or a list of pairs")
         merges = read_merges(Path(merges_file)) if isinstance(merges_file, (str, Path)) else merges_file
         return cls(check_vocab(vocab, name), [(first, second) for first, second in merges])
 

@@ -66,6 +66,7 @@ def test_what_a_conversion_would_do_is_what_it_does(tmp_path):
     said = inspect(source)
     assert said.foreign == ["deberta.embeddings.position_ids", "my.w"]
     assert said.aliases == {"cls.predictions.decoder.bias": "cls.predictions.bias"}
+    assert said.dtypes == {"bfloat16": (len(values), 2 * said.parameters)}
     report = convert(source, tmp_path / "made", to="tf")
     assert said.conversions["tf, h5"] == [
         f"to unused_weights.safetensors: 2 ({', '.join(report.aside)})",

@@ -277,3 +277,11 @@ def test_a_file_that_is_away_for_good_is_an_error(tmp_path):
         read_together(tmp_path, lambda reading: (tmp_path / "nothing").read_bytes())
     assert Reading(tmp_path).read("nothing") is None
     assert Reading(tmp_path).find("no\0name") is None
+
+
+def test_a_full_disk_is_said_though_the_folders_that_were_made_are_gone(tmp_path):
+    with pytest.raises(OSError, match=r"no space for .* GB are free\); nothing was changed"), Replacement(
+        tmp_path / "a/b/c"
+    ) as commit:
+        commit.check_space(1 << 60)
+    assert list(tmp_path.iterdir()) == []

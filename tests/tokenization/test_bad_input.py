@@ -129,6 +129,8 @@ def test_folders(tmp_path, v2_model, v1_files):
 
 
 def test_broken_vocabularies(tmp_path, v1_files):
+    with pytest.raises(ValueError, match=r"needs merges_file"):
+        DebertaTokenizer({"a": 0})
     vocab, merges = v1_files
     broken = tmp_path / "vocab.json"
     broken.write_text(vocab.read_text(encoding="utf-8")[:500], encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tokenization import AddedToken
 from tokenization.windows import longest_first
 
 from .conftest import SENTENCES
@@ -299,6 +300,16 @@ def test_special_tokens_and_added_ones(build, kind):
         backend = tokenizer.backend_tokenizer
         for text in ("a <new>er <new>", "dog <ent> dog"):
             assert backend.encode(text).ids == tokenizer(text)["input_ids"]
+
+
+def test_the_white_space_that_an_added_token_swallows(build, kind):
+    tokenizer = build(kind)
+    tokenizer.add_tokens([AddedToken("<r>", rstrip=True), AddedToken("<l>", lstrip=True)])
+    parts = tokenizer("dog<r>\u2003\x1c \tfox \n<l>dog", add_special_tokens=False, return_offsets_mapping=True)
+    found = dict(zip(parts.tokens(), parts["offset_mapping"], strict=True))
+    assert found["<r>"] == (3, 6)
+    assert found["<l>"] == (15, 18)
+    assert parts.input_ids == content(tokenizer, "dog<r>fox<l>dog")
 
 
 def test_special_tokens_named_by_their_ids(build, kind, tmp_path):
