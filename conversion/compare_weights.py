@@ -95,7 +95,7 @@ def _compare_values(
     for left, right in zip(_blocks(x), _blocks(y), strict=True):
         if type_x != type_y:
             left, right = cast(left, type_x, common), cast(right, type_y, common)
-        if left.tobytes() != right.tobytes():
+        if left.tobytes() != right.tobytes():  # bits, not values: a NaN equals no NaN, and minus zero equals zero
             same = False
             wide = "float64" if common in FLOATS else common
             with np.errstate(invalid="ignore"):

@@ -18,7 +18,7 @@ from conversion.source import Source, open_source
 from deberta_core.heads import mlm_head_of
 
 LIMIT = 1e-5
-HALF_LIMIT = 0.1
+HALF_LIMIT = 0.1  # bfloat16 has eight bits for a number, and what layers lose of it adds up
 DTYPES = ("float32", "bfloat16")
 _KEPT = 1 << 24  # elements of an output that are kept for comparison
 
@@ -244,6 +244,7 @@ class _Job:
 
     def _runs(self, dtypes: Sequence[str]) -> list[tuple[Source, str, str]]:
         """What is run, the reference first."""
+        # float32 runs whether it is asked for or not: without it the others have nothing to be compared with.
         ordered = dict.fromkeys(("float32", *dtypes))
         return [(s, framework, dtype) for dtype in ordered for s in self.sources for framework in self.frameworks]
 
@@ -270,6 +271,7 @@ def compare_outputs(reference: list[Outputs], outputs: list[Outputs]) -> list[La
                 raise ValueError(f"{name} is not there in both models, or has two shapes; their configs differ")
             gap = np.abs(left[name] - right[name])
             largest = max(largest, float(np.nan_to_num(np.abs(left[name])).max(initial=0.0)))
+            # A NaN compares as smaller than anything: a layer that holds one is put beyond all limits by hand.
             difference = max(difference, float(gap.max(initial=0.0)) if np.isfinite(gap).all() else float("inf"))
         rows.append(LayerDifference(name, largest, difference))
     return rows

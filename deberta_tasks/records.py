@@ -217,7 +217,7 @@ def _text_rows(lines: Iterable[str], name: str, column: str) -> Iterator[tuple[i
 
 
 def _csv_rows(lines: Iterable[str], name: str, _: str, delimiter: str = ",") -> Iterator[tuple[int, dict[str, Any]]]:
-    before = csv.field_size_limit(LONGEST_CELL)
+    before = csv.field_size_limit(LONGEST_CELL)  # one for the whole process, so it is put back in the end
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     start = 1  # line that the row begins in: a quoted cell may hold line ends
     try:

@@ -267,6 +267,7 @@ class Task(ABC):
         if asked is None:
             limit = min(tokenizer.model_max_length, self.usual_length or tokenizer.model_max_length)
         if config is not None:
+            # Only a table of absolute positions has an end; relative ones serve texts of any length.
             absolute = config.position_biased_input or (self.head == "ForMaskedLM" and mlm_head(config) == "emd")
             most = config.max_position_embeddings
             if absolute and asked is not None and asked > most:

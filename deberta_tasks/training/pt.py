@@ -69,7 +69,7 @@ class TorchLearner:
         self.model_class = type(model)  # FSDP2 gives the model another one
         self.parallel = self.group.wrap(model, kind)
         self.model = unwrapped(self.parallel)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, options), lr=0.0)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, options), lr=0.0)  # each step sets its rate
         self._judged: Any = None  # prepared for evaluation, until weights change
         self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=options.precision == "float16")
 

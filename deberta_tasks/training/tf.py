@@ -72,6 +72,7 @@ class KerasLearner:
         self._graphs: dict[Any, Any] = {}
 
     def _optimizer(self, variables: list[Any]) -> Any:
+        # PyTorch's epsilon, not Keras' 1e-7: the same run in both frameworks ends at the same weights, or nearly.
         optimizer = adamw(variables, weight_decay=self.options.weight_decay, epsilon=1e-8)
         if not self.scaled:
             return optimizer
