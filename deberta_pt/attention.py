@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from deberta_core.config import BaseConfig
 from deberta_pt.fast.linear import apply
 from deberta_pt.fast.padding import Places, pack, unpack
-from deberta_pt.layers import Dropout, is_traced
+from deberta_pt.layers import Dropout, is_exported, is_traced
 
 
 class Relative(NamedTuple):
@@ -33,12 +33,15 @@ class Relative(NamedTuple):
         columns: row for each distance from ``Q-1`` down to ``1-K``, int64 ``[Q+K-1]``.
         first: place of ``rows`` in the whole table.
         reach: distance from which on all share a row, on either side.
+        mirrored: row for each distance from ``1-K`` up to ``Q``, int64 ``[Q+K]``, in a graph for all lengths; there
+            ``columns`` have one to spare, too, down to ``-K``.
     """
 
     rows: Tensor
     columns: Tensor
     first: int | Tensor
     reach: int
+    mirrored: Tensor | None = None
 
     def of_whole(self) -> Relative:
         """The same for a reader of the whole table: columns count its rows."""
@@ -122,6 +125,13 @@ def skew(wide: Tensor, width: int) -> Tensor:
     return flat.unflatten(-1, (rows, step))[..., :width]  # [..., M, width]
 
 
+def skew_any(wide: Tensor, width: int) -> Tensor:
+    """As ``skew``, of a column more, ``[B, N, M, M+width]``: one form for any number of rows, one among them."""
+    batch, heads, rows, columns = wide.shape
+    flat = wide.reshape(batch, heads, rows * columns)[..., rows - 1 : -1]
+    return flat.reshape(batch, heads, rows, columns - 1)[..., :width]
+
+
 def products_by_distance(states: Tensor, positions: Tensor, columns: Tensor) -> Tensor:
     """Product of each state with the row of each distance; of long inputs, with each row once, then copied.
 
@@ -133,6 +143,8 @@ def products_by_distance(states: Tensor, positions: Tensor, columns: Tensor) -> 
     Returns:
         ``[B, N, M, W]``.
     """
+    if is_exported():  # runtimes copy numbers one by one; rows that do not depend on the input are theirs to fold
+        return states @ positions.transpose(0, 1).index_select(1, columns).transpose(1, 2)
     compiling = torch.compiler.is_compiling()  # one graph for all lengths; the compiler fuses the copy away
     if not compiling and columns.shape[0] <= CHEAP * positions.shape[0]:
         return torch.einsum("bnmd,wnd->bnmw", states, positions.index_select(0, columns))
@@ -143,12 +155,14 @@ def position_scores(heads: Heads, relative: Relative | None) -> Tensor | None:
     """The content-to-position and position-to-content terms, ``[B, N, Q, K]``; ``None`` if the model has neither."""
     if relative is None:
         return None
-    scores, columns = None, relative.columns
+    scores, columns, mirrored, shift = None, relative.columns, relative.mirrored, skew_any
+    if mirrored is None:
+        mirrored, shift = columns.flip(0), skew
     queries, keys = heads.query.shape[2], heads.key.shape[2]
     if heads.pos_key is not None:  # what a query makes of the place of a key: Q_i . K_r[delta(i, j)]
-        scores = skew(products_by_distance(heads.query, heads.pos_key, columns), keys)  # [B, N, Q, K]
+        scores = shift(products_by_distance(heads.query, heads.pos_key, columns), keys)  # [B, N, Q, K]
     if heads.pos_query is not None:  # what its place makes of a key: K_j . Q_r[delta(i, j)], computed key by key
-        p2c = skew(products_by_distance(heads.key, heads.pos_query, columns.flip(0)), queries)  # [B, N, K, Q]
+        p2c = shift(products_by_distance(heads.key, heads.pos_query, mirrored), queries)  # [B, N, K, Q]
         scores = p2c.transpose(-1, -2) if scores is None else scores + p2c.transpose(-1, -2)
     return scores
 
@@ -182,7 +196,8 @@ class DisentangledSelfAttention(nn.Module):
 
     def split_heads(self, states: Tensor) -> Tensor:
         """``[B, L, N*D]`` -> ``[B, N, L, D]``."""
-        return states.unflatten(-1, (self.num_heads, self.head_size)).transpose(1, 2)
+        # A view: the older exporter to ONNX takes what it saw behind ``unflatten`` for the only length.
+        return states.view(*states.shape[:-1], self.num_heads, self.head_size).transpose(1, 2)
 
     def heads(
         self, hidden: Tensor, query_states: Tensor, relative: Relative | None, places: Places | None = None
@@ -192,13 +207,13 @@ class DisentangledSelfAttention(nn.Module):
         if relative is None:
             return Heads(query * self.scale, key, value, None, None)
         pos_key, pos_query = self.project_positions(self.pos_dropout(relative.rows))
-        split = (self.num_heads, self.head_size)
+        split = (-1, self.num_heads, self.head_size)
         return Heads(
             query * self.scale,
             key,
             value,
-            None if pos_key is None else pos_key.unflatten(-1, split),
-            None if pos_query is None else pos_query.unflatten(-1, split) * self.scale,
+            None if pos_key is None else pos_key.view(split),
+            None if pos_query is None else pos_query.view(split) * self.scale,
         )
 
     def forward(
@@ -236,6 +251,8 @@ class DisentangledSelfAttention(nn.Module):
         implementation without a backward pass of its own.
         """
         wanted = self.config.attn_implementation
+        if is_exported():
+            return "exported"
         if output_attentions or self.mixes_heads:
             return "eager"  # the only one that holds the probabilities
         if self.config.masked_rows == "uniform":
@@ -276,9 +293,10 @@ class FusedSelfAttention(DisentangledSelfAttention):
     def project(self, hidden: Tensor, query_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query ``[B, Q, N*D]``, key and value ``[B, K, N*D]``."""
         # Interleaved by head, [N, 3, D], as the published files are: not three blocks one after the other.
-        query, key, value = apply(self.in_proj, hidden).unflatten(-1, (self.num_heads, 3, self.head_size)).unbind(-2)
+        split = (self.num_heads, 3, self.head_size)
+        query, key, value = apply(self.in_proj, hidden).view(*hidden.shape[:-1], *split).unbind(-2)
         if query_states is not hidden:
-            query = apply(self.in_proj, query_states).unflatten(-1, (self.num_heads, 3, self.head_size))[..., 0, :]
+            query = apply(self.in_proj, query_states).view(*query_states.shape[:-1], *split)[..., 0, :]
         query, key, value = query.flatten(-2), key.flatten(-2), value.flatten(-2)
         return (
             query + self.q_bias.to(query.dtype),

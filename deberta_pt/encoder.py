@@ -21,12 +21,13 @@ from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_pt.activations import ACTIVATIONS
 from deberta_pt.attention import ATTENTIONS, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_pt.fast.blocked import blocked
+from deberta_pt.fast.exported import exported
 from deberta_pt.fast.flex import flex
 from deberta_pt.fast.linear import apply
 from deberta_pt.fast.padding import SAVED, Places, pack, places_of, unpack
-from deberta_pt.layers import Dropout, is_traced, layer_norm
+from deberta_pt.layers import Dropout, is_exported, is_traced, layer_norm
 
-ATTENTIONS.update(blocked=blocked, flex=flex)
+ATTENTIONS.update(blocked=blocked, exported=exported, flex=flex)
 
 
 class Output(nn.Module):
@@ -141,10 +142,12 @@ class Convolution(nn.Module):
         """As ``convolve``, each tap counting only where ``pair_mask`` ``[B, L, L]`` lets it."""
         width = self.conv.kernel_size[0]
         batch, length, size = hidden.shape
-        taps = F.pad(hidden, (0, 0, width // 2, width // 2)).unfold(1, width, 1)  # [B, L, H, width]
-        seen = F.pad(pair_mask, (width // 2, width // 2))  # [B, L, L+width-1]
-        near = torch.stack([seen.diagonal(s, 1, 2)[:, :length] for s in range(width)], -1)  # [B, L, width]
-        taps = (taps * near[:, :, None].to(taps.dtype)).reshape(batch * length, size, width)
+        around = F.pad(hidden, (0, 0, width // 2, width // 2))  # [B, L+width-1, H]
+        seen = F.pad(pair_mask, (width // 2, width // 2)).to(hidden.dtype)  # [B, L, L+width-1]
+        # Slices, not ``unfold``, which no exported graph computes of a single token.
+        near = [seen[:, :, s : s + length].diagonal(dim1=1, dim2=2)[..., None] for s in range(width)]  # [B, L, 1] each
+        taps = torch.stack([around[:, s : s + length] * near[s] for s in range(width)], -1)  # [B, L, H, width]
+        taps = taps.reshape(batch * length, size, width)
         mixed = F.conv1d(taps, self.conv.weight, self.conv.bias, groups=self.conv.groups)  # [B*L, H, 1]
         return mixed.reshape(batch, length, size)
 
@@ -174,14 +177,21 @@ class Encoder(nn.Module):
             return None
         span, reach = self.span, len(self.distance_rows) // 2
         first, last = 0, 2 * span - 1
-        if not torch.compiler.is_compiling():
+        any_length = torch.compiler.is_compiling() or is_exported()  # of symbols, which a table cannot be asked about
+        if not any_length:
             first, last = needed_rows(self.distance_rows, queries=queries, keys=keys)
-        elif self.compresses:  # lengths may be symbols, which a table cannot be asked about
-            first, last = span - torch.sym_min(keys - 1, span), span + torch.sym_min(queries - 1, span - 1)
+        elif self.compresses and not is_exported():  # an exported graph folds what it makes of the whole table
+            first, last = span - torch.sym_min(keys, span), span + torch.sym_min(queries, span - 1)
         rows = self.normalise(self.rel_embeddings.weight[first : last + 1])
-        distance = torch.arange(queries - 1, -keys, -1, device=device)  # [Q+K-1]
         row_of = torch.as_tensor(self.distance_rows, device=device)
-        return Relative(rows, row_of[distance.clamp(-reach, reach) + reach] - first, first, reach)
+
+        def read(distance: Tensor) -> Tensor:
+            return row_of[distance.clamp(-reach, reach) + reach] - first
+
+        if not any_length:
+            return Relative(rows, read(torch.arange(queries - 1, -keys, -1, device=device)), first, reach)
+        steps = torch.arange(queries + keys, device=device)
+        return Relative(rows, read(queries - 1 - steps), first, reach, read(steps + 1 - keys))
 
     def normalise(self, rows: Tensor) -> Tensor:
         """Rows ``[R, H]`` of the relative table as attention reads them."""

@@ -113,7 +113,7 @@ class Embeddings(Module):
         blind = None if mask is None or mask.is_padding else mask.blind_states()
         hidden = self.LayerNorm(hidden, blind)
         if mask is not None:
-            hidden = hidden * tf.cast(mask.tokens()[..., None], hidden.dtype)
+            hidden = hidden * tf.cast(tf.expand_dims(mask.tokens(), -1), hidden.dtype)
         return self.dropout(hidden, training=training)
 
     def positions(self, position_ids: tf.Tensor | None, like: tf.Tensor) -> tf.Tensor:

@@ -139,7 +139,7 @@ class Convolution(Module):
             return self.LayerNorm(layer_output + self.activation(mixed))
         by_pairs = mask.keys.shape[2] != 1
         mixed = self.convolve_pairs(hidden, mask.keys[:, 0]) if by_pairs else self.convolve(hidden)
-        kept = mask.tokens()[..., None]  # [B, L, 1]
+        kept = tf.expand_dims(mask.tokens(), -1)  # [B, L, 1]
         # Hidden tokens are zero before the activation and after the norm, whose bias would show there otherwise.
         mixed = self.activation(self.dropout(tf.where(kept, mixed, 0), training=training))
         return self.LayerNorm(layer_output + mixed, mask.blind[:, 0]) * tf.cast(kept, mixed.dtype)
@@ -299,8 +299,9 @@ def read_mask(attention_mask: tf.Tensor | None) -> Mask | None:
         return None
     keys = tf.cast(attention_mask, tf.bool)
     if keys.shape.rank == 2:
-        return Mask(keys[:, None, None], ~keys[:, None, :, None], is_padding=True)
-    keys = keys if keys.shape.rank == 4 else keys[:, None]  # [B, 1, 1 or L, L]
+        keys = tf.expand_dims(keys, 1)  # by slices, TensorFlow Lite gives truth values no new axes
+        return Mask(tf.expand_dims(keys, 1), ~tf.expand_dims(keys, -1), is_padding=True)
+    keys = keys if keys.shape.rank == 4 else tf.expand_dims(keys, 1)  # [B, 1, 1 or L, L]
     if keys.shape[2] is None:  # a graph for either: what is one row for all queries becomes one for each
         batch, _, _, length = shape_of(keys)
         keys = tf.broadcast_to(keys, [batch, 1, length, length])

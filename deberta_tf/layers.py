@@ -214,7 +214,8 @@ class TFEmbedding(Module):
         rows = tf.gather(self.embeddings, ids)
         if self.padding is None:
             return rows
-        return tf.where((ids == tf.cast(self.padding, ids.dtype))[..., None], tf.stop_gradient(rows), rows)
+        is_padding = tf.expand_dims(ids == tf.cast(self.padding, ids.dtype), -1)
+        return tf.where(is_padding, tf.stop_gradient(rows), rows)
 
 
 class TFConv1D(Module):

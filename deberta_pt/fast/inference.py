@@ -25,6 +25,7 @@ from deberta_core.relative_position import even_distance
 from deberta_pt.attention import (
     DisentangledSelfAttention,
     FusedSelfAttention,
+    Heads,
     Mask,
     Relative,
     SeparateSelfAttention,
@@ -45,8 +46,10 @@ from deberta_pt.fast.blocked import (
     tables_of,
     turned,
 )
+from deberta_pt.fast.exported import context_of_any, scores_of_any
 from deberta_pt.fast.linear import FrozenLinear, computes_bfloat16, linear
 from deberta_pt.fast.padding import Places, pack, places_of, unpack
+from deberta_pt.layers import is_traced
 
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
 Scoring = Callable[[Block, list[Tensor]], Tensor]
@@ -99,7 +102,8 @@ def without_gaps(states: Tensor) -> Tensor:
 def close(module: Output, states: Tensor, residual: Tensor) -> Tensor:
     """The end of a half of a layer, without dropout."""
     norm = module.LayerNorm
-    states = module.dense(states).add_(residual)
+    states = module.dense(states)
+    states = states + residual if is_traced() else states.add_(residual)
     return F.layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
@@ -146,6 +150,9 @@ class PreparedLayer(nn.Module):
         """As ``Layer``: states ``[B, Q, H]`` and probabilities ``[B, N, Q, K]`` or ``None``."""
         residual = hidden if query_states is None else query_states
         places = None if mask is None else mask.places
+        if is_traced():
+            found, all_probs = self.traced(hidden, query_states, relative, mask)
+            return self.close(found, residual), all_probs if output_attentions else None
         if query_states is None:
             projected = [unpack(self.project(hidden), places)]
         else:
@@ -160,6 +167,28 @@ class PreparedLayer(nn.Module):
             states = [without_gaps(self.heads(part[b])) for part in projected]
             self.attend(scores, states, self.heads(context[b])[0], own, kept)
         return self.close(pack(context, places), residual), probs
+
+    def traced(
+        self, hidden: Tensor, query_states: Tensor | None, relative: Relative | None, mask: Mask | None
+    ) -> tuple[Tensor, Tensor]:
+        """Attention of a graph for all lengths: of whole batches, without blocks or copies in another order."""
+
+        def split(states: Tensor) -> Tensor:
+            split = (-1, self.num_heads, self.width // self.num_heads)
+            return states.view(*states.shape[:-1], *split).permute(2, 0, 3, 1, 4)  # [1 to 3, B, N, L, D]
+
+        if query_states is None:
+            query, key, value = split(self.project(hidden))  # [B, N, L, D] each
+        else:
+            (query,), (key, value) = split(self.project(query_states, 0, 1)), split(self.project(hidden, 1, 3))
+        pos_key = pos_query = None
+        if self.positions is not None and relative is not None:  # [R, N, D] each
+            used = slice(relative.first, relative.first + relative.rows.shape[0])
+            pos_key = self.positions[0, :, 1:].flip(1).transpose(0, 1)[used] if self.c2p else None
+            pos_query = self.positions[-1, :, :-1].transpose(0, 1)[used] if self.p2c else None
+        heads = Heads(query, key, value, pos_key, pos_query)
+        context, probs = context_of_any(scores_of_any(heads, relative), value, mask)
+        return context.transpose(1, 2).flatten(-2), probs  # [B, Q, N*D]
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
         """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
@@ -288,10 +317,8 @@ class PreparedEncoder(Encoder):
 
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens wherever any are hidden: texts behind each other need not be put to their places."""
-        return None if mask is None or not mask.is_padding else places_of(mask.tokens())
+        return None if mask is None or not mask.is_padding or is_traced() else places_of(mask.tokens())
 
-    @torch.no_grad()
-    @torch.compiler.disable
     def forward(
         self,
         hidden: Tensor,
@@ -299,7 +326,16 @@ class PreparedEncoder(Encoder):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
-        """As ``Encoder``."""
+        """As ``Encoder``; a graph is for all lengths, and knows of nobody's gradients."""
+        if is_traced():
+            return super().forward(hidden, mask, output_hidden_states, output_attentions)
+        with torch.no_grad():
+            return self.text_by_text(hidden, mask, output_hidden_states, output_attentions)
+
+    def text_by_text(
+        self, hidden: Tensor, mask: Mask | None, output_hidden_states: bool, output_attentions: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        """As ``forward``, of texts whose lengths are known."""
         lengths = None
         if mask is not None and mask.is_padding and not output_attentions:
             lengths = lengths_of(mask.tokens())

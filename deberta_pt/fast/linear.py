@@ -189,8 +189,8 @@ class FrozenLinear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """By whichever library is faster for so many rows; a second copy of the weights is made when it is needed."""
-        rows = states.shape[:-1].numel()
         changes = can_change(states, self.weight) and not (torch.is_grad_enabled() and states.requires_grad)
+        rows = states.shape[:-1].numel() if changes else 0  # a symbol would become a number
         faster = changes and takes_onednn(rows, states.dtype)
         few = changes and states.dtype == torch.float32 and has_onednn() and rows <= FEW
         if not (faster or few):
@@ -205,7 +205,8 @@ class FrozenLinear(nn.Module):
         """The activation; GELU in place, since a new tensor of that size costs more than its arithmetic."""
         if self.activation is None:
             return found
-        return torch.ops.aten.gelu_(found) if self.activation is F.gelu else self.activation(found)
+        in_place = self.activation is F.gelu and not is_traced()
+        return torch.ops.aten.gelu_(found) if in_place else self.activation(found)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._reordered = None

@@ -115,7 +115,7 @@ class InsideEncoder(Encoder):
         return self.normalise(self.rel_embeddings.weight) if self.config.relative_attention else None
 
 
-class PreparedInsideEncoder(InsideEncoder, PreparedEncoder):
+class PreparedInsideEncoder(InsideEncoder, PreparedEncoder):  # type: ignore[misc]  # called as transformers calls
     """The same prepared for inference. Its weights are no longer those of the files, so it refuses all but that."""
 
     def train(self, mode: bool = True) -> Any:

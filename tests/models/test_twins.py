@@ -35,6 +35,8 @@ ONLY_PT = {
     "read_inputs": "likewise",
     "Mask.of": "torch's prepared layers take one text at a time",
     "_warn": "of what flex_attention cannot do",
+    "Relative.mirrored": "tf asks in its graphs how many rows there are",
+    "skew_any": "likewise",
     "can_flex": "tf has no flex_attention",
 }
 
