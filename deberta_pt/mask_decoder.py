@@ -48,13 +48,9 @@ class Transform(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.embedding_width, eps=config.layer_norm_eps)
         self.activation = ACTIVATIONS[config.hidden_act]
 
-    def transform_states(self, hidden: Tensor, blind: Tensor | None = None) -> Tensor:
-        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``layer_norm``."""
-        return layer_norm(self.LayerNorm, self.activation(self.dense(hidden)), blind)
-
     def forward(self, hidden: Tensor, blind: Tensor | None = None) -> Tensor:
         """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``layer_norm``."""
-        return self.transform_states(hidden, blind)
+        return layer_norm(self.LayerNorm, self.activation(self.dense(hidden)), blind)
 
 
 class LegacyPredictions(nn.Module):
@@ -86,7 +82,7 @@ class PublishedPredictions(Transform):
 
     def forward(self, hidden: Tensor, table: Tensor, blind: Tensor | None = None) -> Tensor:  # type: ignore[override]  # it predicts, too
         """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``layer_norm``."""
-        return F.linear(self.transform_states(hidden, blind), table, self.bias)
+        return F.linear(super().forward(hidden, blind), table, self.bias)
 
 
 class LegacyHead(nn.Module):

@@ -56,13 +56,9 @@ class Transform(Module):
             )
             self.LayerNorm = LayerNorm(config.embedding_width, config.layer_norm_eps)
 
-    def transform_states(self, hidden: tf.Tensor, blind: tf.Tensor | None = None) -> tf.Tensor:
-        """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``LayerNorm``."""
-        return self.LayerNorm(self.dense(hidden), blind)
-
     def call(self, hidden: tf.Tensor, blind: tf.Tensor | None = None) -> tf.Tensor:
         """``[..., H]`` -> ``[..., E]``; ``blind`` as in ``LayerNorm``."""
-        return self.transform_states(hidden, blind)
+        return self.LayerNorm(self.dense(hidden), blind)
 
 
 class LegacyPredictions(Module):
@@ -98,7 +94,7 @@ class PublishedPredictions(Transform):
 
     def call(self, hidden: tf.Tensor, table: tf.Tensor, blind: tf.Tensor | None = None) -> tf.Tensor:  # type: ignore[override]  # it predicts, too
         """``[..., H]`` and the word table ``[V, E]`` -> logits ``[..., V]``; ``blind`` as in ``LayerNorm``."""
-        return by_table(self.transform_states(hidden, blind), table) + self.bias
+        return by_table(super().call(hidden, blind), table) + self.bias
 
 
 class LegacyHead(Module):
