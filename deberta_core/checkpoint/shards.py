@@ -14,7 +14,7 @@ import numpy as np
 from deberta_core.checkpoint.errors import CheckpointError
 from deberta_core.checkpoint.h5_names import strip_classes
 from deberta_core.checkpoint.mapped import MappedFile
-from deberta_core.checkpoint.tensors import TensorFile, TensorInfo
+from deberta_core.checkpoint.tensors import TensorFile, TensorInfo, recognise_naming
 from deberta_core.file_names import shard_name
 from deberta_core.files import Reading
 
@@ -168,13 +168,14 @@ class ShardedFile(TensorFile):
         return owner
 
     def _combine(self, index: Path, paths: list[Path]) -> None:
-        kinds: set[tuple[str, str]] = {(shard.format, shard.naming) for shard in self._shards}
-        if len({kind for kind, _ in kinds}) > 1:
-            self._fail(f"mixes shards of the formats {', '.join(sorted(kind for kind, _ in kinds))}")
+        formats = {shard.format for shard in self._shards}
+        if len(formats) > 1:
+            self._fail(f"mixes shards of the formats {', '.join(sorted(formats))}")
         self.format = self._shards[0].format
-        self.naming = "tf" if any(naming == "tf" for _, naming in kinds) else "pt"
         self.paths = (index, *paths)
         self.tensors = {name: info for shard in self._shards for name, info in shard.tensors.items()}
+        namings = {shard.naming for shard in self._shards}
+        self.naming = namings.pop() if len(namings) == 1 else recognise_naming(self.tensors)
         self.skipped = {name: kind for shard in self._shards for name, kind in shard.skipped.items()}
         self.aliases = {name: first for shard in self._shards for name, first in shard.aliases.items()}
         self.metadata = {**{k: text for shard in self._shards for k, text in shard.metadata.items()}, **self.metadata}

@@ -10,7 +10,7 @@ import difflib
 import math
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,9 +258,12 @@ class Format(TensorFile):
             weakref.finalize(self, self._file.close).atexit = False
 
 
-def recognise_naming(names: Iterable[str]) -> str:
-    """Whose names these are: ``"tf"`` for paths such as ``deberta/embeddings/LayerNorm/gamma:0``, else ``"pt"``."""
-    return "tf" if any("/" in name and name.endswith(":0") for name in names) else "pt"
+def recognise_naming(names: Collection[str]) -> str:
+    """Whose names these are: ``"tf"`` if most are paths such as ``deberta/embeddings/LayerNorm/gamma:0``, else ``"pt"``.
+
+    A tensor of a user's own may be called anything; it does not say how the others are to be read.
+    """
+    return "tf" if 2 * sum("/" in name and name.endswith(":0") for name in names) > len(names) else "pt"
 
 
 def is_text(name: str) -> bool:

@@ -329,3 +329,20 @@ def test_the_config_is_carried_as_it_is(tmp_path):
     _, _ = there_and_back(source, tmp_path)
     for made in ("there", "back"):
         assert (tmp_path / made / "config.json").read_bytes() == (source / "config.json").read_bytes()
+
+
+@pytest.mark.parametrize("format", ["safetensors", "bin"])
+@pytest.mark.parametrize("shards", [None, "2kB"])
+def test_one_name_as_tensorflow_has_them_does_not_make_the_others_so(tmp_path, format, shards):
+    config = small_config("v2")
+    values = pytorch_values(config, "ForSequenceClassification")
+    plain = write_pt(tmp_path / "plain", values, config=config, head="ForSequenceClassification", format=format)
+    mine = write_pt(
+        tmp_path / "mine", {**values, "mine/w:0": np.ones(3000)}, config=config, head="ForSequenceClassification",
+        format=format, max_shard_size=shards,
+    )  # fmt: skip
+    convert(plain, tmp_path / "a", to="tf")
+    convert(mine, tmp_path / "b", to="tf")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    convert(tmp_path / "b", tmp_path / "back", to="pt", format=format)
+    assert {**contents(tmp_path / "back"), **contents(tmp_path / "b" / SIDE_FILE)} == contents(mine)
