@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from conversion.reports import Row, Table, in_bytes, some
+from conversion.reports import Row, Table, in_bytes
 from conversion.side_file import SIDE_FILE
 from conversion.verification import Verification
+from deberta_core.wording import some
 
 
 @dataclass

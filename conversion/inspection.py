@@ -11,7 +11,7 @@ from typing import Any
 from conversion.converting import FORMATS
 from conversion.mapping import PREFIX
 from conversion.plan import make_plan
-from conversion.reports import Row, Table, in_bytes, some
+from conversion.reports import Row, Table, in_bytes
 from conversion.side_file import SIDE_FILE
 from conversion.sizes import published_name
 from conversion.source import Source, open_source
@@ -20,6 +20,7 @@ from deberta_core.checkpoint import TensorInfo
 from deberta_core.config import BaseConfig
 from deberta_core.heads import HEADS, mlm_head_of, weights
 from deberta_core.loading import match_file
+from deberta_core.wording import some
 
 
 @dataclass

@@ -49,12 +49,6 @@ def _line(cells: Row) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def some(names: Sequence[str], most: int = 6) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def in_bytes(count: int) -> str:
     """A number of bytes for people."""
     size = float(count)

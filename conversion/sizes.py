@@ -18,6 +18,7 @@ from deberta_core.weight_names import (
     head_weights,
     is_kernel,
 )
+from deberta_core.wording import some
 
 _HEAD_SIZE = 64  # of every published model
 Shape = tuple[int, ...]
@@ -69,18 +70,14 @@ def check_shapes(
         if any(name.endswith("._weight") for name in foreign):
             hint = "it holds differences to a generator's tables (._weight); merge it with the generator first"
         text = f"{where} lacks {len(missing)} weights of the encoder that its config asks for"
-        raise ValueError(f"{text}: {_some(missing)}; {hint}")
+        raise ValueError(f"{text}: {some(missing, 4)}; {hint}")
     fitted = config.copy(mlm_head=mlm_head_of(config, shapes)) if head == "ForMaskedLM" else config
     if missing := [key for key in weights(fitted, head) if key not in shapes]:
-        text = f"{where} has a part of a head ({head}) but lacks {_some(missing)}"
+        text = f"{where} has a part of a head ({head}) but lacks {some(missing, 4)}"
         raise ValueError(f"{text}; it is damaged, or its config.json (architectures) is that of another model")
     if wrong:
         rows = [f"{key} is {list(shape)}, its config asks for {list(other)}" for key, shape, other in wrong]
-        raise ValueError(f"{where} does not fit its config: {_some(rows)}; get config.json and weights of one model")
-
-
-def _some(texts: list[str], most: int = 4) -> str:
-    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+        raise ValueError(f"{where} does not fit its config: {some(rows, 4)}; get config.json and weights of one model")
 
 
 def infer_config(names: Names, shapes: Mapping[str, Shape], where: str) -> BaseConfig:

@@ -13,9 +13,10 @@ import numpy as np
 from conversion.batches import Batch, make_batches
 from conversion.compare_weights import WeightComparison, compare_weights
 from conversion.frameworks import Outputs, installed, run_model
-from conversion.reports import Row, Table, some
+from conversion.reports import Row, Table
 from conversion.source import Source, open_source
 from deberta_core.heads import mlm_head_of
+from deberta_core.wording import some
 
 LIMIT = 1e-5
 HALF_LIMIT = 0.1  # bfloat16 has eight bits for a number, and what layers lose of it adds up

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from deberta_core.general_config import GeneralConfig, load_config, whole
-from deberta_core.general_config import near as near
 
 ACTIVATIONS = (
     "gelu", "gelu_python", "gelu_10", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "quick_gelu",

@@ -27,6 +27,7 @@ from deberta_core.files import write_text
 from deberta_core.folder import read_config
 from deberta_core.hub.fetching import HUB_KEYWORDS
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
+from deberta_core.wording import near, some
 
 # Settings that scripts and libraries ask any config for, whatever the model, with their value where nobody set them. No
 # model of this zoo reads them, but for ``torchscript`` (see ``use_return_dict``) and ``gradient_checkpointing``.
@@ -62,12 +63,6 @@ MOST_LABELS = 1 << 17  # whose names are made up
 # Where a config came from: known while it lives, and no entry of its file.
 ORIGIN: dict[str, Any] = {"_name_or_path": "", "_commit_hash": None, "_auto_class": None}
 PRIVATE_KEYWORDS = ("_from_auto", "_from_pipeline", "_commit_hash")  # that other libraries pass along
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` when a known name is spelt nearly like ``name``, else an empty string."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def meant(name: str, fields: Iterable[str]) -> str | None:
@@ -281,7 +276,7 @@ class GeneralConfig(PushToHub):
             for label, number in sorted(by_label.items(), key=lambda item: item[1]):
                 by_id.setdefault(number, label)  # the first of several names
         if num_labels is not None and by_id and len(by_id) != num_labels:
-            warn_user(f"num_labels is {num_labels}, but {len(by_id)} labels have names: {_some(by_id.values())}")
+            warn_user(f"num_labels is {num_labels}, but {len(by_id)} labels have names: {some(by_id.values())}")
         if by_id and by_label and set(by_label.values()) != set(by_id):
             warn_user(f"label2id {by_label} does not fit id2label {by_id}: its inverse is taken instead")
             by_label = {}
@@ -536,7 +531,7 @@ def warn_lost(by_id: Mapping[int, Any], count: int) -> None:
     """Say which names of labels a new number of them drops."""
     if by_id and dict(by_id) != default_labels(len(by_id)):
         warn_user(
-            f"num_labels becomes {count}: the names of {len(by_id)} labels are dropped ({_some(by_id.values())}); "
+            f"num_labels becomes {count}: the names of {len(by_id)} labels are dropped ({some(by_id.values())}); "
             "pass id2label to name the new ones"
         )
 
@@ -585,11 +580,6 @@ def _choose_labels(values: dict[str, Any], overrides: Mapping[str, Any]) -> None
         replaced = ("num_labels",) if named else ()
     for name in replaced:
         values.pop(name, None)
-
-
-def _some(labels: Iterable[Any], most: int = 6) -> str:
-    names = [str(label) for label in labels]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def refuse_unused(unused: Iterable[str], cls: type, keywords: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from deberta_core.folder import Folder
 from deberta_core.general_config import build_config, refuse_unused
 from deberta_core.heads import mlm_head_of
 from deberta_core.weight_names import ALIASES, POSITION_TABLE, Weight, body_weights, flip_axes, is_kernel, published_key
+from deberta_core.wording import some
 
 _SOME_LABELS = 1 << 14  # for a head that starts afresh
 _TENSORS_OF_A_LAYER, _SOME_LAYERS = 10, 64  # that every layer has at least; whose names are made in no time
@@ -401,7 +402,7 @@ def plan_load(
         if body == ["deberta.embeddings.position_embeddings.weight"] and not config.position_biased_input:
             hint = "; without its table of absolute positions there is no enhanced mask decoder: use mlm_head='plain'"
         raise ValueError(
-            f"{report.where} lacks {len(body)} weights of the encoder that the config asks for: {_some(body)}{hint}. "
+            f"{report.where} lacks {len(body)} weights of the encoder that the config asks for: {some(body, 8)}{hint}. "
             "Does config.json belong to it?"
         )
     wrong = [m for m in report.mismatched_keys if m[0] in encoder or not ignore_mismatched]
@@ -416,7 +417,7 @@ def plan_load(
     report.fresh = report.missing_keys + [key for key, _, _ in report.mismatched_keys]
     if report.fresh:
         found = f"not found in {report.where} (or not in this shape)"
-        text = f"{name}: {_some(report.fresh)} {found} and newly initialised; train the model before using it"
+        text = f"{name}: {some(report.fresh, 8)} {found} and newly initialised; train the model before using it"
         warnings.warn(text, stacklevel=4)
     return report
 
@@ -426,17 +427,12 @@ def _looks(file: TensorFile) -> str:
     before = [prefix for prefix in prefixes(file.tensors) if prefix]
     if len(before) > 1:
         pattern = {"^" + re.escape(before[0]): ""}
-        return f"has encoders under the prefixes {_some(before)}: say which is meant, with key_mapping={pattern}"
+        return f"has encoders under the prefixes {some(before, 8)}: say which is meant, with key_mapping={pattern}"
     return (
-        f"holds no weight of the encoder that the config asks for: its keys look like {_some(list(file.tensors), 4)}; "
+        f"holds no weight of the encoder that the config asks for: its keys look like {some(list(file.tensors), 4)}; "
         "expected names such as deberta.embeddings.word_embeddings.weight, which key_mapping={pattern: replacement} "
         "can make of them"
     )
-
-
-def _some(keys: Collection[str], most: int = 8) -> str:
-    first = ", ".join(list(keys)[:most])
-    return first + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
 def loading_info(report: LoadReport) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from deberta_core.config import near
+from deberta_core.wording import near
 
 FORMATS = {".txt": "text", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 LONGEST_CELL = 2**31 - 1  # characters; the csv module stops at 131072 by default

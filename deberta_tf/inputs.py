@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from deberta_core.checks import TRUTH_VALUES, UNEVEN
-from deberta_core.config import near
+from deberta_core.wording import near
 from deberta_tf.fast.dropout import Seeds, advance, dropout_seeds, running_seeds
 
 LEGACY_KERAS = (

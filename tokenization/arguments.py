@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from deberta_core.wording import near
 
 # A limit at or above this many tokens is written by other libraries to say that there is none.
 NO_LIMIT = 10**20
@@ -220,6 +221,4 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
 
 def unknown_keyword(name: str, owner: str, known: Iterable[str]) -> TypeError:
     """The error for a keyword that nothing reads, with the nearest known one."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return TypeError(f"{owner} got an unknown keyword {name!r}{hint}")
+    return TypeError(f"{owner} got an unknown keyword {name!r}{near(name, known)}")

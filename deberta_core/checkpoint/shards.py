@@ -17,6 +17,7 @@ from deberta_core.checkpoint.mapped import MappedFile
 from deberta_core.checkpoint.tensors import TensorFile, TensorInfo, recognise_naming
 from deberta_core.file_names import shard_name
 from deberta_core.files import Reading
+from deberta_core.wording import some
 
 _MAX_INDEX = 1 << 26  # bytes
 _MAX_SHARDS = 1024
@@ -143,7 +144,7 @@ class ShardedFile(TensorFile):
                 self._fail(f"lists the shard {name!r}, which is not a plain file name in its own folder; refused")
         found = {name: reading.find(name) or reading.folder / name for name in file_names}
         if missing := [name for name, path in found.items() if not os.path.lexists(path)]:
-            self._fail(f"lists shards that are missing: {_some(missing)}", "download them into the same folder")
+            self._fail(f"lists shards that are missing: {some(missing)}", "download them into the same folder")
         # A download cache links index and shards alike into one other folder: that is inside, too.
         inside = {reading.folder.resolve(), index.resolve().parent}
         for name, path in found.items():
@@ -155,16 +156,16 @@ class ShardedFile(TensorFile):
     def _check_contents(self, names: dict[str, list[str]], file_names: list[str]) -> dict[str, TensorFile]:
         owner: dict[str, TensorFile] = {}
         for file_name, shard in zip(file_names, self._shards, strict=True):
-            absent = [name for name in names[file_name] if name not in shard.tensors and name not in shard.skipped]
-            if absent:
-                self._fail(f"says that {file_name} holds {_some(absent)}, but it does not", _OF_ONE_MODEL)
+            there = shard.tensors.keys() | shard.skipped.keys()
+            if absent := [repr(name) for name in names[file_name] if name not in there]:
+                self._fail(f"says that {file_name} holds {some(absent, 4)}, but it does not", _OF_ONE_MODEL)
             for name in shard.tensors:
                 if name in owner:
                     self._fail(f"has the weight {name!r} in two shards, {owner[name].paths[0].name} and {file_name}")
                 owner[name] = shard
             listed = set(names[file_name])
-            if extra := [name for name in shard.tensors if name not in listed]:
-                self._fail(f"does not list {_some(extra)} of {file_name}", _OF_ONE_MODEL)
+            if extra := [repr(name) for name in shard.tensors if name not in listed]:
+                self._fail(f"does not list {some(extra, 4)} of {file_name}", _OF_ONE_MODEL)
         return owner
 
     def _combine(self, index: Path, paths: list[Path]) -> None:
@@ -193,7 +194,3 @@ class ShardedFile(TensorFile):
         """Let ``close`` do nothing, as of one file."""
         for shard in self._shards:
             shard.keep_open()
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -6,7 +6,6 @@ travel as their bit patterns in uint16.
 
 from __future__ import annotations
 
-import difflib
 import math
 import weakref
 from abc import ABC, abstractmethod
@@ -21,6 +20,7 @@ import numpy as np
 from deberta_core.checkpoint.errors import AGAIN, CheckpointError
 from deberta_core.checkpoint.h5_names import H5Layout
 from deberta_core.checkpoint.mapped import MappedFile
+from deberta_core.wording import near
 
 Source = np.ndarray | Callable[[], np.ndarray]
 MAX_RANK = 32  # of HDF5 and of older NumPy
@@ -151,9 +151,8 @@ class TensorFile(AbstractContextManager["TensorFile"], ABC):
             CheckpointError: the file is damaged.
         """
         if name not in self.tensors:
-            near = difflib.get_close_matches(name, self.tensors, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise KeyError(f"no tensor {name!r} in {self.paths[0] if self.paths else 'the checkpoint'}{hint}")
+            where = self.paths[0] if self.paths else "the checkpoint"
+            raise KeyError(f"no tensor {name!r} in {where}{near(name, self.tensors)}")
         try:
             return self._load(name)
         except MemoryError:
@@ -259,7 +258,7 @@ class Format(TensorFile):
 
 
 def recognise_naming(names: Collection[str]) -> str:
-    """Whose names these are: ``"tf"`` if most are paths such as ``deberta/embeddings/LayerNorm/gamma:0``, else ``"pt"``.
+    """Whose names these are: ``"tf"`` if most are such as ``deberta/embeddings/LayerNorm/gamma:0``, else ``"pt"``.
 
     A tensor of a user's own may be called anything; it does not say how the others are to be read.
     """

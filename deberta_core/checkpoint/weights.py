@@ -29,6 +29,7 @@ from deberta_core.checkpoint.tensors import (
 from deberta_core.checkpoint.torch_bin import TorchFile
 from deberta_core.file_names import WEIGHTS, belongs_to, index_name, is_index, weights_name, with_variant
 from deberta_core.files import Reading, Replacement, read_together
+from deberta_core.wording import some
 
 FORMATS: dict[str, type[Format]] = {"safetensors": SafetensorsFile, "bin": TorchFile, "h5": H5File}
 _MAX_NAME = 4096  # characters; far below the limit of HDF5
@@ -86,8 +87,8 @@ def choose_weights(reading: Reading, prefer: Sequence[str], variant: str | None 
     if not folder.is_dir():
         raise FileNotFoundError(f"no weights at {folder}: there is no such file or folder")
     there = sorted(entry.name for entry in folder.iterdir())
-    shown = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
-    raise FileNotFoundError(f"no weights in {folder}: looked for {', '.join(wanted)}; there is {shown or 'nothing'}")
+    shown = some(there, 20) or "nothing"
+    raise FileNotFoundError(f"no weights in {folder}: looked for {', '.join(wanted)}; there is {shown}")
 
 
 def open_weights(

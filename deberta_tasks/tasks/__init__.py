@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from deberta_core.config import near
+from deberta_core.wording import near
 from deberta_tasks.tasks.base import Feature, Task
 from deberta_tasks.tasks.trainable import DATA, Limits, TrainableTask, split
 

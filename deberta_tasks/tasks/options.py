@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from deberta_core.config import near
+from deberta_core.wording import near
 from deberta_tasks.records import written_list
 
 COMBINATIONS = ("mean", "max", "first")

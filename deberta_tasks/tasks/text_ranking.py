@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deberta_core.config import near
+from deberta_core.wording import near
 from deberta_tasks.records import Record
 from deberta_tasks.tasks.base import Arrays, Feature, Kept, Reader, Task, combined, with_cut
 from deberta_tasks.tasks.options import ScoreOptions, check_count, option

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from deberta_core.checks import IGNORED
-from deberta_core.config import near
+from deberta_core.wording import near
 from deberta_tasks.records import Record, whole_number, with_old_names, written_list
 from deberta_tasks.tasks import metrics
 from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, softmax, visible_span

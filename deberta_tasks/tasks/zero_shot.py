@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deberta_core.config import near
+from deberta_core.wording import near
 from deberta_tasks.records import Record
 from deberta_tasks.tasks.base import Array, Arrays, Feature, Kept, Reader, Task, best, check_text, combined, softmax
 from deberta_tasks.tasks.options import WindowOptions, listed, option
