@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -159,6 +159,8 @@ def pad_batch(
     Returns:
         Lists ``[B, L]`` or ``[B, C, L]`` and numbers ``[B]``, as int64, or as float32 where one of them is a fraction.
     """
+    import numpy as np  # here: tokenizers fill lists up without arrays
+
     ids = [feature["input_ids"] for feature in features]
     by_choice = len(ids[0]) > 0 and not np.isscalar(ids[0][0])
     columns: dict[str, list[Any]] = {name: [feature[name] for feature in features] for name in features[0]}

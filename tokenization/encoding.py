@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from deberta_core.batching import pad_lists
+
 from .engine import Encoding, Span
 from .inputs import Texts, each
 from .template import Frame, Template, Window
@@ -27,14 +29,11 @@ class Alignment:
 
     def padded(self, length: int, side: str) -> Alignment:
         """The same with padding at one side, up to ``length`` tokens."""
-        count = length - len(self.spans)
-        if count <= 0:
+        if length <= len(self.spans):
             return self
-        spans = [(0, 0)] * count
-        none: list[int | None] = [None] * count
-        if side == "left":
-            return Alignment(spans + self.spans, none + self.words, none + self.sequences)
-        return Alignment(self.spans + spans, self.words + none, self.sequences + none)
+        (spans,) = pad_lists([self.spans], length, (0, 0), side)
+        words, sequences = pad_lists([self.words, self.sequences], length, None, side)
+        return Alignment(spans, words, sequences)
 
 
 def alignments(encodings: Texts[Encoding], template: Template, windows: list[Window] | None) -> list[Alignment]:

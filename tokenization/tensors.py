@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from deberta_core.batching import pad_lists
+
 from .arguments import BatchOptions, check_tensor_type
 
 
@@ -121,8 +123,6 @@ def pad_columns(
         )
     if min(lengths) >= length:
         return dict(columns)
-    from deberta_core.batching import pad_lists  # brings NumPy, which not every call needs
-
     fill, side = filling(), options.padding_side
     return {
         name: pad_lists(values, length, fill[name], side) if name in fill else values
