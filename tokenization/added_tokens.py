@@ -16,7 +16,7 @@ T = TypeVar("T")
 _WHITE = re.compile(r"\s+")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AddedToken:
     """One token that is recognised in a text as a whole.
 
@@ -38,6 +38,14 @@ class AddedToken:
 
     def __str__(self) -> str:
         return self.content
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields are the same, of the library's own kind of token, too."""
+        unlike = object()
+        return all(getattr(other, name, unlike) == getattr(self, name) for name in self.__dataclass_fields__)
+
+    def __hash__(self) -> int:
+        return hash(self.content)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as the JSON files spell them."""

@@ -109,6 +109,8 @@ def pipeline_of(tokenizer: Any) -> Any:
     Raises:
         ValueError: the library cannot hold its vocabulary or its added tokens, or knows no rule of its file.
     """
+    from tokenizers import normalizers
+
     engine, vocabulary = tokenizer._engine, tokenizer._vocabulary
     if engine.follows_file:
         return engine.pipeline(vocabulary.added, prefix=engine.add_prefix_space and tokenizer.add_prefix_space)
@@ -118,6 +120,8 @@ def pipeline_of(tokenizer: Any) -> Any:
     exact = vocabulary.engine
     if isinstance(exact, ByteBpe):
         backend = bpe_backend(exact, tokenizer.unk_token, prefix=tokenizer.add_prefix_space)
+        if tokenizer.do_lower_case:
+            backend.normalizer = normalizers.Lowercase()
     else:
         backend = (legacy_unigram_backend if legacy else unigram_backend)(
             exact, lower_case=tokenizer.do_lower_case, split_by_punct=tokenizer.split_by_punct

@@ -12,7 +12,17 @@ from typing import Any
 import regex
 
 from .arguments import TextOptions
-from .engine import AddedTokens, Encoding, Span, make_spans, surrogate_error, trim_spans, with_space
+from .engine import (
+    AddedTokens,
+    Encoding,
+    Span,
+    lower_case_with_origin,
+    make_spans,
+    original_span,
+    surrogate_error,
+    trim_spans,
+    with_space,
+)
 from .files import to_json
 from .whole_tokens import whole_tokens
 from .workers import Workers
@@ -136,12 +146,18 @@ class ByteBpe:
         return self
 
     def prepares(self, options: TextOptions) -> bool:
-        """Whether a text gets a space before it."""
-        return options.prefix
+        """Whether a text is lower-cased, or gets a space before it."""
+        return options.prefix or options.lower_case
 
     def prepare(self, text: str, options: TextOptions, special: Sequence[Span]) -> tuple[str, list[Span] | None]:
-        """The text with a space before it where it is wanted and there is none."""
-        return with_space(text) if options.prefix else (text, None)
+        """The text in lower case where that is wanted, with a space before it where it is wanted and there is none."""
+        lowered, origin = lower_case_with_origin(text, special) if options.lower_case else (text, None)
+        if not options.prefix:
+            return lowered, origin
+        spaced, moved = with_space(lowered)
+        if origin is None or moved is None:
+            return spaced, origin or moved
+        return spaced, [original_span(span, origin) for span in moved]
 
     def stretches(self, text: str, options: TextOptions) -> Iterable[tuple[int, str]]:
         """The whole."""

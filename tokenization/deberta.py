@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from .engine import Engine
 from .file_rules import FileRules
 from .sources import BpeSource, UnigramSource
 from .tokenizer import Tokenizer
+from .trainers import train_bpe, train_unigram
 from .unigram import Unigram
 from .vocabulary import SPECIAL_NAMES
 
@@ -36,6 +37,7 @@ class DebertaTokenizer(Tokenizer):
         add_prefix_space: a text that does not begin with white space gets a space before it; default: what
             tokenizer.json says, where it is alone, else no.
         add_bos_token: without effect; published settings carry it.
+        do_lower_case: lower-case the text, but for special tokens; default: as tokenizer.json says, where it is alone.
         tokenizer_file: tokenizer.json, where there are no other files.
         common: settings of ``Tokenizer``.
 
@@ -46,7 +48,7 @@ class DebertaTokenizer(Tokenizer):
     """
 
     family = "v1"
-    model_input_names: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids")
+    model_input_names: Sequence[str] = ["input_ids", "attention_mask", "token_type_ids"]
     vocab_files_names: ClassVar[dict[str, str]] = {"vocab_file": "vocab.json", "merges_file": "merges.txt"}
     slow_class_name = "DebertaTokenizer"
     _mask_swallows = True
@@ -67,6 +69,7 @@ class DebertaTokenizer(Tokenizer):
         add_prefix_space: bool | None = None,
         add_bos_token: bool = False,
         *,
+        do_lower_case: bool = False,
         tokenizer_file: PathLike | None = None,
         **common: Any,
     ) -> None:
@@ -76,6 +79,13 @@ class DebertaTokenizer(Tokenizer):
         own_prefix = rules is not None and rules.add_prefix_space
         self.add_prefix_space = own_prefix if add_prefix_space is None else bool(add_prefix_space)
         self.errors, self.add_bos_token = errors, bool(add_bos_token)
+        self.do_lower_case = source.lower_case or (bool(do_lower_case) and rules is None)
+        if do_lower_case and not self.do_lower_case and rules is not None:
+            warnings.warn(
+                f"do_lower_case=True is left out: {rules.name} has rules of its own and none for it; the file is "
+                "followed",
+                stacklevel=3,
+            )
         common["added_tokens_decoder"] = union(source.added_tokens, common.get("added_tokens_decoder"))
         tokens = (bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token)
         super().__init__(engine, dict(zip(SPECIAL_NAMES, tokens, strict=True)), **common)
@@ -87,12 +97,22 @@ class DebertaTokenizer(Tokenizer):
         """The printable character that stands for each byte."""
         return dict(enumerate(BYTE_TO_CHAR))
 
+    def _has_bytes(self) -> bool:
+        return True
+
+    def _train(
+        self, texts: Iterator[str], size: int, has_bytes: bool, settings: dict[str, Any], specials: Sequence[str]
+    ) -> dict[str, Any]:
+        vocab, merges = train_bpe(texts, size, settings, specials)
+        return {"vocab_file": vocab, "merges_file": merges, "tokenizer_file": None}
+
     def _family_settings(self) -> dict[str, Any]:
-        return {
+        settings = {
             "add_bos_token": self.add_bos_token,
             "add_prefix_space": self.add_prefix_space,
             "errors": self.errors,
         }
+        return {**settings, "do_lower_case": True} if self.do_lower_case else settings
 
 
 class DebertaV2Tokenizer(Tokenizer):
@@ -180,6 +200,15 @@ class DebertaV2Tokenizer(Tokenizer):
     def sp_model_kwargs(self) -> dict[str, Any]:
         """The settings of SentencePiece."""
         return dict(getattr(self._engine, "settings", {}))
+
+    def _has_bytes(self) -> bool:
+        return "<0x00>" in self._vocabulary.engine.vocab
+
+    def _train(
+        self, texts: Iterator[str], size: int, has_bytes: bool, settings: dict[str, Any], specials: Sequence[str]
+    ) -> dict[str, Any]:
+        model = train_unigram(texts, size - 1, {"byte_fallback": has_bytes, **settings}, specials)
+        return {"vocab_file": model, "tokenizer_file": None}
 
     def _family_settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {

@@ -230,3 +230,28 @@ def original_span(span: Span, origin: Sequence[Span]) -> Span:
         return origin[start][0], origin[end - 1][1]
     place = origin[start][0] if start < len(origin) else origin[-1][1] if origin else 0
     return place, place
+
+
+def lower_case(text: str, keep: Sequence[tuple[int, int]] = ()) -> str:
+    """The text in lower case, each character on its own, but for the stretches in ``keep``.
+
+    ``str.lower`` looks at the neighbours of one character only, the Greek sigma at the end of a word.
+    """
+    parts, at = [], 0
+    for begin, end in keep:
+        parts += [_lower(text[at:begin]), text[begin:end]]
+        at = end
+    return "".join([*parts, _lower(text[at:])])
+
+
+def _lower(text: str) -> str:
+    return text.replace("Σ", "σ").lower()
+
+
+def lower_case_with_origin(text: str, special: Sequence[Span]) -> tuple[str, list[Span] | None]:
+    """A text in lower case but for special tokens, and where its characters come from if that changed."""
+    lowered = lower_case(text, special)
+    if len(lowered) == len(text):
+        return lowered, None
+    kept = {i for begin, end in special for i in range(begin, end)}
+    return lowered, [(i, i + 1) for i, char in enumerate(text) for _ in (char if i in kept else lower_case(char))]

@@ -200,7 +200,7 @@ def vocabulary_arguments(
     )
 
 
-def check_size(tokens: int, ids: int, folder: Path) -> None:
+def check_size(tokens: int, ids: int, folder: Path) -> int:
     """Compares a vocabulary with the model in a folder.
 
     Args:
@@ -208,12 +208,15 @@ def check_size(tokens: int, ids: int, folder: Path) -> None:
         ids: of it with added tokens.
         folder: of the model.
 
+    Returns:
+        Rows of the model's word table; 0 where there is no model.
+
     Raises:
         ValueError: the vocabulary has more tokens than the model.
     """
     size = read_json_object(folder / CONFIG).get("vocab_size")
     if not isinstance(size, int):
-        return
+        return 0
     if tokens > size:
         raise ValueError(
             f"the vocabulary in {folder} has {tokens} tokens, but config.json gives the model "
@@ -225,6 +228,7 @@ def check_size(tokens: int, ids: int, folder: Path) -> None:
             f"vocab_size={size}; call model.resize_token_embeddings(len(tokenizer)) before using the added tokens",
             stacklevel=3,
         )
+    return size
 
 
 def prefixed(files: Mapping[str, bytes], prefix: str | None) -> dict[str, bytes]:

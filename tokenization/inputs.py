@@ -8,6 +8,8 @@ from itertools import repeat
 from typing import Any, TypeVar
 
 Side = str | list[str]
+# How columns of pyarrow, their single values, columns of polars and pandas, and arrays turn into Python's own values.
+TO_LIST = ("to_pylist", "as_py", "to_list", "tolist")
 T = TypeVar("T")
 U = TypeVar("U")
 Texts = tuple[list[T], list[T | None] | None]  # one for each first text, one for each second where there are pairs
@@ -136,8 +138,9 @@ def _kind(value: Any) -> str:
 def _listed(value: Any) -> Any:
     if isinstance(value, (str, bytes, list)) or value is None:
         return value
-    if hasattr(value, "tolist") and getattr(value, "ndim", None):
-        return value.tolist()
+    for name in TO_LIST:
+        if hasattr(value, name) and not isinstance(value, type):
+            return getattr(value, name)()
     return list(value) if isinstance(value, Sequence) else value
 
 

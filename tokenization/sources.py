@@ -25,12 +25,14 @@ class BpeSource:
         merges: pairs of tokens, best first.
         added_tokens: tokens that the file lists beside the vocabulary, by id.
         rules: a tokenizer.json that GPT-2's BPE cannot stand for.
+        lower_case: the file asks for lower case.
     """
 
     vocab: dict[str, int]
     merges: Sequence[Pair]
     added_tokens: dict[int, Any] | None = None
     rules: FileRules | None = None
+    lower_case: bool = False
 
     @classmethod
     def read(cls, vocab_file: Any, merges_file: Any, tokenizer_file: Any) -> BpeSource:
@@ -45,7 +47,8 @@ class BpeSource:
                     "no vocabulary: give vocab_file and merges_file (vocab.json, merges.txt), or tokenizer_file"
                 )
             found = read_tokenizer_json(tokenizer_file, BpeJson)
-            return cls(check_vocab(found.vocab, str(tokenizer_file)), found.merges, found.added_tokens, found.rules)
+            vocab = check_vocab(found.vocab, str(tokenizer_file))
+            return cls(vocab, found.merges, found.added_tokens, found.rules, found.lower_case)
         beside = read_beside(tokenizer_file, BpeJson)
         source = cls._read_vocabulary(vocab_file, merges_file)
         if beside is not None and beside.rules is not None and beside.rules.own != (PREFIXED,):

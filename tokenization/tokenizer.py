@@ -17,6 +17,7 @@ from deberta_core.files import Reading, read_together
 from deberta_core.hub.fetching import HubOptions
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 
+from . import documented
 from .added_tokens import AddedToken, TextReader
 from .arguments import (
     BatchOptions,
@@ -27,8 +28,9 @@ from .arguments import (
     check_side,
     unknown_keyword,
 )
+from .documented import kept_settings
 from .encoding import Alignment, BatchEncoding, alignments
-from .engine import Encoding, Engine, Span
+from .engine import Encoding, Engine, Span, lower_case
 from .files import to_json, write_files
 from .folder import (
     check_size,
@@ -42,7 +44,6 @@ from .folder import (
 from .inputs import Examples, Texts, each, read_examples
 from .template import UNFRAMED, Template, published_template
 from .tensors import as_lists, by_key, pad_columns, tensor_kind, to_tensor
-from .unigram import lower_case
 from .vocabulary import SPECIAL_NAMES, Vocabulary, as_integers
 from .windows import windows
 
@@ -85,9 +86,16 @@ class Tokenizer(Beside):
     family: ClassVar[str]
     vocab_files_names: ClassVar[dict[str, str]]
     slow_class_name: ClassVar[str]
-    model_input_names: Sequence[str] = ("input_ids", "token_type_ids", "attention_mask")
-    pad_token_type_id = 0
+    model_input_names: Sequence[str] = ["input_ids", "token_type_ids", "attention_mask"]
+    SPECIAL_TOKENS_ATTRIBUTES: ClassVar[list[str]] = [*SPECIAL_NAMES, "additional_special_tokens"]
+    init_inputs: ClassVar[tuple[Any, ...]] = ()
+    slow_tokenizer_class: ClassVar[type | None] = None
+    can_save_slow_tokenizer: ClassVar[bool] = True
+    _auto_class: ClassVar[str | None] = None
+    padding_side: str = "right"
+    truncation_side: str = "right"
     extra_settings: Mapping[str, Any] = {}
+    pad_token_type_id = 0
     add_prefix_space: Any
     do_lower_case = False
     split_by_punct = False
@@ -117,8 +125,10 @@ class Tokenizer(Beside):
         added_tokens_decoder: Mapping[Any, Any] | None = None,
         **unknown: Any,
     ) -> None:
-        for name in unknown:
-            raise unknown_keyword(name, type(self).__name__, self.init_names())
+        kept, others = kept_settings(unknown)
+        if others:
+            raise unknown_keyword(others[0], type(self).__name__, self.init_names())
+        self.extra_settings = kept
         self._engine = engine
         self._vocabulary = Vocabulary(
             engine, special_tokens, additional_special_tokens, extra_special_tokens, added_tokens_decoder,
@@ -570,15 +580,19 @@ class Tokenizer(Beside):
         return list(self._vocabulary.additional)
 
     @additional_special_tokens.setter
-    def additional_special_tokens(self, values: Iterable[Any]) -> None:
+    def additional_special_tokens(self, values: Iterable[Any] | None) -> None:
         self._vocabulary.additional = []
-        for value in values:
+        for value in values or ():
             self._vocabulary.add_additional(value)
 
     @property
     def additional_special_tokens_ids(self) -> list[int]:
         """Their ids."""
         return self.convert_tokens_to_ids(self._vocabulary.additional)
+
+    @additional_special_tokens_ids.setter
+    def additional_special_tokens_ids(self, values: Iterable[int]) -> None:
+        self.additional_special_tokens = self.convert_ids_to_tokens(values)
 
     @property
     def special_tokens_map(self) -> dict[str, Any]:
@@ -647,7 +661,7 @@ class Tokenizer(Beside):
         values = [new_tokens] if isinstance(new_tokens, (str, AddedToken)) else new_tokens
         if not isinstance(values, (list, tuple)):
             values = [values]
-        tokens = [AddedToken.of(value, special=True if special_tokens else None) for value in values]
+        tokens = [AddedToken.of(value, special=True if special_tokens else None) for value in values if value != ""]
         lowers = self.do_lower_case and not self._engine.follows_file
         return sum(
             self._vocabulary.add(
@@ -658,25 +672,37 @@ class Tokenizer(Beside):
             for token in tokens
         )
 
-    def add_special_tokens(self, special_tokens_dict: Mapping[str, Any], replace_additional: bool = True) -> int:
+    def add_special_tokens(
+        self,
+        special_tokens_dict: Mapping[str, Any],
+        replace_additional_special_tokens: bool = True,
+        *,
+        replace_additional: bool | None = None,
+    ) -> int:
         """Sets special tokens by name, adding those that the vocabulary lacks.
 
         Args:
             special_tokens_dict: names of ``SPECIAL_NAMES`` to tokens; ``additional_special_tokens`` to a list.
-            replace_additional: the list takes the place of the one before, whose tokens stay in the vocabulary.
+            replace_additional_special_tokens: the list takes the place of the one before, whose tokens stay in the
+                vocabulary.
+            replace_additional: a shorter name of the same.
 
         Returns:
             How many tokens are new.
 
         Raises:
             ValueError: an unknown name.
+            TypeError: ``additional_special_tokens`` is no list.
         """
         before = len(self)
+        replaces = replace_additional_special_tokens if replace_additional is None else replace_additional
         for name, value in special_tokens_dict.items():
             if name in SPECIAL_NAMES:
                 self._vocabulary.name(name, value)
             elif name == "additional_special_tokens":
-                self._vocabulary.additional = [] if replace_additional else self._vocabulary.additional
+                if not isinstance(value, (list, tuple)):
+                    raise TypeError(f"additional_special_tokens is {value!r}, expected a list of tokens")
+                self._vocabulary.additional = [] if replaces else self._vocabulary.additional
                 for token in value:
                     self._vocabulary.add_additional(token)
             else:
@@ -719,8 +745,10 @@ class Tokenizer(Beside):
         token_of = self._vocabulary.token_of
         if not isinstance(ids, Iterable) or getattr(ids, "ndim", 1) == 0:
             return token_of(as_integers([ids])[0])
-        skipped = self._vocabulary.skipped_ids() if skip_special_tokens else ()
-        return [token_of(token_id) for token_id in as_integers(ids) if token_id not in skipped]
+        if not skip_special_tokens:
+            return [token_of(token_id) for token_id in as_integers(ids)]
+        skipped, unknown = self._vocabulary.skipped_ids(), self._vocabulary.next_id  # beyond: as the unknown token
+        return [token_of(token_id) for token_id in as_integers(ids) if token_id not in skipped and token_id < unknown]
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """The text that tokens stand for.
@@ -774,6 +802,19 @@ class Tokenizer(Beside):
         """The text without spaces before punctuation and English contractions."""
         return CLEAN_UP.sub("", text.replace(" ' ", "'"))
 
+    def __bool__(self) -> bool:
+        return True  # ``tokenizer or ...``, whatever ``len`` is
+
+    init_kwargs = property(documented.init_kwargs)
+    special_tokens_map_extended = property(documented.special_tokens_map_extended)
+    all_special_tokens_extended = property(documented.all_special_tokens_extended)
+    sanitize_special_tokens = documented.sanitize_special_tokens
+    train_new_from_iterator = documented.train_new_from_iterator
+    truncate_sequences = documented.truncate_sequences
+    _special_tokens_map = property(documented.all_special_tokens_map)
+    _convert_token_to_id, _convert_id_to_token = convert_tokens_to_ids, convert_ids_to_tokens
+    _tokenize = documented.tokens_of
+
     push_to_hub = PushToHub.push_to_hub
     _config = saved_settings
 
@@ -813,8 +854,9 @@ class Tokenizer(Beside):
                 names = ", ".join(sorted(str(path.name) for path in vocabulary.values() if isinstance(path, Path)))
                 raise ValueError(f"{folder} ({names}, tokenizer_config.json): {error}") from None
             tokenizer.name_or_path = str(pretrained_model_name_or_path)
-            tokenizer.extra_settings = kept
-            check_size(tokenizer.vocab_size, tokenizer._vocabulary.next_id, folder)
+            tokenizer.extra_settings = {**kept, **tokenizer.extra_settings}
+            size = check_size(tokenizer.vocab_size, tokenizer._vocabulary.next_id, folder)
+            tokenizer._vocabulary.rows = size
             return tokenizer
 
         loaded: Self = read_together(folder, read, (*TOKENIZER_FILES, CONFIG))

@@ -147,11 +147,15 @@ def added_tokens_of(content: dict[str, Any]) -> dict[int, Any]:
 
 @dataclass
 class BpeJson:
-    """Vocabulary and merges of a byte-level BPE file; ``rules`` is the file where GPT-2's BPE cannot stand for it."""
+    """Vocabulary and merges of a byte-level BPE file.
+
+    ``lower_case`` says whether it lower-cases texts; ``rules`` is the file where GPT-2's BPE cannot stand for it.
+    """
 
     vocab: dict[str, int]
     merges: list[Pair]
     added_tokens: dict[int, Any]
+    lower_case: bool
     rules: FileRules | None
 
     @classmethod
@@ -176,14 +180,16 @@ class BpeJson:
             model["vocab"],
             [(pair[0], pair[1]) for pair in pairs],
             added_tokens_of(content),
+            names_of(content.get("normalizer")) == ["Lowercase"],
             FileRules(content, name, own) if own else None,
         )
 
     @staticmethod
     def own_rules(content: dict[str, Any], name: str, has: Has) -> list[str]:
-        """The rules that GPT-2's BPE has not."""
+        """The rules that GPT-2's BPE has not, but for lower case, which the tokenizer sees to."""
         model = _model(content, name, "BPE")
-        own = [f"normalizer {rule}" for rule in names_of(content.get("normalizer"))]
+        changes = names_of(content.get("normalizer"))
+        own = [f"normalizer {rule}" for rule in changes if changes != ["Lowercase"]]
         cuts = names_of(content.get("pre_tokenizer"))
         own += [f"pre_tokenizer {rule}" for rule in cuts if cuts != ["ByteLevel"]]
         own += [f"model {option}={model[option]!r}" for option in BPE_OPTIONS if model.get(option)]

@@ -9,7 +9,15 @@ from itertools import accumulate
 from typing import Any
 
 from .arguments import TextOptions
-from .engine import AddedTokens, Encoding, Span, make_spans, spaced_span, surrogate_error
+from .engine import (
+    AddedTokens,
+    Encoding,
+    Span,
+    lower_case_with_origin,
+    make_spans,
+    spaced_span,
+    surrogate_error,
+)
 from .spm_proto import BYTE, SpmModel, read_model, with_dummy_prefix
 
 SPACE = "▁"  # SentencePiece writes a space as this character
@@ -97,13 +105,7 @@ class Unigram:
 
     def prepare(self, text: str, options: TextOptions, special: Sequence[Span]) -> tuple[str, list[Span] | None]:
         """The text in lower case where that is wanted, but for special tokens."""
-        if not options.lower_case:
-            return text, None
-        lowered = lower_case(text, special)
-        if len(lowered) == len(text):
-            return lowered, None
-        kept = {i for begin, end in special for i in range(begin, end)}
-        return lowered, [(i, i + 1) for i, char in enumerate(text) for _ in (char if i in kept else lower_case(char))]
+        return lower_case_with_origin(text, special) if options.lower_case else (text, None)
 
     def stretches(self, text: str, options: TextOptions) -> Iterable[tuple[int, str]]:
         """The whole, or what punctuation leaves, and each mark."""
@@ -316,19 +318,3 @@ def is_punctuation(char: str) -> bool:
     if code < 128:
         return 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126
     return unicodedata.category(char).startswith("P")
-
-
-def lower_case(text: str, keep: Sequence[tuple[int, int]] = ()) -> str:
-    """The text in lower case, each character on its own, but for the stretches in ``keep``.
-
-    ``str.lower`` looks at the neighbours of one character only, the Greek sigma at the end of a word.
-    """
-    parts, at = [], 0
-    for begin, end in keep:
-        parts += [_lower(text[at:begin]), text[begin:end]]
-        at = end
-    return "".join([*parts, _lower(text[at:])])
-
-
-def _lower(text: str) -> str:
-    return text.replace("Σ", "σ").lower()

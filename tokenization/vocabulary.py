@@ -38,6 +38,7 @@ class Vocabulary:
         mask_swallows: bool,
     ) -> None:
         self.engine, self.mask_swallows = engine, mask_swallows
+        self.rows = 0  # of the model's word table, where it is known
         self.added = AddedVocabulary()
         self.named: dict[str, str | None] = dict.fromkeys(SPECIAL_NAMES)
         self.additional: list[str] = []
@@ -90,6 +91,9 @@ class Vocabulary:
             return added.content
         if 0 <= token_id < len(self.engine.tokens):
             return self.engine.tokens[token_id]
+        unknown = self.named["unk_token"]
+        if 0 <= token_id < self.rows and unknown is not None:  # a model may predict rows that stand for no token
+            return unknown
         raise ValueError(
             f"token id {token_id} is out of range: ids go from 0 to {self.next_id - 1}; padding of labels such as "
             "-100 must be replaced before decoding, and rows of an embedding beyond the vocabulary stand for no token"

@@ -59,8 +59,18 @@ TENSORFLOW = Suite("TensorFlow", "test_modeling_tf_deberta*.py", "deberta_tf", "
 TOKENIZERS = Suite("tokenizers", "test_tokenization_deberta*.py", "deberta_pt", "pt")
 
 
-def lay_out(checkout: Path, work: Path, suite: Suite, *, ours: bool) -> Path:
+# Names on the hub that their tests load tokenizers by, and the small checkpoints that stand in for them.
+HUB = {
+    "microsoft/deberta-base": "deberta/DebertaModel",
+    "microsoft/deberta-v2-xlarge": "deberta-v2/DebertaV2Model",
+}
+
+
+def lay_out(checkout: Path, work: Path, suite: Suite, checkpoints: Path, *, ours: bool) -> Path:
     """A tree that looks like theirs, made of links, but for the files of the suite, whose imports are changed."""
+    for name, small in HUB.items():  # a folder below the working directory comes before the hub
+        (work / name).parent.mkdir(exist_ok=True)
+        (work / name).symlink_to(checkpoints / suite.weights / small)
     tests = work / "tests"
     (tests / "models").mkdir(parents=True)
     (work / "utils").symlink_to(checkout / "utils")
@@ -87,7 +97,7 @@ def lay_out(checkout: Path, work: Path, suite: Suite, *, ours: bool) -> Path:
 def run(checkout: Path, work: Path, suite: Suite, checkpoints: Path, *, ours: bool, extra: list[str]) -> dict:
     """Outcome and last message of each test by its name."""
     work.mkdir(parents=True)
-    lay_out(checkout, work, suite, ours=ours)
+    lay_out(checkout, work, suite, checkpoints, ours=ours)
     report = work / "report.json"
     env = {
         **os.environ, "PEERS_REPORT": str(report), "PYTHONPATH": os.pathsep.join([str(work), str(ROOT)]),
