@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 from conversion import verification
 from conversion.conversion_report import ConversionReport
@@ -134,12 +135,13 @@ def _write(
     if report.format == "h5":
         layout = layers_of_h5(source.config, source.head, set(source.names.keys.values()), names)
     written = write_weights(
-        files, [(move.target, reader.supplier(move)) for move in plan.weights], format=report.format, naming=report.to,
-        metadata=texts, max_shard_size=max_shard_size, h5=layout, aliases=plan.aliases, progress=count,
+        files, [(move.target, partial(reader.read, move)) for move in plan.weights],
+        format=report.format, naming=report.to, metadata=texts, max_shard_size=max_shard_size, h5=layout,
+        aliases=plan.aliases, progress=count,
     )  # fmt: skip
     if plan.aside or plan.record:
         written += write_weights(
-            files, [(move.target, reader.supplier(move)) for move in plan.aside], format="safetensors",
+            files, [(move.target, partial(reader.read, move)) for move in plan.aside], format="safetensors",
             metadata=plan.record.to_metadata(), file_name=SIDE_FILE, progress=count,
         )  # fmt: skip
     report.files = [path.name for path in written]

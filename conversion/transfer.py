@@ -54,17 +54,13 @@ class Reader:
     overflowed: dict[str, int] = field(default_factory=dict)
     _counting: Future[None] | None = None
 
-    def supplier(self, move: Move) -> Callable[[], np.ndarray[Any, Any]]:
-        """A function that gives the tensor's elements when its turn has come."""
-
-        def read() -> np.ndarray[Any, Any]:
-            self._wait()  # so that the tensor before this one is let go
-            raw = self.source.read_raw(move.source.name)
-            array = cast(raw, move.source.dtype, move.target.dtype)
-            self._counting = self._threads.submit(self._count, move, raw, array)
-            return flip_axes(array) if move.flipped else array
-
-        return read
+    def read(self, move: Move) -> np.ndarray[Any, Any]:
+        """The tensor's elements as the target has them; asked for when its turn to be written has come."""
+        self._wait()  # so that the tensor before this one is let go
+        raw = self.source.read_raw(move.source.name)
+        array = cast(raw, move.source.dtype, move.target.dtype)
+        self._counting = self._threads.submit(self._count, move, raw, array)
+        return flip_axes(array) if move.flipped else array
 
     def _count(self, move: Move, raw: np.ndarray[Any, Any], array: np.ndarray[Any, Any]) -> None:
         stored, wanted = move.source.dtype, move.target.dtype
