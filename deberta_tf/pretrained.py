@@ -347,7 +347,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
                 model = cls(config)
             model.load_file(folder.weights, report)
         if prepare:
-            model = optimize_for_inference(model, dtype=model.dtype_policy.name)
+            model = optimize_for_inference(model)
         return (model, loading_info(report)) if output_loading_info else model
 
     def load_file(self, file: TensorFile, report: LoadReport) -> None:

@@ -76,7 +76,7 @@ def prepared(model: Any, *, asked: bool) -> Any:
         reason = f"attn_implementation {model.config.attn_implementation!r} was chosen for it"
     else:
         try:
-            return optimize_for_inference(model, dtype=model.dtype_policy.name)
+            return optimize_for_inference(model)
         except (TypeError, ValueError) as error:
             reason = str(error)
     if asked:

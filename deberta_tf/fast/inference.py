@@ -61,14 +61,15 @@ class PreparedSelfAttention(Module):
     def __init__(self, attention: DisentangledSelfAttention, rows: tf.Tensor | None, even: int) -> None:
         super().__init__(name="self", trainable=False, dtype=attention.dtype_policy)
         self.even, self.num_heads, self.width = even, attention.num_heads, attention.width
-        kernel, bias = fused_projection(attention)
+        kernel, bias = (tf.cast(x, self.compute_dtype) for x in fused_projection(attention))
         self.kernel, self.bias = tf.Variable(kernel, trainable=False), tf.Variable(bias, trainable=False)
         pos_key, pos_query = (None, None) if rows is None else attention.project_positions(rows)
 
         def by_head(positions: tf.Tensor | None, scale: float) -> tf.Variable | None:
             if positions is None:
                 return None
-            split = tf.reshape(positions * scale, [-1, attention.num_heads, attention.head_size])
+            scaled = tf.cast(positions * scale, self.compute_dtype)
+            split = tf.reshape(scaled, [-1, attention.num_heads, attention.head_size])
             return tf.Variable(tf.transpose(split, [1, 0, 2]), trainable=False)  # [N, R, D]
 
         self.pos_key = by_head(None if pos_key is None else pos_key[::-1], 1.0)  # the last row first: distances fall
@@ -147,8 +148,8 @@ def optimize_for_inference(model: AnyModel, dtype: tf.DType | str | None = None)
     Args:
         model: any model of this package; the copy does not follow later changes to it. One that is prepared already is
             given back.
-        dtype: dtype of the weights, default: float32, or as Keras' global policy says. ``"bfloat16"`` is near it, and
-            faster on processors with instructions for it.
+        dtype: dtype of the weights, or a policy of Keras; default: as they are. On processors with bfloat16
+            instructions ``"bfloat16"`` is faster still, with results near those of float32.
 
     Returns:
         A model of the same class: same inputs, same outputs, attentions on request. Wrap its call in ``tf.function``
@@ -161,13 +162,12 @@ def optimize_for_inference(model: AnyModel, dtype: tf.DType | str | None = None)
     """
     if not hasattr(type(model), "prepared"):
         raise TypeError(f"expected a model of deberta_tf, got a {type(model).__name__}")
-    dtype = dtype.name if isinstance(dtype, tf.DType) else dtype
+    dtype, own = dtype.name if isinstance(dtype, tf.DType) else dtype, model.base_model.dtype_policy.name
     if model.prepared:
-        own = model.base_model.dtype_policy.name
         if dtype not in (None, own):
             raise ValueError(f"the model was prepared in {own}; give dtype={dtype!r} where it is prepared first")
         return model
-    with policy(dtype):
+    with policy(dtype or own):
         prepared = type(model)(model.config)
         for new, old in zip(prepared.weights, model.weights, strict=True):
             new.assign(tf.cast(old, new.dtype))

@@ -141,3 +141,18 @@ def test_other_dtypes_and_settings_than_those_of_a_config():
     assert optimize_for_inference(prepared, dtype="float32") is prepared
     with pytest.raises(ValueError, match="was prepared in float32; give dtype='bfloat16' where it is prepared first"):
         optimize_for_inference(prepared, dtype=tf.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+@pytest.mark.parametrize("base", ["v1", "v2"])
+def test_what_is_prepared_stays_in_its_policy(base, dtype):
+    config = small_config(base)
+    with policy(dtype):
+        model = tf_model(config, "ForTokenClassification")
+    inputs = tf_inputs(random_inputs(config, "ForTokenClassification", labels=False))
+    prepared = optimize_for_inference(model)
+    assert prepared.base_model.dtype_policy.name == dtype
+    for options in ({}, {"output_attentions": True}):
+        ours, plain = (each(inputs, **options).logits for each in (prepared, model))
+        assert ours.dtype == plain.dtype
+        np.testing.assert_allclose(tf.cast(ours, "float32"), tf.cast(plain, "float32"), atol=0.1)
