@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from deberta_core.checks import NEGATIVE_MASK, TRUTH_VALUES, UNEVEN, check_inputs, out_of_range
 from deberta_core.config import BaseConfig
 from deberta_pt.attention import Mask
-from deberta_pt.layers import Dropout, layer_norm
+from deberta_pt.layers import Dropout, is_traced, layer_norm
 
 
 def as_tensor(value: Any, name: str, model: Any) -> Any:
@@ -60,7 +60,7 @@ def read_inputs(model: Any, **given: Any) -> dict[str, Any]:
     found = {name: as_tensor(value, name, model) for name, value in given.items()}
     shapes = {name: None if x is None else x.shape for name, x in found.items()}
     check_inputs(config, shapes, {name: x is not None and x.is_floating_point() for name, x in found.items()})
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state():
+    if is_traced():
         return found
     tables = [("input_ids", "the word table", config.vocab_size)]
     if config.type_vocab_size > 0:

@@ -6,8 +6,8 @@ choices.
 All take ``input_ids`` int ``[B, L]`` (or ``inputs_embeds`` ``[B, L, E]``), ``attention_mask`` (``[B, L]``, ``[B, 1,
 1, L]``, ``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible), ``token_type_ids`` and ``position_ids`` int ``[B,
 L]``, and return an output object, or a tuple with ``return_dict=False``. Multiple choice has an axis of choices after
-the batch. Ids, labels and masks out of range are refused in eager mode; under ``torch.compile`` and export these
-checks vanish.
+the batch. Ids, labels and masks out of range are refused in eager mode; under ``torch.compile``, ``torch.func`` and
+export these checks vanish.
 """
 
 from __future__ import annotations

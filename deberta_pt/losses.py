@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deberta_core.checks import IGNORED, check_labels, label_out_of_range
+from deberta_pt.layers import is_traced
 
 
 def _wide(logits: Tensor) -> Tensor:
@@ -37,7 +38,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tenso
     check_labels(name, labels.shape, logits.shape[:-1], is_float=labels.is_floating_point())
     classes = logits.shape[-1]
     labels = labels.long()
-    if not torch.compiler.is_compiling() and ((labels != IGNORED) & ((labels < 0) | (labels >= classes))).any():
+    if not is_traced() and ((labels != IGNORED) & ((labels < 0) | (labels >= classes))).any():
         raise ValueError(label_out_of_range(name, classes))
     counts = labels != IGNORED
     losses = F.cross_entropy(

@@ -11,12 +11,12 @@ Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative, skew
 from deberta_pt.fast.linear import linear, takes_onednn
@@ -294,7 +294,47 @@ def probabilities(scores: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax, computed in at least float32, zero where nothing is seen: ``[N, M, W]``."""
     if mask is None:
         return scores.softmax(-1)
-    return scores.masked_fill_(~mask, torch.finfo(scores.dtype).min).softmax(-1).masked_fill_(~mask, 0.0)
+    shares = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min).softmax(-1)
+    return shares.masked_fill(~mask, 0.0) if shares.requires_grad else shares.masked_fill_(~mask, 0.0)
+
+
+def context_of(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    tables: Tables,
+    of: Iterator[Block],
+    draw: Callable[[Tensor], Tensor] | None,
+    kept: list[Tensor] | None,
+) -> Tensor:
+    """Context ``[B, N, Q, D]`` of queries ``[B, N, Q, D]`` and keys and values ``[B, N, K, D]``.
+
+    Args:
+        query: the queries, scaled.
+        key: the keys.
+        value: the values.
+        tables: relative positions.
+        of: the blocks.
+        draw: makes the factors of dropout; ``None``: there is none.
+        kept: where the probabilities of each block go.
+    """
+    wide = torch.promote_types(query.dtype, torch.float32)
+    batch, heads, queries, size = query.shape
+    context = query.new_zeros(batch, queries, heads, size).transpose(1, 2)
+    for block in of:
+        probs = probabilities(scores_of(inputs_of(block, query, key, tables)).to(wide), block.mask)
+        if kept is not None:
+            kept.append(probs)
+        probs = probs if draw is None else probs * draw(probs)
+        values = value[block.text, block.heads, block.keys]
+        context[block.text, block.heads, block.rows] = product(probs.to(value.dtype), values.transpose(1, 2))
+    return context
+
+
+def _drawing(like: Tensor, dropout: float, seed: int) -> Callable[[Tensor], Tensor] | None:
+    """What draws the factors of dropout for one block after the other, the same for the same seed."""
+    generator = torch.Generator(like.device).manual_seed(seed)
+    return partial(keep_factors, rate=dropout, generator=generator) if dropout else None
 
 
 class BlockedAttention(torch.autograd.Function):
@@ -320,29 +360,23 @@ class BlockedAttention(torch.autograd.Function):
     ) -> Tensor:
         """Tensors of ``Heads``, masks, what ``Tables`` holds, rate, seed, whether to keep probabilities, ``alone``."""
         ctx.dropout, ctx.seed, ctx.places, ctx.alone = dropout, seed, (up, down, reach), alone
-        tables = Tables(pos_key, pos_query, up, down, reach)
+        tables, of = Tables(pos_key, pos_query, up, down, reach), blocks(query, key.shape[2], mask, blind, alone)
         kept: list[Tensor] = []
-        wide = torch.promote_types(query.dtype, torch.float32)
-        batch, heads, queries, size = query.shape
-        context = query.new_zeros(batch, queries, heads, size).transpose(1, 2)
-        generator = torch.Generator(query.device).manual_seed(seed)
-        for block in blocks(query, key.shape[2], mask, blind, alone):
-            scores = scores_of(inputs_of(block, query, key, tables)).to(wide)
-            probs = probabilities(scores, block.mask)
-            if keep:
-                kept.append(probs)
-            if dropout:
-                probs = probs * keep_factors(probs, dropout, generator)
-            values = value[block.text, block.heads, block.keys]
-            context[block.text, block.heads, block.rows] = product(probs.to(value.dtype), values.transpose(1, 2))
+        context = context_of(query, key, value, tables, of, _drawing(query, dropout, seed), kept if keep else None)
         ctx.save_for_backward(query, key, value, pos_key, pos_query, mask, blind, *kept)
         return context
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients, block by block, from probabilities kept or computed again."""
         query, key, value, pos_key, pos_query, mask, blind, *kept = ctx.saved_tensors
+        if torch.is_grad_enabled():  # of gradients gradients are wanted: autograd records the steps themselves
+            inputs, needed = (query, key, value, pos_key, pos_query), ctx.needs_input_grad
+            asked = [x for x, wanted in zip(inputs, (*needed[:3], *needed[5:7]), strict=True) if wanted]
+            tables, of = Tables(pos_key, pos_query, *ctx.places), blocks(query, key.shape[2], mask, blind, ctx.alone)
+            context = context_of(query, key, value, tables, of, _drawing(query, ctx.dropout, ctx.seed), None)
+            found = iter(torch.autograd.grad(context, asked, grad, create_graph=True, allow_unused=True))
+            return tuple(next(found) if wanted else None for wanted in needed)
         again = iter(kept)
         wide = torch.promote_types(query.dtype, torch.float32)
 
@@ -352,7 +386,7 @@ class BlockedAttention(torch.autograd.Function):
         totals = tuple(map(zeros, (query, key, value, pos_key, pos_query)))
         d_query, d_key, d_value = totals[:3]
         tables, d_tables = Tables(pos_key, pos_query, *ctx.places), Tables(*totals[3:], *ctx.places)
-        generator = torch.Generator(query.device).manual_seed(ctx.seed)  # the same factors again
+        draw = _drawing(query, ctx.dropout, ctx.seed)  # the same factors again
         for block in blocks(query, key.shape[2], mask, blind, ctx.alone):
             text, heads, rows, keys, seen = block
             inputs = inputs_of(block, query, key, tables)
@@ -360,8 +394,8 @@ class BlockedAttention(torch.autograd.Function):
             grad_context = grad[text, heads, rows]
             grad_probs = product(grad_context, value[text, heads, keys]).to(wide)
             dropped = probs
-            if ctx.dropout:
-                factors = keep_factors(probs, ctx.dropout, generator)
+            if draw is not None:
+                factors = draw(probs)
                 dropped = probs * factors
                 grad_probs *= factors
             dropped = dropped.to(value.dtype).transpose(1, 2)

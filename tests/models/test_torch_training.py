@@ -377,3 +377,63 @@ def test_two_processes_share_their_gradients(tmp_path: Path) -> None:
 def test_class_names_are_those_of_the_table() -> None:
     config = small_config("v1")
     assert [type(pt_model(config, head)).__name__ for head in HEADS] == [class_name(config, head) for head in HEADS]
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("length", [6, 80])
+def test_gradients_of_each_text_by_torch_func(base: str, length: int) -> None:
+    """As differential privacy wants them: ``vmap`` over the texts of a batch."""
+    model = pt_model(small_config(base, max_position_embeddings=80), "ForSequenceClassification")
+    draw = torch.Generator().manual_seed(2)
+    ids, labels = torch.randint(3, 50, (3, length), generator=draw), torch.tensor([0, 2, 1])
+    mask = torch.ones_like(ids)
+    mask[1, length // 2 :] = 0
+    weights = dict(model.named_parameters())
+
+    def loss_of(weights: Any, *text: Any) -> Any:
+        row, seen, label = (x[None] for x in text)
+        return torch.func.functional_call(model, weights, (row, seen), {"labels": label}).loss
+
+    found = torch.func.vmap(torch.func.grad(loss_of), (None, 0, 0, 0))(weights, ids, mask, labels)
+    for number in range(3):
+        model.zero_grad(set_to_none=True)
+        loss_of(weights, ids[number], mask[number], labels[number]).backward()
+        for name, weight in model.named_parameters():
+            want = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            torch.testing.assert_close(found[name][number], want, rtol=1e-4, atol=1e-5 * float(1 + want.abs().max()))
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_gradients_of_gradients_of_long_texts(base: str) -> None:
+    """A penalty on the gradient to the embeddings; blocks of queries have a backward pass of their own."""
+    found = []
+    for implementation in ("eager", "blocked"):
+        config = small_config(base, attn_implementation=implementation, max_position_embeddings=80)
+        model, inputs = pt_model(config, "ForSequenceClassification"), random_inputs(config, "Model", seed=3)
+        ids = torch.from_numpy(inputs["input_ids"]).repeat(1, 80)[:, :80]
+        mask = torch.ones_like(ids)
+        mask[0, 40:] = 0
+        embedded = model.get_input_embeddings()(ids)
+        labels = torch.arange(len(ids)) % config.num_labels
+        loss = model(inputs_embeds=embedded, attention_mask=mask, labels=labels).loss
+        (first,) = torch.autograd.grad(loss, embedded, create_graph=True)
+        first.square().sum().backward()
+        found.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, want in found[0].items():
+        torch.testing.assert_close(found[1][name], want, rtol=1e-3, atol=1e-4 * float(want.abs().max()), msg=name)
+
+
+def test_gradients_of_gradients_with_dropout() -> None:
+    from deberta_pt.fast.blocked import BlockedAttention
+
+    draw = torch.Generator().manual_seed(4)
+    shapes = [(1, 2, 3, 2)] * 3 + [(2, 5, 2)] * 2
+    tensors = [torch.randn(shape, generator=draw, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    mask, blind = torch.tensor([[[True, True, False]]]), torch.tensor([[False, False, True]])
+
+    def attend(*inputs: Any) -> Any:
+        return BlockedAttention.apply(*inputs[:3], mask, blind, *inputs[3:], 2, 2, 8, 0.3, 7, True, False)
+
+    assert torch.autograd.gradcheck(attend, tensors)
+    assert torch.autograd.gradgradcheck(attend, tensors)
