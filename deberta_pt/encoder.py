@@ -284,7 +284,7 @@ def read_mask(attention_mask: Tensor | None) -> Mask | None:
     """
     if attention_mask is None:
         return None
-    keys = torch.as_tensor(attention_mask) != 0
+    keys = attention_mask != 0
     if keys.device.type == "cpu" and not is_traced() and keys.all():
         return None  # nothing hidden, nothing to compute
     if keys.ndim == 2:

@@ -51,9 +51,9 @@ def keep_factors(like: Tensor, rate: float, generator: torch.Generator | None = 
         share = 1.0 - rate
         return torch.empty_like(like).bernoulli_(share, generator=generator).div_(share)
     dropped = min(round(rate * _STEPS), _STEPS - 1)
-    draws = torch.empty(-(-like.numel() // _LANES), dtype=torch.int64)
+    draws = torch.empty(-(-like.numel() // _LANES), dtype=torch.int64, device="cpu")
     lanes = draws.random_(-(2**63), None, generator=generator).view(torch.int16)[: like.numel()]
-    kept = torch.ge(lanes, dropped - _STEPS // 2, out=torch.empty(like.numel(), dtype=like.dtype))
+    kept = torch.ge(lanes, dropped - _STEPS // 2, out=like.new_empty(like.numel()))
     return kept.mul_(_STEPS / (_STEPS - dropped)).view(like.shape)
 
 

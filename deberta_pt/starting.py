@@ -82,7 +82,7 @@ class Filling:
         for name in names:
             if self._is_parameter(name) and self.model.get_parameter(name).is_meta:
                 started.append(self.model.get_submodule(name.rpartition(".")[0]))
-                self.put(name, torch.zeros(self.model.get_parameter(name).shape))
+                self.put(name, torch.zeros(self.model.get_parameter(name).shape, device="cpu"))
         return started
 
     def _is_parameter(self, name: str) -> bool:

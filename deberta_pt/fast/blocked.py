@@ -371,8 +371,8 @@ class BlockedAttention(torch.autograd.Function):
         """Gradients, block by block, from probabilities kept or computed again."""
         query, key, value, pos_key, pos_query, mask, blind, *kept = ctx.saved_tensors
         if torch.is_grad_enabled():  # of gradients gradients are wanted: autograd records the steps themselves
-            inputs, needed = (query, key, value, pos_key, pos_query), ctx.needs_input_grad
-            asked = [x for x, wanted in zip(inputs, (*needed[:3], *needed[5:7]), strict=True) if wanted]
+            given, needed = (query, key, value, pos_key, pos_query), ctx.needs_input_grad
+            asked = [x for x, wanted in zip(given, (*needed[:3], *needed[5:7]), strict=True) if wanted]
             tables, of = Tables(pos_key, pos_query, *ctx.places), blocks(query, key.shape[2], mask, blind, ctx.alone)
             context = context_of(query, key, value, tables, of, _drawing(query, ctx.dropout, ctx.seed), None)
             found = iter(torch.autograd.grad(context, asked, grad, create_graph=True, allow_unused=True))
@@ -439,7 +439,7 @@ def blocked(
         blind,
         *tables,
         dropout,
-        int(torch.randint(2**62, ())) if dropout else 0,
+        int(torch.randint(2**62, (), device="cpu")) if dropout else 0,
         torch.is_grad_enabled() and keys <= KEPT,
         is_alone(heads.query, keys, seen),
     )

@@ -71,7 +71,7 @@ def _may_race() -> bool:
 def _wins(rows: int) -> bool:
     def race() -> bool:
         with torch.inference_mode():
-            states, weights = torch.ones(rows, _WIDTH), torch.ones(min(_WEIGHTS, _MOST * 4 // rows), _WIDTH, _WIDTH)
+            states, weights = _ones(rows, _WIDTH), _ones(min(_WEIGHTS, _MOST * 4 // rows), _WIDTH, _WIDTH)
             return _race([(states, weight) for weight in weights]) > _GAIN
 
     return routes.decide(f"oneDNN computes products of about {rows} rows", race)
@@ -81,12 +81,17 @@ def _wins(rows: int) -> bool:
 def _wins_training() -> bool:
     def race() -> bool:
         with torch.inference_mode():
-            states, weights = torch.ones(_MOST, _WIDTH), torch.ones(_WEIGHTS // 4, _WIDTH, _WIDTH)
+            states, weights = _ones(_MOST, _WIDTH), _ones(_WEIGHTS // 4, _WIDTH, _WIDTH)
             # the products of a forward pass, of the gradients to the states and of those to the weights
             operands = [x for w in weights for x in ((states, w), (states, w.t()), (states.t(), states.t()))]
             return _race(operands) > _TRAINING_GAIN
 
     return routes.decide("oneDNN computes products in training", race)
+
+
+def _ones(*shape: int) -> Tensor:
+    """What is raced, whatever dtype and device are the process' defaults."""
+    return torch.ones(shape, dtype=torch.float32, device="cpu")
 
 
 def _race(operands: list[tuple[Tensor, Tensor]]) -> float:

@@ -437,3 +437,34 @@ def test_gradients_of_gradients_with_dropout() -> None:
 
     assert torch.autograd.gradcheck(attend, tensors)
     assert torch.autograd.gradgradcheck(attend, tensors)
+
+
+def test_dtypes_and_devices_that_are_the_default_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A race in float64 failed, one in bfloat16 was kept as float32's; fresh heads and masks went to the device."""
+    from deberta_pt.fast import linear
+
+    config = small_config("v2")
+    pt_model(config, "Model").save_pretrained(tmp_path)
+    monkeypatch.setenv("DEBERTA_ROUTES", str(tmp_path / "routes.json"))
+    inputs = pt_inputs(random_inputs(config, "ForSequenceClassification"))
+    inputs["attention_mask"][0, 2:] = 0
+    cls = getattr(deberta_pt, class_name(config, "ForSequenceClassification"))
+    for name in ("_WEIGHTS", "_TRIES"):
+        monkeypatch.setattr(linear, name, 1)
+    linear._wins.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        with pytest.warns(UserWarning, match="newly initialised"):
+            model = cls.from_pretrained(tmp_path)
+        losses = [model.train()(**inputs).loss, model.eval()(**inputs).loss]
+        losses[0].backward()
+        prepared = deberta_pt.optimize_for_inference(model)(**inputs).loss
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+        linear._wins.cache_clear()
+    assert {(p.device.type, p.dtype) for p in model.parameters()} == {("cpu", torch.float32)}
+    assert {loss.device.type for loss in losses} == {"cpu"}
+    torch.testing.assert_close(prepared, losses[1])
+    torch.testing.assert_close(model(**inputs).loss, losses[1])
