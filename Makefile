@@ -8,7 +8,11 @@ WORKERS ?= 2
 # Environments with the libraries that build transformers' models themselves.
 INSIDE := .venv-transformers4 .venv-transformers5
 
-.PHONY: demo test test-slow lint docs peers
+# The one with the runtimes that models are exported to; what the frameworks themselves run is tested beside them.
+EXPORTS := .venv-exports
+IN_EXPORTS := $(EXPORTS)/bin/python -m pytest -n $(WORKERS) tests/conversion/test_exports.py tests/pipelines/test_exports.py
+
+.PHONY: demo test test-slow test-all lint docs peers
 
 demo: $(STAMP)  ## train, convert and compare a small classifier in both frameworks
 	$(BIN)/deberta demo
@@ -16,10 +20,15 @@ demo: $(STAMP)  ## train, convert and compare a small classifier in both framewo
 test: lint  ## lint, types and every test but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
-test-slow: $(STAMP) $(INSIDE:%=%/.installed)  ## the slow tests alone, and those inside both lines of transformers
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --ignore tests/inside/consumers
+test-slow: $(STAMP) $(INSIDE:%=%/.installed) $(EXPORTS)/.installed  ## the slow tests alone, and those beside other libraries
+	$(BIN)/python -m pytest -m "slow and not everything" -n $(WORKERS) --dist loadfile --ignore tests/inside/consumers
 	.venv-transformers4/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/inside/consumers
 	.venv-transformers5/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/inside
+	$(IN_EXPORTS) -m "slow and not everything" -k "onnx or openvino or framework"
+
+test-all: test test-slow  ## every test: also what is left of the matrix of exports
+	$(BIN)/python -m pytest -m everything -n $(WORKERS) --dist loadfile
+	$(IN_EXPORTS) -m everything -k "onnx or openvino"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -43,6 +52,13 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f $@
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+$(EXPORTS)/.installed: pyproject.toml constraints.txt
+	@rm -f $@
+	@$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0 \
+		--editable '.[pt,onnx,openvino]' pytest pytest-xdist
 	@touch $@
 
 .venv-transformers%/.installed: pyproject.toml constraints.txt

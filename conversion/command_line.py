@@ -50,6 +50,7 @@ class Command:
 COMMANDS = (
     Command("convert", "turn a checkpoint into one of the other framework or format", "conversion.convert_command"),
     Command("inspect", "say what a checkpoint is and what each model finds in it", "conversion.inspect_command"),
+    Command("export", "write a graph for ONNX Runtime, OpenVINO and others, and check it", "conversion.export_command"),
     Command("verify", "run checkpoints in both frameworks and compare, layer by layer", "conversion.verify_command"),
 )
 

@@ -42,22 +42,43 @@ def run_model(framework: str, source: Source, head: str, dtype: str, batches: Se
     """
     with warnings.catch_warnings():  # batches are padded on the left on purpose
         warnings.filterwarnings("ignore", re.escape(LEFT_PADDING))
-        return _RUNNERS[framework](source, head, _config(source, head), dtype, batches)
+        return _RUNNERS[framework](source, head, dtype, batches)
 
 
 def _config(source: Source, head: str) -> BaseConfig:
     return fit_head(source.config, source.file) if head == "ForMaskedLM" else source.config
 
 
-def _run_torch(source: Source, head: str, config: BaseConfig, dtype: str, batches: Sequence[Batch]) -> list[Outputs]:
+def load_torch(source: Source, head: str, dtype: str) -> Any:
+    """The PyTorch model of an open checkpoint, in evaluation mode; arguments as of ``run_model``."""
     import torch
 
     from deberta_pt import families
 
+    config = _config(source, head)
     with torch.device("meta"):
         model = getattr(families, _FAMILIES[config.model_type] + head)(config)
     model.load_file(source.file, plan_load(source.file, config, model.weight_rows()), dtype)
-    model.eval()
+    return model.eval()
+
+
+def load_tensorflow(source: Source, head: str, dtype: str) -> Any:
+    """The TensorFlow model of an open checkpoint; arguments as of ``run_model``."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its messages would hide ours
+    from deberta_tf import families
+    from deberta_tf.layers import policy
+
+    config = _config(source, head)
+    with policy(dtype):
+        model = getattr(families, "TF" + _FAMILIES[config.model_type] + head)(config)
+        model.load_file(source.file, plan_load(source.file, config, model.weight_rows()))
+    return model
+
+
+def _run_torch(source: Source, head: str, dtype: str, batches: Sequence[Batch]) -> list[Outputs]:
+    import torch
+
+    model = load_torch(source, head, dtype)
     results = []
     with torch.inference_mode():
         for batch in batches:
@@ -67,18 +88,13 @@ def _run_torch(source: Source, head: str, config: BaseConfig, dtype: str, batche
     return results
 
 
-def _run_tensorflow(
-    source: Source, head: str, config: BaseConfig, dtype: str, batches: Sequence[Batch]
-) -> list[Outputs]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its messages would hide ours
+def _run_tensorflow(source: Source, head: str, dtype: str, batches: Sequence[Batch]) -> list[Outputs]:
+    model = load_tensorflow(source, head, dtype)
     import tensorflow as tf
 
-    from deberta_tf import families
     from deberta_tf.layers import policy
 
     with policy(dtype):
-        model = getattr(families, "TF" + _FAMILIES[config.model_type] + head)(config)
-        model.load_file(source.file, plan_load(source.file, config, model.weight_rows()))
         results = []
         for batch in batches:
             inputs = {name: tf.constant(value) for name, value in batch.inputs.items()}

@@ -170,3 +170,17 @@ def h5_layout(config: BaseConfig, head: str, names: Iterable[str] = ()) -> H5Lay
     if "cls" in layers:  # the tied head holds the embedding layer once more
         repeats["cls"] = [w.tf_name for w in body_weights(config).values() if w.key.startswith("deberta.embeddings.")]
     return H5Layout(model_name=family + snake, layer_names=layers, repeats=repeats)
+
+# The head that a task needs, by the task's name.
+TASK_HEADS = {
+    "feature-extraction": "Model",
+    "fill-mask": "ForMaskedLM",
+    "multiple-choice": "ForMultipleChoice",
+    "question-answering": "ForQuestionAnswering",
+    "replaced-token-detection": "ForReplacedTokenDetection",
+    "token-classification": "ForTokenClassification",
+    **dict.fromkeys(
+        ("text-classification", "zero-shot-classification", "nli", "regression", "text-ranking"),
+        "ForSequenceClassification",
+    ),
+}

@@ -15,7 +15,7 @@ from typing import IO, Any
 from conversion.command_line import FINE, add_hub_options, terminate_cleanly
 from deberta_core.batching import with_bar
 from deberta_tasks.pipelines import Pipeline, pipeline
-from deberta_tasks.pipelines.loading import choose_framework
+from deberta_tasks.pipelines.loading import choose_framework, export_of
 from deberta_tasks.quiet import start_tensorflow_quietly
 from deberta_tasks.records import FORMATS, Record, detect_format, format_of, read_records
 from deberta_tasks.tasks import TASKS, Task, task_named
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "are shown on a terminal, and written as JSONL elsewhere."
     )
     parser.add_argument("--task", required=True, metavar="TASK", help=", ".join(TASKS))
-    parser.add_argument("--model", required=True, metavar="PATH", help="folder with model and tokenizer, or a name")
+    parser.add_argument("--model", required=True, metavar="PATH", help="folder with model and tokenizer, or an export")
     parser.add_argument("--framework", choices=("pt", "tf"), help="default: pt where PyTorch is installed")
     parser.add_argument("--tokenizer", metavar="PATH", help="default: the one beside the model")
     parser.add_argument("--device", help="such as cuda:1 (pt) or GPU:1 (tf); default: the first GPU, else the CPU")
@@ -121,7 +121,8 @@ def run(args: argparse.Namespace) -> int:
     records = _records(args, task)
     if not interactive:
         records = _begun(records)  # a file that cannot be read is said before the model is
-    if choose_framework(args.framework, args.model) == "tf":
+    export = export_of(args.model, {"subfolder": args.subfolder})
+    if (export["to"] in ("savedmodel", "tflite")) if export else choose_framework(args.framework, args.model) == "tf":
         start_tensorflow_quietly()
     fetch = {name: value for name, value in (("revision", args.revision), ("subfolder", args.subfolder)) if value}
     pipe = pipeline(

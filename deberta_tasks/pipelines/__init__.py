@@ -37,7 +37,7 @@ def pipeline(
         task: ``text-classification``, ``zero-shot-classification``, ``nli``, ``regression``, ``text-ranking``,
             ``token-classification``, ``question-answering``, ``fill-mask``, ``multiple-choice`` or
             ``feature-extraction``.
-        model: folder with a checkpoint of either framework, a name on the hub, or a model object.
+        model: folder with a checkpoint of either framework, or an export; a name on the hub, or a model object.
         framework: ``pt`` or ``tf``; default the model's own, else PyTorch where it is installed.
         tokenizer: a tokenizer, or its folder or name; default the one beside the model.
         device: such as ``cuda:1`` (PyTorch) or ``GPU:1`` (TensorFlow), or the number of a GPU, or -1 for the CPU;

@@ -64,7 +64,7 @@ def load_runner(
     prepare: bool | None = None,
     options: Mapping[str, Any],
 ) -> Any:
-    """The model of a task on its device: ``TorchRunner`` or ``TFRunner``.
+    """The model of a task on its device: ``TorchRunner`` or ``TFRunner``, or ``ExportRunner`` for an export.
 
     Args:
         task: whose head is needed.
@@ -78,6 +78,8 @@ def load_runner(
         ImportError: if the framework is not installed.
         ValueError: if the model has no head for the task.
     """
+    if (manifest := export_of(model, options)) is not None:
+        return _load_export(task, model, manifest, {**options, "framework": framework, "device": device})
     framework = choose_framework(framework, model)
     fresh = isinstance(model, (str, os.PathLike))
     found = _load(task, model, framework, options) if fresh else _fit(task, model)
@@ -87,6 +89,42 @@ def load_runner(
         gpu, cpu = DEVICES[framework]
         device = f"{gpu}:{device}" if int(device) >= 0 else cpu
     return cls(found, device, fresh=fresh, prepare=prepare)
+
+
+def export_of(model: Any, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the folder of an export says of itself; ``None`` for any other model.
+
+    Args:
+        model: folder, name, or model.
+        options: keywords of ``from_pretrained``.
+
+    Raises:
+        ValueError: if the export is damaged.
+    """
+    if not isinstance(model, (str, os.PathLike)) or options.get("subfolder"):
+        return None
+    from conversion.exports.runtimes import read_manifest
+
+    return read_manifest(model)
+
+
+def _load_export(
+    task: Task, path: str | os.PathLike[str], manifest: Mapping[str, Any], given: Mapping[str, Any]
+) -> Any:
+    from deberta_tasks.pipelines.runner_export import ExportRunner
+
+    asked = [name for name in ("framework", "dtype", "device", "generator") if given.get(name) not in (None, "cpu", -1)]
+    if asked:
+        raise ValueError(
+            f"{os.fspath(path)} is an export ({manifest['to']}, {manifest['dtype']}), which runs as it is on the CPU; "
+            f"leave {', '.join(asked)} out"
+        )
+    if manifest["head"] != task.head:
+        raise ValueError(
+            f"{os.fspath(path)} is an export of {manifest['head']}, which has no head for {task.name}; export the "
+            f"model with --task {task.name}"
+        )
+    return ExportRunner(path, manifest)
 
 
 def _fit(task: Task, model: Any) -> Any:

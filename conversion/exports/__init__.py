@@ -1,0 +1,1 @@
+"""Models as graphs that a runtime computes without this project: made, checked and put in place together."""

@@ -1,0 +1,106 @@
+"""One row per runtime: what a graph for it is called, which types it computes, what has to be installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+from dataclasses import dataclass
+
+# Largest difference that passes, relative to the largest value of an output of the float32 model.
+TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a model is exported to.
+
+    Attributes:
+        name: as ``--to`` takes it.
+        runtime: what computes it, for people.
+        graph: file or folder of the graph.
+        framework: whose model the graph is made of, ``pt`` or ``tf``.
+        dtypes: types that the runtime computes, the default first.
+        needs: modules that make and run it, with the oldest version that does.
+        extra: the extra of this project that installs them.
+        compiles: whether a C++ compiler is needed.
+    """
+
+    name: str
+    runtime: str
+    graph: str
+    framework: str
+    dtypes: tuple[str, ...]
+    needs: tuple[tuple[str, str], ...]
+    extra: str
+    compiles: bool = False
+
+
+FORMATS = {
+    row.name: row
+    for row in (
+        Format(
+            "onnx", "ONNX Runtime", "model.onnx", "pt", ("float32", "float16"),
+            (("torch", "2.6"), ("onnx", "1.17"), ("onnxscript", "0.3"), ("onnxruntime", "1.20")), "onnx",
+        ),
+        Format(
+            "openvino", "OpenVINO", "model.xml", "pt", ("float32", "float16"),
+            (("torch", "2.6"), ("openvino", "2025.0")), "openvino",
+        ),
+        Format("torch", "PyTorch", "model.pt2", "pt", ("float32", "float16", "bfloat16"), (("torch", "2.6"),), "pt"),
+        Format(
+            "aot", "PyTorch", "model.pt2", "pt", ("float32", "bfloat16"), (("torch", "2.6"),), "pt", compiles=True
+        ),
+        Format(
+            "savedmodel", "TensorFlow", "saved_model", "tf", ("float32", "bfloat16"),
+            (("tensorflow", "2.18"), ("tf_keras", "2.18")), "tf",
+        ),
+        Format(
+            "tflite", "TensorFlow Lite", "model.tflite", "tf", ("float32", "float16"),
+            (("tensorflow", "2.18"), ("tf_keras", "2.18")), "tf",
+        ),
+    )
+}  # fmt: skip
+
+
+def choose_format(to: str, dtype: str | None) -> tuple[Format, str]:
+    """The row of a format and the type of its numbers.
+
+    Raises:
+        ValueError: for a format that is unknown, or a type that it lacks.
+    """
+    if to not in FORMATS:
+        raise ValueError(f"to is {to!r}, expected one of {', '.join(FORMATS)}")
+    row = FORMATS[to]
+    chosen = dtype or row.dtypes[0]
+    if chosen == "int8":
+        raise ValueError("dtype is 'int8', but there are no quantised models to export yet; leave dtype out")
+    if chosen not in row.dtypes:
+        raise ValueError(f"dtype is {chosen!r}, but {row.runtime} ({to}) computes {' or '.join(row.dtypes)}")
+    return row, chosen
+
+
+def check_installed(row: Format) -> None:
+    """Refuse to begin what could not be finished.
+
+    Raises:
+        ImportError: a package or a compiler is missing, or too old; the text has the line that installs it.
+    """
+    line = f"pip install --upgrade 'deberta[{row.extra}]'"
+    for module, oldest in row.needs:
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(f"{module} is not installed, and --to {row.name} needs it: {line}")
+        found = importlib.metadata.version(module.replace("_", "-"))
+        if _numbers(found) < _numbers(oldest):
+            raise ImportError(f"{module} is {found}, and --to {row.name} needs {oldest} or later: {line}")
+    compilers = [name for name in (os.environ.get("CXX"), "g++", "clang++") if name]
+    if row.compiles and not any(map(shutil.which, compilers)):
+        raise ImportError(
+            f"there is no C++ compiler ({', '.join(compilers)}), and --to {row.name} needs one: apt install g++"
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

@@ -1,0 +1,218 @@
+"""Models as graphs: every format, family and head, in the runtimes that are installed; what is refused, and how."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import conversion
+from conversion.command_line import COMMANDS, ERROR, run
+from conversion.exports import exporting, formats
+from conversion.exports.runtimes import open_graph, read_manifest
+from tests.conversion.helpers import write_checkpoint
+from tests.models.helpers import BASES, HEADS, small_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def missing(name):
+    return [module for module, _ in formats.FORMATS[name].needs if importlib.util.find_spec(module) is None]
+
+
+def needs(name):
+    return pytest.mark.skipif(bool(missing(name)), reason=f"needs {', '.join(missing(name))}: make test-slow")
+
+
+def checkpoint(folder, base, head, **changes):
+    changes = {"max_position_embeddings": 40, **({"type_vocab_size": 2} if base == "v1" else {}), **changes}
+    write_checkpoint(folder, small_config(base, **changes), head)
+    return folder
+
+
+# In CI each format once per family, each head once per framework; the whole matrix in make test-all.
+QUICK = {("torch", "v1", "ForSequenceClassification"), ("torch", "v2", "Model")}
+OFTEN = {(name, base, "ForSequenceClassification") for name in formats.FORMATS for base in BASES}
+OFTEN |= {(name, "v3", head) for name in ("onnx", "tflite") for head in HEADS}
+MATRIX = [
+    pytest.param(
+        name, base, head, id=f"{name}-{base}-{head}",
+        marks=[needs(name), *([] if (name, base, head) in QUICK else [pytest.mark.slow]),
+               *([] if (name, base, head) in QUICK | OFTEN else [pytest.mark.everything])],
+    )
+    for name in formats.FORMATS for base in BASES for head in HEADS
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "base", "head"), MATRIX)
+@pytest.mark.filterwarnings("ignore:.*has no tokenizer")
+def test_matrix(tmp_path, name, base, head):
+    source = checkpoint(tmp_path / "source", base, head)
+    report = conversion.export(source, tmp_path / "out", to=name)
+    check_folder(tmp_path / "out", report, name, head, with_types=base == "v1")
+    sizes = {check.size[0] * 10_000 + check.size[-1] for check in report.checks}
+    assert sizes >= {10_001, 10_007, 30_033, 20_512, 10_600}
+    assert report.worst.relative <= 1e-5
+
+
+def check_folder(folder, report, name, head, *, with_types=False):
+    """What a reader of the folder relies on."""
+    row, manifest = formats.FORMATS[name], read_manifest(folder)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(report.files)
+    assert {row.graph, "config.json", "export.json", "run.py", "README.md"} <= set(report.files)
+    assert manifest["inputs"] == ["input_ids", "attention_mask", *(["token_type_ids"] if with_types else [])]
+    own = {"Model": ["last_hidden_state"], "ForQuestionAnswering": ["start_logits", "end_logits"]}
+    assert manifest["outputs"] == own.get(head, ["logits"])
+    assert json.loads((folder / "config.json").read_text())["architectures"][0].endswith(head)
+    rank = 3 if head == "ForMultipleChoice" else 2
+    found = open_graph(folder / row.graph, manifest)({"input_ids": np.full((1,) * (rank - 1) + (4,), 7)})
+    assert list(found) == manifest["outputs"]
+    assert all(np.isfinite(array).all() for array in found.values())
+
+
+HALVES = [(n, d) for n, row in formats.FORMATS.items() for d in row.dtypes if d != "float32"]
+
+
+@pytest.mark.parametrize(("name", "dtype"), [pytest.param(*half, marks=needs(half[0])) for half in HALVES])
+@pytest.mark.filterwarnings("ignore:.*has no tokenizer")
+@pytest.mark.slow
+def test_halves(tmp_path, name, dtype):
+    """Near the model, and finite where scores that are not scaled before the product would overflow."""
+    source = checkpoint(tmp_path / "source", "v2", "ForTokenClassification")
+    report = conversion.export(source, tmp_path / "out", to=name, dtype=dtype)
+    assert (report.dtype, report.tolerance) == (dtype, formats.TOLERANCES[dtype])
+    assert 1e-7 < report.worst.relative <= report.tolerance
+
+
+@needs("onnx")
+@pytest.mark.filterwarnings("ignore:.*has no tokenizer")
+@pytest.mark.slow
+def test_a_graph_of_onnx(tmp_path):
+    """One file, that checks out; relative keys come in ready, and nothing is looked up by pairs of tokens."""
+    import onnx
+
+    source = checkpoint(tmp_path / "source", "v3", "ForSequenceClassification")
+    conversion.export(source, tmp_path / "out", to="onnx")
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    onnx.checker.check_model(model)
+    kinds = [node.op_type for node in model.graph.node]
+    assert not {"GatherElements", "Einsum", "Loop", "If"} & set(kinds)
+    assert [output.name for output in model.graph.output] == ["logits"]
+    assert all(value.type.tensor_type.elem_type == onnx.TensorProto.INT64 for value in model.graph.input)
+    tables = {tuple(weight.dims) for weight in model.graph.initializer}
+    config = small_config("v3")
+    assert (2 * config.span, config.hidden_size) not in tables, "the table itself is not there, but what is made of it"
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in ("onnx", "torch", "tflite")])
+@pytest.mark.filterwarnings("ignore:.*has no tokenizer")
+@pytest.mark.slow
+def test_the_program_beside_it(tmp_path, name):
+    source = checkpoint(tmp_path / "source", "v1", "ForSequenceClassification")
+    conversion.export(source, tmp_path / "out", to=name)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, str(tmp_path / "out" / "run.py"), "5", "7", "2"]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    label, shape, values = done.stdout.strip().split("\t")
+    graph = open_graph(tmp_path / "out" / formats.FORMATS[name].graph, read_manifest(tmp_path / "out"))
+    wanted = graph({"input_ids": np.array([[5, 7, 2]])})["logits"]
+    assert (label, shape) == ("logits", "(1, 3)")
+    np.testing.assert_allclose(json.loads(values), wanted, rtol=1e-4)
+
+
+def test_a_task_names_a_head(tmp_path):
+    source = checkpoint(tmp_path / "source", "v3", "ForTokenClassification")
+    with pytest.warns(UserWarning, match="has no tokenizer"):
+        report = conversion.export(source, tmp_path / "out", to="torch", task="feature-extraction")
+    assert (report.head, report.outputs) == ("Model", ["last_hidden_state"])
+    assert report.notes == ["without a tokenizer: there is none beside the model"]
+    assert report.to_dict()["checks"][0]["size"] == (1, 1)
+
+
+def test_lengths_that_positions_allow(tmp_path):
+    source = checkpoint(tmp_path / "source", "v1", "Model", position_biased_input=True)
+    with pytest.warns(UserWarning, match="has no tokenizer"):
+        report = conversion.export(source, tmp_path / "out", to="torch")
+    assert [check.size for check in report.checks] == [(1, 1), (1, 7), (3, 33), (2, 40), (1, 40)]
+
+
+REFUSED = {
+    "format": (["--to", "coreml"], "to is 'coreml', expected one of onnx"),
+    "int8": (["--to", "torch", "--dtype", "int8"], "no quantised models to export yet"),
+    "dtype": (["--to", "onnx", "--dtype", "bfloat16"], r"ONNX Runtime \(onnx\) computes float32 or float16"),
+    "task": (["--to", "torch", "--task", "summarization"], "task is 'summarization', expected one of"),
+    "head": (["--to", "torch", "--task", "question-answering"], "needs a checkpoint with the head ForQ"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_a_sentence(tmp_path, capsys, case):
+    arguments, text = REFUSED[case]
+    source = checkpoint(tmp_path / "source", "v3", "ForTokenClassification")
+    assert run(COMMANDS, "deberta", "", ["export", str(source), str(tmp_path / "out"), "--quiet", *arguments]) == ERROR
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert pytest.RaisesExc(ValueError, match=text).matches(ValueError(error))
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    source = checkpoint(tmp_path / "source", "v3", "Model")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileExistsError, match="there is something at"):
+        conversion.export(source, tmp_path / "out", to="torch")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        conversion.export(source, tmp_path / "file" / "out", to="torch")
+    (source / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="weights"):
+        conversion.export(source, tmp_path / "new", to="torch")
+    assert sorted(os.listdir(tmp_path)) == ["file", "out", "source"]
+    assert not os.listdir(tmp_path / "out")
+
+
+def test_a_graph_that_differs_is_not_put_in_place(tmp_path, monkeypatch):
+    source = checkpoint(tmp_path / "source", "v3", "Model")
+    real = exporting.open_graph
+
+    def off(path, manifest):
+        graph = real(path, manifest)
+        return lambda inputs: {name: array + 1e-2 * abs(array).max() for name, array in graph(inputs).items()}
+
+    monkeypatch.setattr(exporting, "open_graph", off)
+    with pytest.raises(ValueError, match=r"differs from the model: last_hidden_state of .* nothing was written"):
+        conversion.export(source, tmp_path / "out", to="torch")
+    monkeypatch.setattr(exporting, "open_graph", lambda *_: lambda inputs: {"last_hidden_state": np.array(np.nan)})
+    with pytest.raises(ValueError, match="by inf of its largest value"):
+        conversion.export(source, tmp_path / "out", to="torch")
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_what_is_missing_is_said_before_work_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "open_source", None)  # work
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else True)
+    monkeypatch.setattr(formats.importlib.metadata, "version", lambda name: "99.0")
+    with pytest.raises(ImportError, match=r"onnxruntime is not installed.*pip install --upgrade 'deberta\[onnx\]'"):
+        conversion.export("model", tmp_path / "out", to="onnx")
+    monkeypatch.setattr(formats.importlib.metadata, "version", lambda name: "1.2.3")
+    with pytest.raises(ImportError, match=r"torch is 1.2.3, and --to torch needs 2\.6 or later: pip install"):
+        conversion.export("model", tmp_path / "out", to="torch")
+    monkeypatch.setattr(formats.importlib.metadata, "version", lambda name: "99.0")
+    monkeypatch.setattr(formats.shutil, "which", lambda name: None)
+    with pytest.raises(ImportError, match=r"no C\+\+ compiler .*apt install g\+\+"):
+        conversion.export("model", tmp_path / "out", to="aot")
+
+
+def test_a_damaged_export(tmp_path):
+    assert read_manifest(tmp_path) is None
+    for text in ("{", "[]", "{}", '{"to": "coreml", "graph": "x", "head": "Model", "inputs": [], "outputs": []}'):
+        (tmp_path / "export.json").write_text(text)
+        with pytest.raises(ValueError, match="is damaged"):
+            read_manifest(tmp_path)
