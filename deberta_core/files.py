@@ -64,7 +64,7 @@ class Replacement(contextlib.AbstractContextManager["Replacement"]):
 
         Args:
             name: in the folder; with ``/`` for a file in a folder below, which is made at the end.
-            folder: make a folder instead.
+            folder: make a folder instead, where there is none yet: a folder is not replaced.
 
         Raises:
             OSError: it cannot be made.

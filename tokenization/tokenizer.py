@@ -581,9 +581,7 @@ class Tokenizer(Beside):
 
     @additional_special_tokens.setter
     def additional_special_tokens(self, values: Iterable[Any] | None) -> None:
-        self._vocabulary.additional = []
-        for value in values or ():
-            self._vocabulary.add_additional(value)
+        self._vocabulary.set_additional(values or ())
 
     @property
     def additional_special_tokens_ids(self) -> list[int]:
@@ -702,9 +700,7 @@ class Tokenizer(Beside):
             elif name == "additional_special_tokens":
                 if not isinstance(value, (list, tuple)):
                     raise TypeError(f"additional_special_tokens is {value!r}, expected a list of tokens")
-                self._vocabulary.additional = [] if replaces else self._vocabulary.additional
-                for token in value:
-                    self._vocabulary.add_additional(token)
+                self._vocabulary.set_additional(value, after=() if replaces else self._vocabulary.additional)
             else:
                 known = ", ".join((*SPECIAL_NAMES, "additional_special_tokens"))
                 raise ValueError(f"unknown special token name {name!r}; known are {known}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any
 
@@ -33,6 +33,7 @@ class Unigram:
             sampled segmentations, ``num_threads``.
         add_prefix_space: put the model's dummy space before a text; default: as it was trained.
         name: what errors call the model.
+        checked: the bytes were read and checked before.
 
     Raises:
         ValueError: the model is damaged, or a setting is unknown or of a wrong type.
@@ -68,7 +69,8 @@ class Unigram:
     template = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.proto, self.settings, self.add_prefix_space)
+        made = partial(Unigram, add_prefix_space=self.add_prefix_space, checked=True)
+        return made, (self.proto, self.settings)
 
     @cached_property
     def model(self) -> SpmModel:
@@ -276,10 +278,6 @@ class Unigram:
 def _words(leads: list[int]) -> list[int]:
     """The number of each piece's word: a new one at every piece that begins with a space, and at the first."""
     return [number - leads[0] for number in accumulate(leads)] if leads else []
-
-
-def _rebuild(proto: bytes, settings: dict[str, Any], add_prefix_space: bool) -> Unigram:
-    return Unigram(proto, settings, add_prefix_space=add_prefix_space, checked=True)
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

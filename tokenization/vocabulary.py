@@ -49,8 +49,8 @@ class Vocabulary:
         for name in SPECIAL_NAMES:
             self.name(name, special_tokens.get(name))
         by_name = extra if isinstance(extra, Mapping) else {}
-        for value in [*(additional or ()), *(() if by_name else extra or ())]:
-            self.add_additional(value)
+        for values in (additional, None if by_name else extra):
+            self.set_additional(values or (), after=self.additional)
         for name, value in by_name.items():
             self.extra[name] = self.add_special(value).content
 
@@ -133,11 +133,15 @@ class Vocabulary:
         """Makes a token the special one of a name, ``None`` for none."""
         self.named[name] = None if value is None else self.add_special(value, name).content
 
-    def add_additional(self, value: Any) -> None:
-        """Adds a special token without a name of its own."""
-        content = self.add_special(value).content
-        if content not in self.additional:
-            self.additional.append(content)
+    def set_additional(self, values: Iterable[Any], *, after: Iterable[str] = ()) -> None:
+        """Makes tokens the special ones without a name of their own, behind those that are to stay such.
+
+        Raises:
+            TypeError: one token is given instead of several.
+        """
+        if isinstance(values, (str, AddedToken)):
+            raise TypeError(f"special tokens without a name are a list, got {values!r}; give [{values!r}]")
+        self.additional = list(dict.fromkeys([*after, *(self.add_special(value).content for value in values)]))
 
     @property
     def special(self) -> list[str]:

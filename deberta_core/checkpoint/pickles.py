@@ -245,8 +245,7 @@ class PickleMachine:
         self._left -= sum(len(value) for value in arguments if isinstance(value, list | tuple | dict))
         self._stack.append(function(*arguments))
 
-    def _op_newobj(self, argument: None) -> None:
-        self._op_reduce(argument)
+    _op_newobj = _op_reduce
 
     def _op_build(self, _: None) -> None:
         # The state of an ordered dict (`_metadata` of a state dict) or of a parameter: attributes, never tensors.

@@ -80,6 +80,20 @@ def test_unlimited_truncation_is_refused(build, kind):
         tokenizer(LONG, truncation=True)
 
 
+def test_one_token_where_a_list_is_expected(build, kind):
+    """Its characters would be added one by one."""
+    tokenizer = build(kind)
+    size = len(tokenizer)
+    with pytest.raises(TypeError, match=r"is '<ent>', expected a list of tokens"):
+        tokenizer.add_special_tokens({"additional_special_tokens": "<ent>"})
+    with pytest.raises(TypeError, match="are a list"):
+        tokenizer.additional_special_tokens = "<ent>"
+    assert len(tokenizer) == size
+    for name in ("additional_special_tokens", "extra_special_tokens"):
+        with pytest.raises(TypeError, match="are a list"):
+            build(kind, **{name: "<ent>"})
+
+
 def test_ids(tokenizer):
     for bad in (len(tokenizer), -1, -100):
         with pytest.raises(ValueError, match=f"{bad} is out of range"):
