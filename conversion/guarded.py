@@ -182,4 +182,6 @@ def _environment() -> dict[str, str]:
     module of the same name in the folder where the user is.
     """
     here = str(Path(__file__).resolve().parents[1])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    # NumPy's threads, one for each core, take 40 MB of address space each, of which a large machine has none to spare.
+    return {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}

@@ -50,15 +50,14 @@ def main(arguments: list[str]) -> int:
             _send_json(answers, nbytes=len(data))
             answers.write(data)
             answers.flush()
-    except CheckpointError as error:
-        _send_json(answers, path=error.path, error=error.problem, remedy=error.remedy)
-    except MemoryError:
-        problem = f"takes more than {memory / 1e9:.1f} GB of memory to read"
-        remedy = "DEBERTA_H5_GIGABYTES allows more, if you trust the file"
-        _send_json(answers, path=str(path), error=problem, remedy=remedy)
     except Exception as error:
-        problem = f"cannot be read ({type(error).__name__}: {error})"
-        _send_json(answers, path=str(path), error=problem, remedy="it is damaged")
+        shown, problem, remedy = str(path), f"cannot be read ({type(error).__name__}: {error})", "it is damaged"
+        if isinstance(error, MemoryError) or isinstance(error.__context__, MemoryError):  # by the limit above
+            problem = f"takes more than {memory / 1e9:.1f} GB of memory to read"
+            remedy = "DEBERTA_H5_GIGABYTES allows more, if you trust the file"
+        elif isinstance(error, CheckpointError):
+            shown, problem, remedy = error.path, error.problem, error.remedy
+        _send_json(answers, path=shown, error=problem, remedy=remedy)
     return 0
 
 

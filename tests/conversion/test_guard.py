@@ -94,6 +94,13 @@ def test_a_death_is_a_message(folder, tmp_path, replaced_child, number):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="where Linux says what a process does")
+def test_the_process_has_no_threads_that_use_up_its_address_space(folder, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    with GuardedFile(MappedFile(folder / "tf_model.h5")) as file, open(f"/proc/{file._process.pid}/status") as status:
+        assert "Threads:\t1\n" in status.read()
+
+
 def test_a_death_between_two_tensors_is_a_message_too(folder):
     """The wish that the process did not read is still in the pipe's buffer when it is closed."""
     path = folder / "tf_model.h5"
