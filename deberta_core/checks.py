@@ -6,6 +6,7 @@ Shapes are tuples of integers; ``None`` is a size that is unknown while a graph 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from deberta_core.config import BaseConfig
 
@@ -104,6 +105,8 @@ UNEVEN = (
     "{name} is no array of numbers ({error}); expected rows of one length: pad them (padding=True in the tokenizer's "
     "call) and pass the attention_mask"
 )
+TEXTS = "{name} holds texts, expected token ids: call the tokenizer first, model(**tokenizer(...))"
+SPREAD = "{name} is a {kind} tensor, expected a dense one: pad it ({how}) and pass its attention_mask"
 LEFT_PADDING = (
     "a text begins with hidden tokens, and this head reads its first token (pooled_row is 'first'): pad on the right "
     "(padding_side=\"right\"), or set pooled_row='first_visible' for a model that was trained so"
@@ -165,3 +168,10 @@ def check_choices(shapes: Mapping[str, Shape | None]) -> None:
     for name, shape in shapes.items():
         if first and shape is not None and (len(shape) < 3 or not fits(shape[:2], first[:2])):
             raise ValueError(f"{name} has shape {spell(shape)}, expected {spell(first[:2])[:-1]}, ...]")
+
+
+def innermost(value: Any) -> Any:
+    """What nested lists hold first: a number, a text, an array or a tensor; of what is no list, it itself."""
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return value

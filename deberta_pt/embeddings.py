@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deberta_core.checks import NEGATIVE_MASK, TRUTH_VALUES, UNEVEN, check_inputs, out_of_range
+from deberta_core.checks import (
+    NEGATIVE_MASK,
+    SPREAD,
+    TEXTS,
+    TRUTH_VALUES,
+    UNEVEN,
+    check_inputs,
+    innermost,
+    out_of_range,
+)
 from deberta_core.config import BaseConfig
 from deberta_pt.attention import Mask
 from deberta_pt.layers import Dropout, is_traced, layer_norm
@@ -20,24 +29,32 @@ def as_tensor(value: Any, name: str, model: Any) -> Any:
     """A tensor whose dtype PyTorch can look rows up by; arrays and nested lists become one.
 
     Args:
-        value: a tensor, an array, nested lists, or ``None``, which stays.
+        value: a tensor, an array, nested lists of numbers or tensors, or ``None``, which stays.
         name: of the input.
         model: on whose device arrays and lists are put.
 
     Raises:
         TypeError: for a tensor of another library.
-        ValueError: for truth values as ids, or rows of several lengths.
+        ValueError: for texts, truth values as ids, rows of several lengths, or a nested or sparse tensor.
     """
     if value is None:
         return None
     if not isinstance(value, Tensor):
-        library = type(value).__module__.split(".")[0]
-        if library in ("tensorflow", "keras", "tf_keras"):
+        first = innermost(value)
+        if type(first).__module__.split(".")[0] in ("tensorflow", "keras", "tf_keras"):
             raise TypeError(f"{name} is a tensor of TensorFlow, expected one of PyTorch: torch.tensor({name}.numpy())")
+        if isinstance(first, str) or getattr(getattr(value, "dtype", None), "kind", "") in ("U", "S"):
+            raise ValueError(TEXTS.format(name=name))
         try:
-            value = torch.as_tensor(value, device=model.device)
-        except (ValueError, TypeError) as error:  # the latter of an array of lists
+            stacked = (
+                torch.stack([as_tensor(row, name, model) for row in value]) if isinstance(first, Tensor) else value
+            )
+            value = torch.as_tensor(stacked, device=model.device)
+        except (ValueError, TypeError, RuntimeError) as error:  # an array of lists, nothing among numbers
             raise ValueError(UNEVEN.format(name=name, error=error)) from None
+    if value.layout is not torch.strided:
+        kind, how = ("nested", "torch.nested.to_padded_tensor") if value.is_nested else ("sparse", "to_dense()")
+        raise ValueError(SPREAD.format(name=name, kind=kind, how=how))
     if value.dtype in (torch.int64, torch.int32) or value.is_floating_point():
         return value
     if value.dtype == torch.bool and name in ("input_ids", "position_ids"):

@@ -7,10 +7,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from deberta_core.checks import TRUTH_VALUES, UNEVEN
+from deberta_core.checks import SPREAD, TEXTS, TRUTH_VALUES, UNEVEN, innermost
 from deberta_core.wording import near
 from deberta_tf.fast.dropout import Seeds, advance, dropout_seeds, running_seeds
 
@@ -62,7 +63,7 @@ def read_inputs(
     if isinstance(first, Mapping):
         given, inputs = dict(first), inputs[1:]
         rest = names[1:]
-    elif isinstance(first, (list, tuple)):
+    elif isinstance(first, (list, tuple)) and not _is_row(next(iter(first), None)):
         given, inputs = dict(zip(names, first, strict=False)), inputs[1:]
         rest = names[len(given) :]
     else:
@@ -120,11 +121,11 @@ def as_tensor(value: Any, name: str) -> Any:
         ValueError: for a ragged or sparse tensor, rows of several lengths, or truth values as ids.
     """
     if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)):
-        dense = "to_tensor()" if isinstance(value, tf.RaggedTensor) else "tf.sparse.to_dense"
-        raise ValueError(
-            f"{name} is a {type(value).__name__}, expected a dense tensor: pad it ({dense}) and pass its attention_mask"
+        kind, how = (
+            ("Ragged", "to_tensor()") if isinstance(value, tf.RaggedTensor) else ("Sparse", "tf.sparse.to_dense")
         )
-    library = type(value).__module__.split(".")[0]
+        raise ValueError(SPREAD.format(name=name, kind=kind, how=how))
+    library = type(innermost(value)).__module__.split(".")[0]
     if library == "torch":
         raise TypeError(f"{name} is a PyTorch tensor, expected one of TensorFlow: pass {name}.numpy()")
     if library == "keras":
@@ -138,9 +139,18 @@ def as_tensor(value: Any, name: str) -> Any:
             raise ValueError(UNEVEN.format(name=name, error=str(error).rstrip("."))) from None
     if value.dtype.is_floating or value.dtype in (tf.int32, tf.int64):
         return value
+    if value.dtype == tf.string:
+        raise ValueError(TEXTS.format(name=name))
     if value.dtype == tf.bool and name in ("input_ids", "position_ids"):
         raise ValueError(TRUTH_VALUES.format(name=name))
     return tf.cast(value, tf.int64 if value.dtype in (tf.uint32, tf.uint64) else tf.int32)
+
+
+def _is_row(value: Any) -> bool:
+    """Whether it can only be the ids of one text: what is no input, since those have a row for each text."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and isinstance(value[0], (int, np.integer))
+    return not isinstance(value, str) and len(getattr(value, "shape", (0, 0))) == 1
 
 
 def _is_symbolic(value: Any) -> bool:

@@ -105,6 +105,8 @@ class TextClassification(TrainableTask):
         label = str("" if example["label"] is None else example["label"]).strip()
         if not label:
             raise ValueError(f"{example.place}: the row has no label; fill it in or drop the row")
+        if isinstance(example["label"], (list, dict)):
+            raise ValueError(f"{example.place}: label is {label}, expected a single one, a text or a number")
         example["label"] = self.read_label(label, example.place)
 
     def read_label(self, label: str, place: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from deberta_core.wording import near
 from deberta_tasks.records import Record, read_records, whole_number
 from deberta_tasks.tasks.base import Feature, Task
 
@@ -245,11 +246,16 @@ def label_named(label: str, labels: Sequence[str], place: str) -> str:
     """The name of a label that is a number; others are names already.
 
     Raises:
-        ValueError: for a number that has none.
+        ValueError: for a number that has none, or another name than those that are given.
     """
-    number = whole_number(label)
-    if not labels or number is None or label in labels:
+    if not labels or label in labels:
         return label
+    number = whole_number(label)
+    if number is None:
+        known = ", ".join(labels)
+        raise ValueError(
+            f"{place}: label is {label!r}, expected one of labels ({known}) or its number{near(label, labels)}"
+        )
     if not 0 <= number < len(labels):
         raise ValueError(f"{place}: label is {label}, but labels has {len(labels)} names, for 0 to {len(labels) - 1}")
     return labels[number]

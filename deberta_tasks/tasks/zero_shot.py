@@ -34,7 +34,11 @@ class ZeroShotOptions(WindowOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.hypothesis_template.format("x") == self.hypothesis_template.format("y"):
+        try:
+            without = self.hypothesis_template.format("x") == self.hypothesis_template.format("y")
+        except (ValueError, LookupError, AttributeError):  # braces alone, or another name between them
+            without = True
+        if without:
             raise ValueError(f"hypothesis_template is {self.hypothesis_template!r}, expected {{}} where the label goes")
 
 

@@ -420,3 +420,14 @@ def test_tags_that_are_floats(tmp_path: Path) -> None:
     assert [e["label"] for e in TASKS["text-classification"].read(path, ("bad", "good"))] == ["good", "bad"]
     with pytest.raises(ValueError, match="label is -1, but labels has 2 names"):
         TASKS["text-classification"].read(written(tmp_path, {"text": "x", "label": -1}), ("bad", "good"))
+
+
+def test_labels_that_are_neither_named_nor_numbers(tmp_path: Path) -> None:
+    """They were said to be missing in the training data; a list became the name of a label."""
+    task, path = TASKS["text-classification"], written(tmp_path, {"text": "x", "label": True})
+    with pytest.raises(ValueError, match=r"line 1: label is 'True', expected one of labels \(no, yes\) or its number"):
+        task.read(path, ("no", "yes"))
+    with pytest.raises(ValueError, match=r"line 1: label is 'goood', .*; did you mean 'good'"):
+        task.read(written(tmp_path, {"text": "x", "label": "goood"}), ("bad", "good"))
+    with pytest.raises(ValueError, match=r"line 1: label is \[0, 2\], expected a single one"):
+        task.read(written(tmp_path, {"text": "x", "label": [0, 2]}))

@@ -341,11 +341,65 @@ def test_tensors_of_the_other_framework(name):
         pt_model(config, SEQUENCE)(**{**pt_inputs(given), name: tf.constant(given[name])})
 
 
+def test_tensors_of_the_other_framework_in_lists():
+    """They were told to pad."""
+    torch, tf = pytest.importorskip("torch"), pytest.importorskip("tensorflow")
+    config = small_config("v3")
+    with pytest.raises(TypeError, match="input_ids is a PyTorch tensor, expected one of TensorFlow"):
+        tf_model(config, SEQUENCE)(input_ids=[torch.tensor(row) for row in IDS])
+    with pytest.raises(TypeError, match="input_ids is a tensor of TensorFlow, expected one of PyTorch"):
+        pt_model(config, SEQUENCE)(input_ids=[tf.constant(row) for row in IDS])
+
+
+@pytest.mark.parametrize("head", [SEQUENCE, CHOICE])
+def test_tensors_in_lists_and_lists_by_place(head):
+    """Lists of rows were refused by PyTorch, and read as several inputs by TensorFlow."""
+    torch, tf = pytest.importorskip("torch"), pytest.importorskip("tensorflow")
+    rows = IDS if head == SEQUENCE else IDS[:, None].repeat(2, 1)
+    model, twin = pt_model(small_config("v1"), head), tf_model(small_config("v1"), head)
+    want = model(torch.tensor(rows)).logits
+    for given in ([torch.tensor(row) for row in rows], list(rows), rows.tolist()):
+        assert torch.equal(model(given).logits, want)
+    lists = [[tf.constant(row) for row in rows], list(rows), rows.tolist(), tuple(map(tuple, rows.tolist()))]
+    for given in lists:
+        found = twin(given) if head == SEQUENCE else twin(input_ids=given)
+        assert_close(found.logits.numpy(), want.detach().numpy(), "logits")
+        assert twin(input_ids=given, attention_mask=np.ones_like(rows).tolist()).logits.shape == want.shape
+    if head == SEQUENCE:
+        assert_close(twin(rows.tolist(), attention_mask=np.ones_like(rows)).logits.numpy(), want.detach().numpy(), "mask")
+    uneven = [torch.tensor([1, 2]), torch.tensor([3])]
+    with pytest.raises(ValueError, match="input_ids is no array of numbers .* pad them"):
+        model(uneven)
+
+
+def test_texts_and_gaps_in_the_place_of_ids():
+    """Errors of the frameworks' insides, or the advice to pad."""
+    pytest.importorskip("torch"), pytest.importorskip("tensorflow")
+    for model in (pt_model(small_config("v3"), SEQUENCE), tf_model(small_config("v3"), SEQUENCE)):
+        for given in ("a text", ["a text"], [["a", "b"]], np.array(["a text"])):
+            with pytest.raises(ValueError, match="input_ids holds texts, expected token ids: call the tokenizer first"):
+                model(input_ids=given)
+        with pytest.raises(ValueError, match="input_ids is no array of numbers"):
+            model(input_ids=[[1, None]])
+
+
+def test_nested_and_sparse_tensors_of_pytorch():
+    torch = pytest.importorskip("torch")
+    rows = [torch.tensor([1, 2]), torch.tensor([3])]
+    for head in (SEQUENCE, CHOICE, WORD):
+        model = pt_model(small_config("v3"), head)
+        for layout in (torch.strided, torch.jagged):
+            with pytest.raises(ValueError, match="input_ids is a nested tensor, expected a dense one: pad it"):
+                model(torch.nested.nested_tensor(rows, layout=layout))
+        with pytest.raises(ValueError, match=r"input_ids is a sparse tensor, expected a dense one: pad it \(to_dense"):
+            model(torch.tensor(IDS).to_sparse())
+
+
 def test_ragged_and_sparse_tensors():
     tf = pytest.importorskip("tensorflow")
     model, ragged = tf_model(small_config("v3"), SEQUENCE), tf.ragged.constant([[1, 2], [3]])
     for given in (ragged, {"input_ids": ragged}, {"input_ids": tf.sparse.from_dense(IDS)}):
-        with pytest.raises(ValueError, match=r"input_ids is a (Ragged|Sparse)Tensor, expected a dense tensor: pad it"):
+        with pytest.raises(ValueError, match=r"input_ids is a (Ragged|Sparse) tensor, expected a dense one: pad it"):
             model(given)
 
 

@@ -255,6 +255,17 @@ def test_run_takes_words_from_files(checkpoint: Make, tmp_path: Path) -> None:
 # Labels and hints.
 
 
+@pytest.mark.parametrize("template", ["This is {label}.", "This is {.", "This is {0.x}.", "This is {1}."])
+def test_templates_with_other_braces_ended_in_a_bare_key(template: str, checkpoint: Make) -> None:
+    with pytest.raises(ValueError, match=r"hypothesis_template is .*, expected \{\} where the label goes"):
+        pipe_of("zero-shot-classification", checkpoint)("my dog", hypothesis_template=template)
+
+
+@pytest.mark.parametrize("labels", ["['dog', 'cat']", '["dog", "cat"]'])
+def test_labels_in_a_written_list_kept_its_brackets(labels: str, checkpoint: Make) -> None:
+    assert set(pipe_of("zero-shot-classification", checkpoint)("my dog", labels)["labels"]) == {"dog", "cat"}
+
+
 @frameworks
 def test_labels_that_are_whole_numbers(framework: str, tmp_path: Path) -> None:
     if framework == "tf":
