@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,13 +47,12 @@ def as_tensor(value: Any, name: str, model: Any) -> Any:
         if isinstance(first, str) or getattr(getattr(value, "dtype", None), "kind", "") in ("U", "S"):
             raise ValueError(TEXTS.format(name=name))
         try:
-            stacked = (
-                torch.stack([as_tensor(row, name, model) for row in value]) if isinstance(first, Tensor) else value
-            )
-            value = torch.as_tensor(stacked, device=model.device)
+            if isinstance(first, Tensor):
+                value = torch.stack([as_tensor(row, name, model) for row in value])
+            value = torch.as_tensor(np.asarray(value) if isinstance(first, np.ndarray) else value, device=model.device)
         except (ValueError, TypeError, RuntimeError) as error:  # an array of lists, nothing among numbers
             raise ValueError(UNEVEN.format(name=name, error=error)) from None
-    if value.layout is not torch.strided:
+    if value.is_nested or value.layout is not torch.strided:
         kind, how = ("nested", "torch.nested.to_padded_tensor") if value.is_nested else ("sparse", "to_dense()")
         raise ValueError(SPREAD.format(name=name, kind=kind, how=how))
     if value.dtype in (torch.int64, torch.int32) or value.is_floating_point():

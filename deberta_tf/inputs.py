@@ -121,9 +121,8 @@ def as_tensor(value: Any, name: str) -> Any:
         ValueError: for a ragged or sparse tensor, rows of several lengths, or truth values as ids.
     """
     if isinstance(value, (tf.RaggedTensor, tf.SparseTensor)):
-        kind, how = (
-            ("Ragged", "to_tensor()") if isinstance(value, tf.RaggedTensor) else ("Sparse", "tf.sparse.to_dense")
-        )
+        ragged = isinstance(value, tf.RaggedTensor)
+        kind, how = ("Ragged", "to_tensor()") if ragged else ("Sparse", "tf.sparse.to_dense")
         raise ValueError(SPREAD.format(name=name, kind=kind, how=how))
     library = type(innermost(value)).__module__.split(".")[0]
     if library == "torch":
@@ -173,3 +172,24 @@ def refuse_keras3(**given: Any) -> None:
             homes = {k.__name__: str(getattr(k, "__module__", "")).split(".")[0] for k in kinds}
             if kind := next((k for k, home in homes.items() if home == "keras"), ""):
                 raise TypeError(f"{name} holds a {kind} of Keras 3, {LEGACY_KERAS.replace('its own', 'its ' + kind)}")
+
+
+def refuse_other_data(options: Mapping[str, Any], *data: Any) -> None:
+    """Refuse tensors, loaders and data sets of other libraries among the texts and labels that Keras is given.
+
+    Args:
+        options: that were given by name, ``x`` and ``y`` perhaps among them.
+        *data: the same by place.
+
+    Raises:
+        TypeError: for the first.
+    """
+    for name, given in {**dict(zip(("x", "y"), data, strict=False)), **options}.items():
+        if name in ("x", "y"):
+            for part in map(innermost, given.values() if isinstance(given, Mapping) else [given]):
+                refuse_keras3(**{name: part})
+                if type(part).__module__.split(".")[0] == "torch":
+                    raise TypeError(
+                        f"{name} holds a {type(part).__name__} of PyTorch, expected tensors of TensorFlow, arrays or a "
+                        f"tf.data.Dataset: pass numpy() of a tensor"
+                    )

@@ -36,7 +36,7 @@ from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
 from deberta_tf.documented import Documented
 from deberta_tf.fast.inference import optimize_for_inference
-from deberta_tf.inputs import LEGACY_KERAS, is_by_name, read_inputs, with_unpacked_inputs
+from deberta_tf.inputs import LEGACY_KERAS, is_by_name, read_inputs, refuse_keras3, with_unpacked_inputs
 from deberta_tf.layers import policy, policy_in_force
 from deberta_tf.training import KerasTraining
 
@@ -96,12 +96,21 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
 
     def export(self, *where: Any, **options: Any) -> None:
         """As Keras' ``export``."""
+        self._check_called("export")
+        super().export(*where, **options)
+
+    def save(self, filepath: Any, overwrite: bool = True, save_format: str | None = None, **options: Any) -> None:
+        """As Keras' ``save``."""
+        if save_format == "tf" or (save_format is None and Path(filepath).suffix not in (".keras", ".h5", ".hdf5")):
+            self._check_called("save")
+        super().save(filepath, overwrite=overwrite, save_format=save_format, **options)
+
+    def _check_called(self, method: str) -> None:
         if self.save_spec() is None:
             raise ValueError(
                 f"{type(self).__name__} was never called, so that Keras does not know its inputs: call it once, on any "
-                "text, before export()"
+                f"text, before {method}()"
             )
-        super().export(*where, **options)
 
     @property
     def _keras_history(self) -> Any:
@@ -138,6 +147,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
 
     def set_input_embeddings(self, table: tf_keras.layers.Layer) -> None:
         """Replace the word table: a layer that holds ``embeddings`` ``[V, E]``."""
+        refuse_keras3(table=table)
         self.base_model.embeddings.word_embeddings = table
         surgery.forget_graphs(self)
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from deberta_core.heads import HEADS
-from deberta_tf.inputs import read_inputs, refuse_keras3
+from deberta_tf.inputs import read_inputs, refuse_keras3, refuse_other_data
 
 NOT_PREDICTIONS = ("loss", "hidden_states", "attentions")
 
@@ -53,18 +53,36 @@ class KerasTraining:
 
     def fit(self, *data: Any, **options: Any) -> Any:
         """As Keras' ``fit``."""
+        refuse_other_data(options, *data[:2])
         refuse_keras3(callbacks=options.get("callbacks", data[5:6]))
         return super().fit(*data, **options)  # type: ignore[misc]
 
     def evaluate(self, *data: Any, **options: Any) -> Any:
         """As Keras' ``evaluate``."""
+        refuse_other_data(options, *data[:2])
         refuse_keras3(callbacks=options.get("callbacks", data[6:7]))
         return super().evaluate(*data, **options)  # type: ignore[misc]
 
     def predict(self, *data: Any, **options: Any) -> Any:
         """As Keras' ``predict``."""
+        refuse_other_data(options, *data[:1])
         refuse_keras3(callbacks=options.get("callbacks", data[4:5]))
         return super().predict(*data, **options)  # type: ignore[misc]
+
+    def train_on_batch(self, *data: Any, **options: Any) -> Any:
+        """As Keras' ``train_on_batch``."""
+        refuse_other_data(options, *data[:2])
+        return super().train_on_batch(*data, **options)  # type: ignore[misc]
+
+    def test_on_batch(self, *data: Any, **options: Any) -> Any:
+        """As Keras' ``test_on_batch``."""
+        refuse_other_data(options, *data[:2])
+        return super().test_on_batch(*data, **options)  # type: ignore[misc]
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """As Keras' ``predict_on_batch``."""
+        refuse_other_data({}, x)
+        return super().predict_on_batch(x)  # type: ignore[misc]
 
     @property
     def metrics(self) -> list[Any]:

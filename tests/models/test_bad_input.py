@@ -366,9 +366,10 @@ def test_tensors_in_lists_and_lists_by_place(head):
         assert_close(found.logits.numpy(), want.detach().numpy(), "logits")
         assert twin(input_ids=given, attention_mask=np.ones_like(rows).tolist()).logits.shape == want.shape
     if head == SEQUENCE:
-        assert_close(twin(rows.tolist(), attention_mask=np.ones_like(rows)).logits.numpy(), want.detach().numpy(), "mask")
+        found = twin(rows.tolist(), attention_mask=np.ones_like(rows))
+        assert_close(found.logits.numpy(), want.detach().numpy(), "mask")
     uneven = [torch.tensor([1, 2]), torch.tensor([3])]
-    with pytest.raises(ValueError, match="input_ids is no array of numbers .* pad them"):
+    with pytest.raises(ValueError, match=r"input_ids is no array of numbers .* pad them"):
         model(uneven)
 
 

@@ -432,6 +432,8 @@ def test_saved_for_one_length_and_with_warnings_of_names(tmp_path, caplog):
     model = tf_model(config, SEQUENCE)
     with pytest.raises(ValueError, match=r"never called.*call it once"):
         model.export(str(tmp_path / "none"))
+    with pytest.raises(ValueError, match=r"never called.*call it once, on any text, before save\(\)"):
+        model.save(str(tmp_path / "none"))
     model(tf_inputs(random_inputs(config, SEQUENCE)))  # with labels, which nobody serves
     model.save(str(tmp_path / "folder"))
     assert "same name" not in caplog.text
@@ -441,7 +443,10 @@ def test_saved_for_one_length_and_with_warnings_of_names(tmp_path, caplog):
         assert_close(loaded(**inputs)["logits"], model(inputs)["logits"], "logits")
 
 
-@pytest.mark.parametrize("name", ["optimizer", "loss", "metrics", "callbacks", "Input", "Sequential"])
+WAYS = ["optimizer", "loss", "metrics", "callbacks", "Input", "Sequential", "data set", "word table"]
+
+
+@pytest.mark.parametrize("name", WAYS)
 def test_objects_of_keras_3(name):
     """Each ends in one sentence that says what to take instead."""
     keras = pytest.importorskip("keras")
@@ -453,6 +458,8 @@ def test_objects_of_keras_3(name):
         "callbacks": lambda: model.fit(ids, np.ones(2), callbacks=[keras.callbacks.EarlyStopping()]),
         "Input": lambda: model({"input_ids": keras.Input([None], dtype="int32")}),
         "Sequential": lambda: keras.Sequential([model]),
+        "data set": lambda: (model.compile("adam"), model.fit(object.__new__(keras.utils.PyDataset))),
+        "word table": lambda: model.set_input_embeddings(keras.layers.Embedding(9, 4)),
     }
     with pytest.raises(TypeError, match=r"Keras 3.*import tf_keras.*or set TF_USE_LEGACY_KERAS=1"):
         ways[name]()
@@ -474,6 +481,26 @@ def test_classes_of_ones_own_that_are_derived_from_keras_3(name):
     }
     with pytest.raises(TypeError, match=rf"holds a {name} of Keras 3.* and use its {name}"):
         ways[name]()
+
+
+METHODS = ["fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_data_of_pytorch(method):
+    """Keras said that torch.int64 is no dtype of TensorFlow."""
+    torch = pytest.importorskip("torch")
+    model, ids = tf_model(small_config(num_hidden_layers=1), SEQUENCE), np.ones((2, 3), np.int64)
+    model.compile("adam")
+    loader = torch.utils.data.DataLoader([1, 2])
+    wrong = [((torch.tensor(ids),), "x holds a Tensor"), (({"input_ids": torch.tensor(ids)},), "x holds a Tensor")]
+    wrong += [(([torch.tensor(ids)],), "x holds a Tensor"), ((loader,), "x holds a DataLoader")]
+    wrong += [] if "predict" in method else [((ids, torch.tensor([0, 1])), "y holds a Tensor")]
+    for given, text in wrong:
+        with pytest.raises(TypeError, match=f"{text} of PyTorch, expected tensors of TensorFlow, arrays"):
+            getattr(model, method)(*given)
+    with pytest.raises(TypeError, match="x holds a Tensor"):
+        getattr(model, method)(x=torch.tensor(ids))
 
 
 def test_functions_of_keras_3():
