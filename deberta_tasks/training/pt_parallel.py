@@ -199,9 +199,15 @@ def read_state(folder: Path, model: nn.Module) -> dict[str, Any]:
     """Read what ``write_state`` wrote for a model of these shapes; nothing in the file is executed.
 
     Raises:
-        ValueError: if it is of a model of another shape.
+        ValueError: if it is damaged, or of a model of another shape.
     """
-    state: dict[str, Any] = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+        whole = isinstance(state["model"], dict)
+    except Exception:  # nearly anything comes out of a torn archive, with advice to execute what is in it
+        whole = False
+    if not whole:
+        raise ValueError(f"{folder / FILE} is damaged or not there, so that nothing can be resumed from it")
     held = {name: list(value.shape) for name, value in state["model"].items()}
     wanted = {name: list(value.shape) for name, value in model.state_dict().items()}
     for name in sorted(held.keys() | wanted.keys()):

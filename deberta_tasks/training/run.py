@@ -6,18 +6,30 @@ the log is cut back to it, and the resumed run writes the lines that the killed 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import shutil
+import socket
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from deberta_core.files import Replacement, replacing, write_text
 
 CHECKPOINT, STATE, LOG, SETTINGS, PLOT = "checkpoint-", "run.json", "losses.jsonl", "settings.json", "losses.png"
+LOCK = ".running"
+_ME = f"process {os.getpid()} on {socket.gethostname()}, {secrets.token_hex(4)}"
+_DAMAGED = (ValueError, OSError, RuntimeError, LookupError, TypeError, AttributeError)  # what readers raise
 
 
 class Run:
@@ -37,11 +49,12 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_settings(json.loads(json.dumps(dict(settings), default=os.fspath)))
         self._log: Any = None
+        self._lock: Any = None
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         path = self.folder / SETTINGS
         if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = _read_object(path, "start in a new folder")
             for name in sorted(before.keys() & settings.keys()):
                 if before[name] != settings[name]:
                     raise ValueError(
@@ -57,10 +70,47 @@ class Run:
         elif self.writes:
             write_text(path, json.dumps(settings, indent=2) + "\n")
 
+    def _occupy(self) -> None:
+        """Refuse a run that another process is at; a process that ends, however it does, lets go of it."""
+        if not self.writes or fcntl is None:
+            return
+        file = open(self.folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the run lasts
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            other = file.read()
+            file.close()
+            if other == _ME:  # a run that this process has broken off
+                return
+            raise ValueError(
+                f"{self.folder} is in use by another run ({other.rpartition(',')[0] or 'of another process'}); wait "
+                "until it ends, or start in another folder"
+            ) from None
+        except OSError:  # a file system without locks
+            file.close()
+            return
+        file.truncate(0)
+        file.write(_ME)
+        file.flush()
+        self._lock = file
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, the last one first: there are two where a kill came before the older one was dropped."""
+        return sorted((p for p in self.folder.glob(f"{CHECKPOINT}*") if (p / STATE).is_file()), reverse=True)
+
     def latest(self) -> Path | None:
         """The last whole checkpoint."""
-        checkpoints = sorted(p for p in self.folder.glob(f"{CHECKPOINT}*") if (p / STATE).is_file())
-        return checkpoints[-1] if checkpoints else None
+        return next(iter(self.checkpoints()), None)
+
+    def _read(self, checkpoint: Path, data: Any, read: Callable[[Path], None]) -> int:
+        state = _read_object(checkpoint / STATE, "")
+        step = state.get("step")
+        if not isinstance(step, int) or checkpoint.name != f"{CHECKPOINT}{step:08d}" or "data" not in state:
+            raise ValueError(f"{checkpoint / STATE} does not say what step it is of")
+        data.load_state_dict(state["data"])
+        read(checkpoint)
+        return step
 
     def resume(self, data: Any, read: Callable[[Path], None]) -> int:
         """Go on from the last checkpoint, if there is one.
@@ -71,17 +121,32 @@ class Run:
 
         Returns:
             Steps done before.
+
+        Raises:
+            ValueError: if another process is at the run, or no checkpoint can be read.
         """
+        self._occupy()
         for rest in self.folder.glob(f".{CHECKPOINT}*") if self.writes else ():  # as earlier versions left them
             shutil.rmtree(rest, ignore_errors=True)
-        latest, step = self.latest(), 0
-        if latest is not None:
-            state = json.loads((latest / STATE).read_text(encoding="utf-8"))
-            step = int(state["step"])
-            data.load_state_dict(state["data"])
-            read(latest)
+        step, damage, damaged = 0, "", []
+        for latest in self.checkpoints():
+            try:
+                step = self._read(latest, data, read)
+            except _DAMAGED as error:
+                damage = damage or (str(error) if str(latest) in str(error) else f"{latest} cannot be resumed: {error}")
+                damaged.append(latest)
+                continue
+            for path in damaged if self.writes else ():  # whose steps come again, and are to be kept then
+                shutil.rmtree(path)
+            if damage:
+                warnings.warn(f"{damage}; going on from {latest.name}, the checkpoint before", stacklevel=2)
             if self.writes:
                 tqdm.write(f"resuming after step {step} from {latest}")
+            break
+        else:
+            if damage:
+                hint = "" if "new folder" in damage else "; delete it to begin again, or start in a new folder"
+                raise ValueError(f"{damage}{hint}")
         if self.writes:  # lines after the checkpoint are written again, and are then those that stand here
             lines = [json.dumps(line) + "\n" for line in self.losses() if line["step"] <= step]
             write_text(self.folder / LOG, "".join(lines))
@@ -128,10 +193,18 @@ class Run:
         self._log.flush()
 
     def losses(self) -> list[dict[str, float]]:
-        """The lines of the log; one that a kill cut short is left out."""
+        """The lines of the log; one that a kill cut short, or that is damaged, is left out."""
         path = self.folder / LOG
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+        found = []
+        for line in lines:
+            with contextlib.suppress(ValueError, RecursionError):
+                values = json.loads(line)
+                if isinstance(values, dict) and all(isinstance(value, (int, float)) for value in values.values()):
+                    found += [values] if "step" in values else []
+        if len(found) < len(lines):
+            warnings.warn(f"{path}: {len(lines) - len(found)} damaged lines are left out", stacklevel=2)
+        return found
 
     def progress(self, done: int, steps: int) -> Any:
         """A progress bar that begins at ``done``; shown where there is a terminal, by the process that writes."""
@@ -161,3 +234,19 @@ class Run:
         with replacing(self.folder / PLOT) as made:
             figure.savefig(made, format="png", dpi=120)
         return self.folder / PLOT
+
+
+def _read_object(path: Path, hint: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: if the file holds none; the text names it.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict):
+            return found
+        reason = f"a JSON {type(found).__name__}"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error)
+    raise ValueError(f"{path} is damaged ({reason}), expected a JSON object" + (f"; {hint}" if hint else ""))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -154,3 +157,80 @@ def test_plot_without_matplotlib(tmp_path, monkeypatch, capsys):
     run.log(1, loss=2.0)
     assert run.plot() is None
     assert "matplotlib is not installed" in capsys.readouterr().out
+
+
+def test_two_processes_wrote_one_run(tmp_path):
+    """The second is refused while the first lives, and goes on once it is killed."""
+    pytest.importorskip("fcntl")
+    code = "import sys, time; from deberta_tasks.training.run import Run; run = Run(sys.argv[1], {});"
+    code += "run.resume(None, None); print('in', flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"in\n"
+        with pytest.raises(ValueError, match=rf"is in use by another run \(process {other.pid} on .*\); wait until it"):
+            Run(tmp_path, {}).resume(Data(), None)
+        assert Run(tmp_path, {}, writes=False).resume(Data(), None) == 0, "of several, one writes"
+        other.kill()
+    run = Run(tmp_path, {})
+    assert run.resume(Data(), None) == 0
+    assert Run(tmp_path, {}).resume(Data(), None) == 0, "a run that this process has broken off"
+
+
+DAMAGE = {"empty": b"", "cut": b'{"step": 4, "da', "a list": b"[]", "bytes": b"\xff\xfe", "no data": b'{"step": 4}',
+          "another step": b'{"step": 7, "data": {"state": 7}}', "text": b'{"step": "4", "data": {}}'}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*DAMAGE, "weights"])
+def test_damaged_checkpoints_gave_raw_errors(tmp_path, kind):
+    """The one before is taken where it is still there; else one sentence says what is wrong."""
+    run, data = Run(tmp_path, {}), Data()
+    for step in (2, 4):
+        data.state = step
+        run.log(step, loss=1.0)
+        run.save(step, data, lambda folder: (folder / "weights").write_text("x"))
+        if step == 2:
+            shutil.copytree(tmp_path / "checkpoint-00000002", tmp_path / "kept")
+    last = tmp_path / "checkpoint-00000004"
+    (last / ("weights" if kind == "weights" else "run.json")).write_bytes(DAMAGE.get(kind, b""))
+
+    def read(folder):
+        if not (folder / "weights").read_text():
+            raise RuntimeError("torn")
+
+    with pytest.raises(ValueError, match=r"checkpoint-00000004.*; delete it to begin again, or start in a new folder"):
+        Run(tmp_path, {}).resume(Data(), read)
+    (tmp_path / "kept").rename(tmp_path / "checkpoint-00000002")
+    again, fresh = Run(tmp_path, {}), Data()
+    with pytest.warns(UserWarning, match=r"checkpoint-00000004.*; going on from checkpoint-00000002, the checkpoint"):
+        assert again.resume(fresh, read) == 2
+    assert fresh.state == 2
+    again.save(4, fresh, lambda folder: (folder / "weights").write_text("y"))
+    assert (again.latest() / "weights").read_text() == "y"
+    assert [row["step"] for row in again.losses()] == [2]
+
+
+def test_damaged_settings_and_logs_gave_raw_errors(tmp_path):
+    run = Run(tmp_path, {"rate": 1})
+    run.log(1, loss=1.0)
+    for text in (b"", b"[1]", b"\xff", b'{"rate": '):
+        (tmp_path / "settings.json").write_bytes(text)
+        with pytest.raises(ValueError, match=r"settings\.json is damaged .* expected a JSON object; start in a new"):
+            Run(tmp_path, {"rate": 1})
+    with open(tmp_path / "losses.jsonl", "ab") as file:
+        file.write(b'\xff\n[1]\n{"step": 2, "loss": 0.5}\n{"step": 3, "lo')
+    with pytest.warns(UserWarning, match="2 damaged lines are left out"):
+        assert [row["step"] for row in run.losses()] == [1, 2]
+
+
+def test_torn_states_of_pytorch(tmp_path):
+    torch = pytest.importorskip("torch")
+    from deberta_tasks.training.pt_parallel import read_state, write_state
+
+    model = torch.nn.Linear(2, 2)
+    write_state(tmp_path, {"model": model.state_dict()})
+    assert read_state(tmp_path, model)["model"].keys() == model.state_dict().keys()
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for torn in (b"", whole[: len(whole) // 2], b"\x80\x04N.", whole[:100] + b"\0" * 100 + whole[200:]):
+        path.write_bytes(torn)
+        with pytest.raises(ValueError, match="is damaged or not there, so that nothing can be resumed from it"):
+            read_state(tmp_path, model)
