@@ -7,7 +7,6 @@ it stands. Files are read as a stream, in constant memory, and every error names
 from __future__ import annotations
 
 import ast
-import csv
 import io
 import itertools
 import json
@@ -20,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from deberta_core.wording import near
+from deberta_tasks.cells import rows
 
 FORMATS = {".txt": "text", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-LONGEST_CELL = 2**31 - 1  # characters; the csv module stops at 131072 by default
 
 
 class Record(dict[str, Any]):
@@ -217,28 +216,21 @@ def _text_rows(lines: Iterable[str], name: str, column: str) -> Iterator[tuple[i
 
 
 def _csv_rows(lines: Iterable[str], name: str, _: str, delimiter: str = ",") -> Iterator[tuple[int, dict[str, Any]]]:
-    before = csv.field_size_limit(LONGEST_CELL)  # one for the whole process, so it is put back in the end
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    start = 1  # line that the row begins in: a quoted cell may hold line ends
-    try:
-        heading = next(reader, [])
-        for column in heading:
-            if heading.count(column) > 1:
-                raise ValueError(f"{name} has two columns {column!r}; give each a name of its own")
-        start = reader.line_num + 1
-        for cells in reader:
-            if cells and len(cells) != len(heading):
-                raise ValueError(
-                    f"{name}, line {start} has {len(cells)} cells, the heading has {len(heading)}; "
-                    "quote cells that hold the separator"
-                )
-            if cells:
-                yield start, _with_lists(dict(zip(heading, cells, strict=True)))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"{name}, line {start} cannot be read as CSV: {error}") from None
-    finally:
-        csv.field_size_limit(before)
+    found = rows(lines, name, delimiter)
+    heading = next(found, (1, []))[1]
+    seen: set[str] = set()
+    for column in heading:
+        if column in seen:
+            raise ValueError(f"{name} has two columns {column!r}; give each a name of its own")
+        seen.add(column)
+    for start, cells in found:
+        if cells and len(cells) != len(heading):
+            raise ValueError(
+                f"{name}, line {start} has {len(cells)} cells, the heading has {len(heading)}; "
+                "quote cells that hold the separator"
+            )
+        if cells:
+            yield start, _with_lists(dict(zip(heading, cells, strict=True)))
 
 
 def _tsv_rows(lines: Iterable[str], name: str, column: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from deberta_tasks.tasks.options import Options, listed
 
 ANSWER = "result"  # what the answer is called beside the fields of its record
 ALL = "all"
+HALVES = re.compile("[\ud800-\udfff]")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -220,5 +222,8 @@ def _write_json(file: IO[str], record: Record, answer: Any) -> None:
         )
     cut = {CUT: cut_tokens(answer)} if cut_tokens(answer) else {}  # an array, or a list of nothing, cannot say it
     line = {**record, ANSWER: answer, **cut}
-    file.write(json.dumps(line, ensure_ascii=False, default=lambda array: array.tolist()) + "\n")
+    text = json.dumps(line, ensure_ascii=False, default=lambda array: array.tolist())
+    if not text.isascii() and HALVES.search(text):  # half a character, which JSON can hold and UTF-8 cannot
+        text = HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    file.write(text + "\n")
     file.flush()

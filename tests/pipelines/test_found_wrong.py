@@ -252,6 +252,16 @@ def test_run_takes_words_from_files(checkpoint: Make, tmp_path: Path) -> None:
         assert_same(answer, pipe_of("token-classification", checkpoint, aggregation_strategy="none")(tokens=words))
 
 
+def test_half_a_character_in_a_column_that_nobody_reads_ended_the_run(checkpoint: Make, tmp_path: Path) -> None:
+    half = '{"text": "my dog", "note": "x \\ud83d y", "emoji": "\\ud83d\\ude00"}'
+    (tmp_path / "a.jsonl").write_text(half + "\n")
+    files = ["--input", str(tmp_path / "a.jsonl"), "--output", str(tmp_path / "b.jsonl")]
+    model = str(checkpoint("text-classification"))
+    assert main(["run", "--task", "text-classification", "--model", model, *files]) == 0
+    line = json.loads((tmp_path / "b.jsonl").read_text(encoding="utf-8"))
+    assert {name: line[name] for name in ("text", "note", "emoji")} == json.loads(half)
+
+
 # Labels and hints.
 
 

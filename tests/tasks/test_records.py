@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,53 @@ def test_rows_before_a_bad_one_are_given(tmp_path: Path) -> None:
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(read_records(tmp_path / "nowhere.csv"))
+
+
+CSV = [
+    'a,b\n{},x\n', 'a,b\n"{}",x\n', 'a,b\n"{}\n{}","x""y"\n', 'a,b\r\n"x","{}"\r\n', 'a,b\n5" nail,{}\n',
+    'a,b\n"{}""{}",\n', 'a,b\nx,{}', 'a,b\n1,2\n"q\nr",{}\n3,4\n5,"{}"\n',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CSV)
+def test_the_limit_of_cells_was_changed_for_the_whole_process(text: str, tmp_path: Path) -> None:
+    """Cells beyond it are read by its own rules."""
+    text = text.replace("{}", "w" * 40)
+    (tmp_path / "a.csv").write_text(text, newline="")
+    want = [dict(record) for record in read_records(tmp_path / "a.csv")]
+    places = [record.place for record in read_records(tmp_path / "a.csv")]
+    before = csv.field_size_limit(20)
+    try:
+        found = []
+        for record in read_records(tmp_path / "a.csv"):
+            found.append(record)
+            assert csv.field_size_limit() == 20
+        assert [dict(record) for record in found] == want
+        assert [record.place for record in found] == places
+    finally:
+        csv.field_size_limit(before)
+
+
+NO_CSV = [('"{}"x,1', "expected after"), ('"{}', "unexpected end"), ("{}\rx,1", "new-line")]
+
+
+@pytest.mark.parametrize(("row", "says"), NO_CSV)
+def test_long_cells_that_are_no_csv(row: str, says: str, tmp_path: Path) -> None:
+    long = row.replace("{}", "w" * (csv.field_size_limit() + 1))
+    (tmp_path / "a.csv").write_text(f"a,b\n1,2\n{long}\n", newline="")
+    with pytest.raises(ValueError, match=rf"a\.csv, line 3 cannot be read as CSV: .*{says}"):
+        list(read_records(tmp_path / "a.csv"))
+
+
+def test_headings_took_the_square_of_their_columns(tmp_path: Path) -> None:
+    names = [f"column{number:05d}" for number in range(20_000)]
+    (tmp_path / "a.csv").write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
+    begun = time.process_time()
+    (record,) = read_records(tmp_path / "a.csv")
+    assert len(record) > 20_000 - 1
+    with pytest.raises(ValueError, match="has no column 'text'"):
+        list(read_records(tmp_path / "a.csv", required=["text"]))
+    assert time.process_time() - begun < 10, "it was 28 s"
+    (tmp_path / "a.csv").write_text(",".join([*names, names[-1]]) + "\n")
+    with pytest.raises(ValueError, match="has two columns 'column19999'"):
+        list(read_records(tmp_path / "a.csv"))
