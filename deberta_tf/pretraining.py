@@ -262,7 +262,8 @@ class TFReplacedTokenPretraining(tf_keras.Model):
         """
         with tf.GradientTape() as tape:
             output = self(dict(batch), training=True)
-        _step(optimizer, tape, output["loss"], list(self.trainable_weights), clip)
+            loss = _scaled(optimizer, output["loss"])
+        _step(optimizer, tape, loss, list(self.trainable_weights), clip)
         return output
 
     def decoupled_step(
@@ -279,13 +280,15 @@ class TFReplacedTokenPretraining(tf_keras.Model):
         """
         with tf.GradientTape() as tape:
             made = self.generate(**batch, training=True)
-        _step(generator_optimizer, tape, made["mlm_loss"], self.generator_parameters(), clip)
+            loss = _scaled(generator_optimizer, made["mlm_loss"])
+        _step(generator_optimizer, tape, loss, self.generator_parameters(), clip)
         # The ids are those that the generator wrote before its step; tables that the discriminator shares with it have
         # made that step. Two backward passes, of which each frees its graph, need less memory than one of both losses.
         with tf.GradientTape() as tape:
             judged = self._judge(made, batch, True)
             weighted = self.rtd_lambda * judged.loss
-        _step(discriminator_optimizer, tape, weighted, self.discriminator_parameters(), clip)
+            loss = _scaled(discriminator_optimizer, weighted)
+        _step(discriminator_optimizer, tape, loss, self.discriminator_parameters(), clip)
         loss = made["mlm_loss"] + weighted
         return ReplacedTokenPretrainingOutput(made, loss=loss, rtd_loss=judged.loss, logits=judged.logits)
 
@@ -302,7 +305,8 @@ class TFReplacedTokenPretraining(tf_keras.Model):
         """
         refuse_keras3(optimizer=optimizer, discriminator_optimizer=discriminator_optimizer, **options)
         super().compile(optimizer=optimizer, **options)
-        self.discriminator_optimizer = discriminator_optimizer
+        # As Keras takes the other one: by its name, too, and wrapped where float16 wants it.
+        self.discriminator_optimizer = discriminator_optimizer and self._get_optimizer(discriminator_optimizer)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of ``fit``: the losses of this batch."""
@@ -369,8 +373,15 @@ def new_generator(discriminator: TFReplacedTokenDetection, layers: int | None = 
     return generator
 
 
+def _scaled(optimizer: Any, loss: tf.Tensor) -> tf.Tensor:
+    """The loss as an optimiser of float16 wants it, whose gradients would be rounded to zero otherwise."""
+    return optimizer.get_scaled_loss(loss) if hasattr(optimizer, "get_scaled_loss") else loss
+
+
 def _step(optimizer: Any, tape: tf.GradientTape, loss: tf.Tensor, variables: list[tf.Variable], clip: float) -> None:
     found = tape.gradient(loss, variables)
+    if hasattr(optimizer, "get_unscaled_gradients"):  # before they are clipped
+        found = optimizer.get_unscaled_gradients(found)
     # Rows of a table that were read twice come as two entries, whose norm is not that of their sum.
     pairs = [(tf.convert_to_tensor(g), v) for g, v in zip(found, variables, strict=True) if g is not None]
     gradients, _ = tf.clip_by_global_norm([g for g, _ in pairs], clip)

@@ -454,6 +454,23 @@ def test_optimizers_of_another_keras():
         pair("tf").compile("adam", discriminator_optimizer=adam())
 
 
+def test_small_gradients_in_float16():
+    """Below 6e-8 float16 has nothing but zero; Keras' optimiser for it multiplies the loss before the backward pass."""
+    pytest.importorskip("tensorflow")
+    import tf_keras
+
+    from deberta_tf.layers import policy
+
+    with policy("mixed_float16"):
+        model = pair("tf", rtd_lambda=1e-6)
+    model.compile(tf_keras.optimizers.SGD(1.0), tf_keras.optimizers.SGD(1e6))
+    inner = model.discriminator.deberta.encoder.layer[0].intermediate.dense.kernel
+    before = inner.numpy()
+    batch = tf_inputs(batch_of(model.discriminator.config))
+    model.decoupled_step(model.optimizer, model.discriminator_optimizer, batch)
+    assert (inner.numpy() != before).mean() > 0.9
+
+
 def test_batch_without_targets(framework):
     """Nothing masked: a masked-LM loss of 0, and nothing replaced."""
     model = pair(framework)
