@@ -179,7 +179,8 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             heads_to_prune: numbers of heads by number of the layer, counted as in the uncut model.
 
         Raises:
-            ValueError: for heads that do not exist, a layer left without heads, or a model with talking heads.
+            ValueError: for heads that do not exist, a layer left without heads, or a model with talking heads or
+                prepared for inference.
         """
         surgery.prune_heads(self, heads_to_prune)
 

@@ -69,6 +69,8 @@ def resize_token_embeddings(model: Any, count: int, *, mean: bool) -> nn.Embeddi
 @torch.no_grad()
 def prune_heads(model: Any, heads: Mapping[int, Iterable[int]]) -> None:
     """Cut heads out of layers; see the method of the models."""
+    if model.prepared:
+        raise ValueError("a model prepared for inference has its heads in one matrix; prune the one it was made of")
     config = model.config
     cut = check_pruning(config, heads)
     layers: Any = model.base_model.get_submodule("encoder.layer")

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", help="of the weights, such as bfloat16; default float32")
     parser.add_argument(
         "--prepare", action=argparse.BooleanOptionalAction, default=None,
-        help="fuse and freeze the model first; default on the CPU",
+        help="fuse and freeze the model first; default but on a GPU with PyTorch",
     )  # fmt: skip
     parser.add_argument("--generator", action="store_true", help="the generator beside a discriminator, for fill-mask")
     add_hub_options(parser)

@@ -59,6 +59,8 @@ def resize_token_embeddings(model: Any, count: int, *, mean: bool) -> tf_keras.l
 
 def prune_heads(model: Any, heads: Mapping[int, Iterable[int]]) -> None:
     """Cut heads out of layers; see the method of the models."""
+    if model.prepared:
+        raise ValueError("a model prepared for inference has its heads in one matrix; prune the one it was made of")
     config = model.config
     cut = check_pruning(config, heads)
     for layer, module in enumerate(model.base_model.encoder.layer):

@@ -43,9 +43,9 @@ def pipeline(
         device: such as ``cuda:1`` (PyTorch) or ``GPU:1`` (TensorFlow), or the number of a GPU, or -1 for the CPU;
             default the first GPU, else the CPU.
         dtype: of the weights; default float32.
-        prepare: run the model as ``optimize_for_inference`` makes it; by default one that is loaded here, on the CPU. A
-            model object is never changed, and runs as it is where preparing would lose something: in training mode,
-            with hooks, adapters or quantised layers.
+        prepare: run the model as ``optimize_for_inference`` makes it; by default one that is loaded here, with PyTorch
+            on the CPU alone. A model object is never changed (but for its device, where one is named), and runs as it
+            is where preparing would lose something: in training mode, with hooks, adapters or quantised layers.
         model_kwargs: further keywords of ``from_pretrained``, such as ``{"generator": True}``.
         **options: defaults of what a call can be asked for, see the task's options class; and how to fetch a model by
             name: ``revision``, ``token``, ``cache_dir``, ``local_files_only``, ``force_download``, ``subfolder``.

@@ -363,6 +363,8 @@ def test_what_cannot_be_prepared():
     with pytest.raises(ValueError, match="is a Sequential: merge adapters first"):
         deberta_pt.optimize_for_inference(model)
     model = pt_model(small_config(), "Model", random_weights(small_config()))
+    with pytest.raises(ValueError, match="has its heads in one matrix; prune the one it was made of"):
+        deberta_pt.optimize_for_inference(model).prune_heads({0: [1]})
     model.encoder.layer[1].output.dense = torch.nn.Sequential(torch.nn.Linear(20, 24))
     with pytest.raises(ValueError, match="is a Sequential: merge adapters first"):
         deberta_pt.optimize_for_inference(model)
