@@ -99,8 +99,13 @@ class AutoModel:
 
     @classmethod
     def model_class(cls, config: BaseConfig | type[BaseConfig]) -> Any:
-        """The class for a config."""
-        return globals()[FAMILIES[config.model_type] + cls.head]
+        """The class for a config.
+
+        Raises:
+            ValueError: for what is no config of a family here.
+        """
+        family = AutoConfig.family(getattr(config, "model_type", config))
+        return globals()[FAMILIES[family.model_type] + cls.head]
 
     @classmethod
     def from_config(cls, config: BaseConfig, **options: Any) -> Any:
@@ -111,9 +116,14 @@ class AutoModel:
     def from_pretrained(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """As ``from_pretrained`` of the family's class."""
         path = take_keywords(path, options)
+        config = options.get("config")
+        if config is not None:
+            return cls.model_class(config).from_pretrained(path, **options)
+        if path is None:
+            raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, or a config and a state_dict")
         with open_folder(path, options, FORMATS) as folder:
-            config = options.get("config") or AutoConfig.family(folder.config.get("model_type"))
-            return cls.model_class(config).from_pretrained(folder, **options)
+            family = AutoConfig.family(folder.config.get("model_type"))
+            return cls.model_class(family).from_pretrained(folder, **options)
 
 
 class AutoModelForSequenceClassification(AutoModel):

@@ -413,8 +413,13 @@ def test_subfolder_and_auto_classes(saved, framework, tmp_path):
     assert model.config.attn_implementation == "eager"
     made = getattr(package, f"{prefix}AutoModel").from_config(small_config("v1"))
     assert type(made).__name__ == f"{prefix}DebertaModel"
+    assert type(auto.from_pretrained(folder, config=config)) is cls_of(config, SEQUENCE, framework)
     with pytest.raises(TypeError, match="from_pretrained or from_config"):
         auto()
+    with pytest.raises(TypeError, match="takes a folder or a name"):
+        auto.from_pretrained(None)
+    with pytest.raises(ValueError, match="model_type is 'bert', expected one of deberta, deberta-v2"):
+        auto.from_config(type("BertConfig", (), {"model_type": "bert"})())
 
 
 @pytest.mark.parametrize("framework", ["pt", "tf"])

@@ -57,6 +57,8 @@ def test_weights_in_memory(saved):
     assert same(again, model)
     assert not again.training
     assert same(type(model).from_pretrained(folder, state_dict=state), model)
+    auto = deberta_pt.AutoModelForSequenceClassification.from_pretrained(None, config=model.config, state_dict=state)
+    assert same(auto, model)
     body = {k: v for k, v in state.items() if k.startswith("deberta.")}
     with pytest.warns(UserWarning, match="classifier.bias not found in the state_dict .*newly initialised"):
         type(model).from_pretrained(None, config=model.config, state_dict=body)
