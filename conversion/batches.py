@@ -42,6 +42,7 @@ def make_batches(config: BaseConfig, head: str, seed: int = 0) -> list[Batch]:
 
 
 def _lengths(config: BaseConfig, head: str) -> list[int]:
+    # Where a mistake shows: within the exact buckets, beyond them, and beyond the distance from which all are alike.
     pivot = config.buckets or config.max_distance
     wanted = {pivot // 2 + 1, pivot + 9, 2 * pivot + 3, config.max_distance + 9}
     late = head == "ForMaskedLM" and mlm_head(config) == "emd"

@@ -75,6 +75,7 @@ def convert(
             target.refuse_source(path)
         plan = make_plan(source, to=to, format=format, dtype=dtype)
         whole, weights = source.path.is_dir(), source.file.paths
+        # Looked for before anything is made: the target may lie inside the source, and would be carried into itself.
         extras, left = find_extras(source.folder, whole=whole, weights=weights, skip=target.path)
         report = _describe(source, plan, os.fspath(dst), to, format)
         with Replacement(target.path) as files:

@@ -98,7 +98,7 @@ class Target:
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool) -> None:
         self.shown = Path(path)
-        self.path = Path(os.path.realpath(path))
+        self.path = Path(os.path.realpath(path))  # where a link leads: that folder's content is replaced, not the link
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"the target {path} is a file, expected a folder")
         if not self.path.exists() and self.path.suffix in (".h5", ".bin", ".safetensors", ".json"):

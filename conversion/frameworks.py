@@ -15,10 +15,10 @@ from conversion.batches import Batch
 from conversion.source import Source
 from deberta_core.checks import LEFT_PADDING
 from deberta_core.config import BaseConfig
+from deberta_core.heads import FAMILIES
 from deberta_core.loading import fit_head, plan_load
 
 Outputs = dict[str, np.ndarray[Any, Any]]
-_FAMILIES = {"deberta": "Deberta", "deberta-v2": "DebertaV2"}
 _NEEDS = {"torch": ("torch",), "tensorflow": ("tensorflow", "tf_keras")}
 
 
@@ -56,8 +56,8 @@ def load_torch(source: Source, head: str, dtype: str) -> Any:
     from deberta_pt import families
 
     config = _config(source, head)
-    with torch.device("meta"):
-        model = getattr(families, _FAMILIES[config.model_type] + head)(config)
+    with torch.device("meta"):  # no memory for starting values that the file replaces
+        model = getattr(families, FAMILIES[config.model_type] + head)(config)
     model.load_file(source.file, plan_load(source.file, config, model.weight_rows()), dtype)
     return model.eval()
 
@@ -70,7 +70,7 @@ def load_tensorflow(source: Source, head: str, dtype: str) -> Any:
 
     config = _config(source, head)
     with policy(dtype):
-        model = getattr(families, "TF" + _FAMILIES[config.model_type] + head)(config)
+        model = getattr(families, "TF" + FAMILIES[config.model_type] + head)(config)
         model.load_file(source.file, plan_load(source.file, config, model.weight_rows()))
     return model
 

@@ -18,7 +18,7 @@ from conversion.source import Source, open_source
 from conversion.transfer import count_not_finite
 from deberta_core.checkpoint import TensorInfo
 from deberta_core.config import BaseConfig
-from deberta_core.heads import HEADS, mlm_head_of, weights
+from deberta_core.heads import FAMILIES, HEADS, mlm_head_of, weights
 from deberta_core.loading import match_file
 from deberta_core.wording import some
 
@@ -144,7 +144,7 @@ def _count(names: list[str]) -> str:
 
 
 def _part(name: str) -> str:
-    path = name.removeprefix(PREFIX).split(".")
+    path = name.removeprefix(PREFIX).split(".")  # the tables one by one; of the rest its top says enough
     return path[1] if path[0] == "embeddings" and len(path) > 1 else path[0]
 
 
@@ -190,8 +190,7 @@ def _count_dtypes(infos: Iterable[TensorInfo]) -> dict[str, tuple[int, int]]:
 
 
 def _fit_classes(source: Source) -> list[ClassFit]:
-    family = {"deberta": "Deberta", "deberta-v2": "DebertaV2"}[source.names.family]
-    return [_fit_class(source, family + head, head) for head in HEADS]
+    return [_fit_class(source, FAMILIES[source.names.family] + head, head) for head in HEADS]
 
 
 def _fit_class(source: Source, name: str, head: str) -> ClassFit:

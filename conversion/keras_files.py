@@ -22,6 +22,7 @@ from deberta_core.weight_names import Weight
 _WORDS = "embeddings/word_embeddings/"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _MAX_DEPTH = 32
+# What ``fit`` keeps beside weights: of no use elsewhere, and no reason to refuse a file.
 _STATE = ("optimizer/", "metrics/", "vars/")
 # Keras calls a layer in its file by its class; the attribute that holds it has another name here.
 _TOP = {"legacy_head": "cls", "dense": "classifier"}

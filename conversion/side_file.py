@@ -54,7 +54,7 @@ def read_record(metadata: Mapping[str, str], path: Path) -> Record:
     Raises:
         CheckpointError: if it is not what a conversion writes.
     """
-    if _ENTRY not in metadata:
+    if _ENTRY not in metadata:  # somebody's own file of this name: its tensors count, and it says nothing more
         return Record()
     try:
         values: Any = json.loads(metadata[_ENTRY])

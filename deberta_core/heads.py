@@ -28,6 +28,9 @@ from deberta_core.weight_names import (
     head_weights,
 )
 
+# What the names of a family's classes begin with, by ``model_type``; those of TensorFlow have ``TF`` before it.
+FAMILIES = {"deberta": "Deberta", "deberta-v2": "DebertaV2"}
+
 
 @dataclass(frozen=True)
 class Head:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from deberta_core.config import AutoConfig, BaseConfig, DebertaConfig, DebertaV2Config
 from deberta_core.folder import open_folder
+from deberta_core.heads import FAMILIES
 from deberta_core.loading import take_keywords
 from deberta_pt import heads
 from deberta_pt.pretrained import FORMATS, PreTrainedModel
@@ -84,9 +85,6 @@ class DebertaV2ForMultipleChoice(heads.MultipleChoice, DebertaV2PreTrainedModel)
 
 class DebertaV2ForReplacedTokenDetection(heads.ReplacedTokenDetection, DebertaV2PreTrainedModel):
     """DeBERTa v2/v3 that tells replaced tokens."""
-
-
-FAMILIES = {"deberta": "Deberta", "deberta-v2": "DebertaV2"}
 
 
 class AutoModel:

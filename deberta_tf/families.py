@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from deberta_core.config import AutoConfig, BaseConfig, DebertaConfig, DebertaV2Config
 from deberta_core.folder import open_folder
+from deberta_core.heads import FAMILIES
 from deberta_core.loading import take_keywords
 from deberta_tf import heads
 from deberta_tf.pretrained import FORMATS, TFPreTrainedModel
@@ -86,9 +87,6 @@ class TFDebertaV2ForReplacedTokenDetection(heads.TFReplacedTokenDetection, TFDeb
     """DeBERTa v2/v3 that tells replaced tokens."""
 
 
-FAMILIES = {"deberta": "TFDeberta", "deberta-v2": "TFDebertaV2"}
-
-
 class TFAutoModel:
     """The encoder of the family that the config names."""
 
@@ -105,7 +103,7 @@ class TFAutoModel:
             ValueError: for what is no config of a family here.
         """
         family = AutoConfig.family(getattr(config, "model_type", config))
-        return globals()[FAMILIES[family.model_type] + cls.head]
+        return globals()["TF" + FAMILIES[family.model_type] + cls.head]
 
     @classmethod
     def from_config(cls, config: BaseConfig, **options: Any) -> Any:
