@@ -143,8 +143,7 @@ class Tokenizer(Beside):
         self.trim_offsets = bool(trim_offsets)
         self.num_threads = check_count("num_threads", num_threads)
         self.name_or_path = str(name_or_path)
-        if model_input_names is not None:
-            self.model_input_names = list(model_input_names)
+        self.model_input_names = list(type(self).model_input_names if model_input_names is None else model_input_names)
 
     @classmethod
     def init_names(cls) -> list[str]:
@@ -743,8 +742,9 @@ class Tokenizer(Beside):
             return token_of(as_integers([ids])[0])
         if not skip_special_tokens:
             return [token_of(token_id) for token_id in as_integers(ids)]
-        skipped, unknown = self._vocabulary.skipped_ids(), self._vocabulary.next_id  # beyond: as the unknown token
-        return [token_of(token_id) for token_id in as_integers(ids) if token_id not in skipped and token_id < unknown]
+        skipped = self._vocabulary.skipped_ids()
+        filler = range(self._vocabulary.next_id, self._vocabulary.rows)  # as the unknown token, which is special
+        return [token_of(number) for number in as_integers(ids) if number not in skipped and number not in filler]
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """The text that tokens stand for.

@@ -96,8 +96,9 @@ def test_one_token_where_a_list_is_expected(build, kind):
 
 def test_ids(tokenizer):
     for bad in (len(tokenizer), -1, -100):
-        with pytest.raises(ValueError, match=f"{bad} is out of range"):
-            tokenizer.decode([bad])
+        for skip in (False, True):
+            with pytest.raises(ValueError, match=f"{bad} is out of range"):
+                tokenizer.decode([bad], skip_special_tokens=skip)
         with pytest.raises(ValueError, match="out of range"):
             tokenizer.convert_ids_to_tokens(bad)
     with pytest.raises(TypeError, match="batch_decode"):

@@ -324,6 +324,15 @@ def test_special_tokens_named_by_their_ids(build, kind, tmp_path):
     assert type(tokenizer).from_pretrained(tmp_path).cls_token_id == number
 
 
+def test_the_outputs_of_one_tokenizer_are_not_those_of_all(build, kind, tmp_path):
+    tokenizer = build(kind)
+    tokenizer.model_input_names.remove("token_type_ids")
+    assert "token_type_ids" not in tokenizer("dog")
+    assert "token_type_ids" in build(kind)("dog")
+    tokenizer.save_pretrained(tmp_path)
+    assert "token_type_ids" not in type(tokenizer).from_pretrained(tmp_path)("dog")
+
+
 def test_clean_up(tokenizer):
     ids = tokenizer("do n't , he said .", add_special_tokens=False)["input_ids"]
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=True) == "don't, he said."
