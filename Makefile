@@ -12,7 +12,7 @@ INSIDE := .venv-transformers4 .venv-transformers5
 EXPORTS := .venv-exports
 IN_EXPORTS := $(EXPORTS)/bin/python -m pytest -n $(WORKERS) tests/conversion/test_exports.py tests/pipelines/test_exports.py
 
-.PHONY: demo test test-slow test-all lint docs peers
+.PHONY: demo test test-slow test-all harness lint docs peers
 
 demo: $(STAMP)  ## train, convert and compare a small classifier in both frameworks
 	$(BIN)/deberta demo
@@ -29,6 +29,11 @@ test-slow: $(STAMP) $(INSIDE:%=%/.installed) $(EXPORTS)/.installed  ## the slow 
 test-all: test test-slow  ## every test: also what is left of the matrix of exports
 	$(BIN)/python -m pytest -m everything -n $(WORKERS) --dist loadfile
 	$(IN_EXPORTS) -m everything -k "onnx or openvino"
+
+harness: $(STAMP)  ## damaged files, kills, full disks and threads, for hours: see SECURITY.md
+	$(BIN)/python -m tests.fuzz --cases 2000
+	$(BIN)/python -m tests.fuzz.kills --kills 100
+	$(BIN)/python -m tests.fuzz.soak --seconds 600 --calls 200000
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -56,9 +56,11 @@ def load_tokenizer(request: Request, folder: Path, lines: Sequence[str]) -> Any:
     """That of the checkpoint, of the run, or a new one; several processes train the same from the same text."""
     from tokenization import AutoTokenizer, train_from_iterator
 
-    if request.model is None and not (folder / "spm.model").is_file():
-        return train_from_iterator(lines, request.vocab_size, fast=False)
-    return AutoTokenizer.from_pretrained(request.model or folder)
+    if request.model is not None:
+        return AutoTokenizer.from_pretrained(request.model)
+    if (folder / "spm.model").is_file():
+        return AutoTokenizer.from_pretrained(folder, use_fast=False)  # the class of a new one: it leaves the same files
+    return train_from_iterator(lines, request.vocab_size, fast=False)
 
 
 def new_learner(request: Request, options: Options, config: BaseConfig | None) -> Learner:

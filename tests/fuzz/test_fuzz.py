@@ -1,4 +1,4 @@
-"""Damaged files of every kind: read, or refused in a sentence that names the file, within 5 s and 200 MB."""
+"""Damaged files, kills, full disks and threads: a small run of what ``make harness`` does at length."""
 
 from __future__ import annotations
 
@@ -10,16 +10,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CASES = 100
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the cases run in forked children")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="all runs in forked children")
+
+
+def harness(module: str, *arguments: str) -> None:
+    """Run a part in a process of its own, which has nothing running that a fork would break."""
+    for name in ("torch", "tensorflow", "h5py", "huggingface_hub"):
+        pytest.importorskip(name)
+    line = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
 
 
 @pytest.mark.slow
 def test_damaged_files_of_every_kind() -> None:
-    """In a process of its own, which has nothing running that a fork would break."""
-    for name in ("torch", "tensorflow", "h5py"):
-        pytest.importorskip(name)
-    line = [sys.executable, "-m", "tests.fuzz", "--cases", str(CASES)]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
-    print(done.stdout)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
+    harness("tests.fuzz", "--cases", "100")
+
+
+@pytest.mark.slow
+def test_kills_and_full_disks() -> None:
+    harness("tests.fuzz.kills", "--kills", "5")
+
+
+@pytest.mark.slow
+def test_a_minute_of_serving() -> None:
+    harness("tests.fuzz.soak", "--seconds", "30", "--calls", "8000")
