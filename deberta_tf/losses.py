@@ -103,7 +103,8 @@ def sequence_classification_loss(logits: tf.Tensor, labels: tf.Tensor, problem_t
         return binary_cross_entropy(logits, labels)
     if problem_type == "regression" or (problem_type is None and logits.shape[-1] == 1):
         return mean_squared_error(logits, labels)
-    if problem_type is None and labels.shape.rank == 2 and labels.shape[-1] != 1:
+    one = (1,) if labels.dtype.is_floating else (1, None)  # integers of unknown width fit as one column alone
+    if problem_type is None and labels.shape.rank == 2 and labels.shape[-1] not in one:
         if not labels.dtype.is_floating:
             raise ValueError(
                 f"labels are integers of shape {list(labels.shape)}: for several labels a text set "

@@ -161,3 +161,17 @@ def test_half_precision_logits_are_judged_in_float32(framework):
         loss = cross_entropy(tf.constant(logits, tf.float16), tf.constant(labels))
         assert loss.dtype == tf.float32
     assert float(loss) == pytest.approx(entropy(logits, labels), rel=1e-6)
+
+
+def test_a_column_of_labels_whose_width_no_graph_knows():
+    """As data sets of generators give them."""
+    tf = pytest.importorskip("tensorflow")
+    from deberta_tf.losses import sequence_classification_loss
+
+    shapes = [tf.TensorSpec([None, 3]), tf.TensorSpec([None, None], tf.int64)]
+    judge = tf.function(lambda logits, labels: sequence_classification_loss(logits, labels, None), shapes)
+    logits, labels = np.eye(4, 3, dtype=np.float32), np.array([[0], [1], [2], [-100]])
+    want = sequence_classification_loss(tf.constant(logits), tf.constant(labels[:, 0]), None)
+    assert float(judge(logits, labels)) == pytest.approx(float(want))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        judge(logits, np.ones((4, 2), np.int64))
