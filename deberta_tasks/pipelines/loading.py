@@ -151,6 +151,7 @@ def _load(task: Task, path: str | os.PathLike[str], framework: str, options: Map
         warnings.filterwarnings("ignore", message=".*newly initialised", category=UserWarning)
         model, info = cls.from_pretrained(path, output_loading_info=True, **options)
     lacking = (info["missing_keys"] + [key for key, *_ in info["mismatched_keys"]])[:4]
+    # A classifier of whole texts has a pooler: that of tokens would take its matrix and find nothing missing.
     over = [key for key in info["unexpected_keys"] if "pooler" in key]
     token_wise = "classifier.weight" in keys[task.head] and "pooler.dense.weight" not in keys[task.head]
     if lacking or (token_wise and over):

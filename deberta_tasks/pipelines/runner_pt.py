@@ -69,6 +69,7 @@ class TorchRunner:
             with torch.inference_mode():
                 tensors = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
                 output = self.model(**tensors, **options, return_dict=True)
+                # As float32, since NumPy has no bfloat16.
                 return {name: output[name].float().cpu().numpy() for name in OUTPUTS if name in output}
         finally:
             self.model.train(training)
