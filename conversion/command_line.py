@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Protocol
 from conversion.reports import Table, as_markdown, as_text
 from deberta_core.file_names import checkpoint_files
 from deberta_core.folder import locate as locate_checkpoint
+from deberta_core.wording import harmless
 
 FINE, OVER_LIMIT, ERROR = 0, 1, 2
 _INTERRUPTED = 130
@@ -137,7 +138,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(harmless(text), file=sys.stderr, flush=True)
 
 
 def add_hub_options(parser: argparse.ArgumentParser) -> None:
@@ -184,6 +185,6 @@ class Report(Protocol):
 def print_report(report: Report, args: argparse.Namespace) -> None:
     """Print a result in the form that the arguments ask for."""
     if args.json:
-        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        print(harmless(json.dumps(report.to_dict(), indent=2, ensure_ascii=False)))
     else:
         print((as_markdown if args.markdown else as_text)(report.tables()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from deberta_core.wording import one_line
+
 Row = Sequence[str]
 
 
@@ -27,7 +29,8 @@ def as_text(tables: Sequence[Table]) -> str:
     """Tables in aligned columns."""
     parts = []
     for table in tables:
-        rows = [list(row) for row in ((table.columns, *table.rows) if table.columns else table.rows)]
+        given = (table.columns, *table.rows) if table.columns else table.rows
+        rows = [[one_line(cell) for cell in row] for row in given]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         parts.append("\n".join([*([table.title] if table.title else []), *(f"  {line}" for line in lines)]))
@@ -46,7 +49,8 @@ def as_markdown(tables: Sequence[Table]) -> str:
 
 
 def _line(cells: Row) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    shown = (one_line(cell).replace("|", "\\|").replace("<", "&lt;") for cell in cells)  # no markup of a file acts
+    return "| " + " | ".join(shown) + " |"
 
 
 def in_bytes(count: int) -> str:

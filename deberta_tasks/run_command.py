@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from conversion.command_line import FINE, add_hub_options, terminate_cleanly
 from deberta_core.batching import with_bar
+from deberta_core.wording import harmless
 from deberta_tasks.pipelines import Pipeline, pipeline
 from deberta_tasks.pipelines.loading import choose_framework, export_of
 from deberta_tasks.quiet import start_tensorflow_quietly
@@ -203,7 +204,7 @@ def _begun(records: Iterator[Record]) -> Iterator[Record]:
 def _writer(args: argparse.Namespace, pipe: Pipeline) -> Iterator[Any]:
     """What writes an answer, at once, so that finished ones are kept whatever comes."""
     if args.output is None and sys.stdout.isatty():
-        yield lambda record, answer: print(pipe.describe(record, answer), flush=True)
+        yield lambda record, answer: print(harmless(pipe.describe(record, answer)), flush=True)
     elif args.output is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8")

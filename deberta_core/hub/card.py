@@ -8,6 +8,7 @@ from typing import Any
 
 from deberta_core.file_names import CARD, CONFIG
 from deberta_core.files import Replacement
+from deberta_core.wording import code_span, one_line
 
 # The hub's words for what a head does, where they are not those of its class.
 OTHER_WORDS = {"Model": "feature-extraction", "MaskedLM": "fill-mask", "SequenceClassification": "text-classification"}
@@ -23,6 +24,7 @@ def model_card(config: Any, name: str, note: str | None = None) -> str:
         note: what is known about the training, in Markdown; default: that it is not known.
     """
     cls = str((config.extra.get("architectures") or ["DebertaV2Model"])[0])
+    cls = cls if cls.isidentifier() else "DebertaV2Model"  # it comes from a file, and goes into code
     task = next((word for end, word in OTHER_WORDS.items() if cls.endswith(end)), None)
     same = re.search("For([A-Z][a-z]+)(Classification|Answering|Choice)$", cls)
     task = f"{same[1]}-{same[2]}".lower() if same and task is None else task
@@ -38,7 +40,7 @@ def model_card(config: Any, name: str, note: str | None = None) -> str:
     if "Classification" in cls:
         names = [label for _, label in sorted((config.id2label or {}).items())]
         rest = f" and {len(names) - MOST_LABELS} more" if len(names) > MOST_LABELS else ""
-        rows["labels"] = ", ".join(f"`{label}`" for label in names[:MOST_LABELS]) + rest
+        rows["labels"] = ", ".join(code_span(str(label)) for label in names[:MOST_LABELS]) + rest
     table = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
     code = [
         "```python",
@@ -53,9 +55,8 @@ def model_card(config: Any, name: str, note: str | None = None) -> str:
         "This card was written when the model was saved. What it was trained on, how well it does and where it fails "
         "is for those who trained it to add.\n"
     )
-    return "\n".join(
-        [*head, "---", "", f"# {Path(name).name}", "", *table, "", *code, "", unknown if note is None else note]
-    )
+    title = one_line(Path(name).name)
+    return "\n".join([*head, "---", "", f"# {title}", "", *table, "", *code, "", unknown if note is None else note])
 
 
 def write_config_and_card(files: Replacement, config: Any, name: str | None = None) -> None:

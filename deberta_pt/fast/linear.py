@@ -135,10 +135,12 @@ class OneDnnLinear(torch.autograd.Function):
 
 
 def can_change(states: Tensor, weight: Tensor) -> bool:
-    """Whether another library may compute this product: of plain tensors on a CPU that nobody makes a graph of."""
+    """Whether another library may compute this product: of plain tensors on a CPU that nobody makes a graph of, or
+    watches operation by operation, as PyTorch's counter of them does.
+    """
     plain = type(weight) in (Tensor, nn.Parameter) and states.device.type == weight.device.type == "cpu"
     same = states.dtype == weight.dtype and not torch.is_autocast_enabled("cpu")
-    return plain and same and not is_traced()
+    return plain and same and not is_traced() and not torch._C._len_torch_dispatch_stack()
 
 
 def computes_bfloat16() -> bool:
