@@ -56,7 +56,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("DeBERTa needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0] + "; give another one: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@rm -f $@
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	@echo "Installing PyTorch, TensorFlow and what goes with them into $(VENV): several minutes where they have to be fetched"
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	@echo "Installed; what comes next starts them for the first time, which takes longer than later"
 	@touch $@
 
 $(EXPORTS)/.installed: pyproject.toml constraints.txt

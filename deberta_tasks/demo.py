@@ -28,7 +28,7 @@ from deberta_tasks.data import BUNDLED, TASK, hold_back, most_frequent, read_csv
 from deberta_tasks.finetune.recipe import Judge
 from deberta_tasks.finetune.start import Size, small_config
 from deberta_tasks.pipelines import pipeline
-from deberta_tasks.quiet import start_tensorflow_quietly
+from deberta_tasks.quiet import start_tensorflow_quietly, waiting
 from deberta_tasks.records import Record
 from deberta_tasks.tasks import Limits
 from deberta_tasks.training.loop import Evaluation, TaskLearner, train
@@ -110,8 +110,10 @@ def run(args: argparse.Namespace) -> int:
     terminate_cleanly()
     texts = Texts.of(read_csv(args.data))
     prepare_folder(Path(args.output))
-    print("Starting TensorFlow ...", flush=True)
-    start_tensorflow_quietly()
+    with waiting("Starting TensorFlow; the first start on a machine takes a minute or two"):
+        start_tensorflow_quietly()
+    with waiting("Starting PyTorch"):
+        import torch  # noqa: F401 - here, so that the wait is not one of the first step's
     return run_demo(Path(args.output), texts, Settings.seeded(args.seed))
 
 
@@ -277,7 +279,8 @@ def verify_step(output: Path) -> bool:
     from conversion import verify
 
     say_step(4, "Verification: random padded batches through both files in both frameworks")
-    report = verify(output / TORCH, output / TF, dtypes=("float32",))
+    with waiting("  layer by layer"):
+        report = verify(output / TORCH, output / TF, dtypes=("float32",))
     for comparison in report.comparisons:
         worst = comparison.worst
         print(f"  {comparison.other}: at most {worst.relative:.1e} of the largest value ({worst.name})")

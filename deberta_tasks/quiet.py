@@ -1,9 +1,13 @@
-"""Starting TensorFlow without what it has to say about it."""
+"""Starting TensorFlow without what it has to say about it; saying that a long step goes on."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
 
 
 def start_tensorflow_quietly() -> None:
@@ -31,3 +35,27 @@ def start_tensorflow_quietly() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextlib.contextmanager
+def waiting(title: str, every: float = 10.0) -> Iterator[None]:
+    """Say what is done, again and again while it lasts, and how long it took where that was long.
+
+    Args:
+        title: what is done.
+        every: seconds between two lines.
+    """
+    started, done = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not done.wait(every):
+            print(f"  ... {time.monotonic() - started:.0f} s", flush=True)
+
+    print(f"{title} ...", flush=True)
+    ticker = threading.Thread(target=tell, daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        ticker.join()

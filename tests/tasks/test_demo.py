@@ -20,6 +20,7 @@ from deberta_tasks import demo
 from deberta_tasks.cli import main
 from deberta_tasks.data import BUNDLED, read_csv
 from deberta_tasks.finetune.start import Size
+from deberta_tasks.quiet import waiting
 from deberta_tasks.records import Record
 
 FOLDERS = (demo.TORCH, demo.TF, demo.TF_TRAINED, demo.TORCH_AGAIN)
@@ -182,3 +183,20 @@ def test_the_arguments_have_the_defaults_that_the_help_says() -> None:
     demo.add_arguments(parser)
     args = parser.parse_args([])
     assert (args.output, args.data, args.seed) == ("deberta-demo", BUNDLED, 0)
+
+
+def test_nothing_was_shown_while_frameworks_start(capsys):
+    """What is done is said at once, and again while it lasts; installing shows pip's own progress."""
+    with waiting("Starting", every=0.05):
+        time.sleep(0.3)
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first == "Starting ..."
+    assert more
+    assert all(re.fullmatch(r"  \.\.\. \d+ s", line) for line in more)
+    with pytest.raises(KeyError), waiting("Failing"):
+        raise KeyError
+    assert capsys.readouterr().out == "Failing ...\n"
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    rule = makefile.partition("$(STAMP): pyproject.toml")[2].partition("\n\n")[0]
+    assert "Installing PyTorch, TensorFlow" in rule
+    assert "--quiet" not in rule
