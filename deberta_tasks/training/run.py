@@ -41,15 +41,15 @@ class Run:
         writes: whether this process writes; of several that train one model only the first one does.
 
     Raises:
-        ValueError: if the folder holds a run with other settings.
+        ValueError: if another process is at the run, or the folder holds one with other settings.
     """
 
     def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any], *, writes: bool = True) -> None:
         self.folder, self.writes = Path(folder), writes
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._check_settings(json.loads(json.dumps(dict(settings), default=os.fspath)))
         self._log: Any = None
-        self._lock: Any = None
+        self._lock = self._occupied()
+        self._check_settings(json.loads(json.dumps(dict(settings), default=os.fspath)))
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         path = self.folder / SETTINGS
@@ -70,10 +70,14 @@ class Run:
         elif self.writes:
             write_text(path, json.dumps(settings, indent=2) + "\n")
 
-    def _occupy(self) -> None:
-        """Refuse a run that another process is at; a process that ends, however it does, lets go of it."""
+    def _occupied(self) -> Any:
+        """A file that is locked as long as it is open, so that a process that ends, however it does, lets go of it.
+
+        Raises:
+            ValueError: if another process has it.
+        """
         if not self.writes or fcntl is None:
-            return
+            return None
         file = open(self.folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the run lasts
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,18 +86,18 @@ class Run:
             other = file.read()
             file.close()
             if other == _ME:  # a run that this process has broken off
-                return
+                return None
             raise ValueError(
                 f"{self.folder} is in use by another run ({other.rpartition(',')[0] or 'of another process'}); wait "
                 "until it ends, or start in another folder"
             ) from None
         except OSError:  # a file system without locks
             file.close()
-            return
+            return None
         file.truncate(0)
         file.write(_ME)
         file.flush()
-        self._lock = file
+        return file
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, the last one first: there are two where a kill came before the older one was dropped."""
@@ -123,9 +127,8 @@ class Run:
             Steps done before.
 
         Raises:
-            ValueError: if another process is at the run, or no checkpoint can be read.
+            ValueError: if no checkpoint can be read.
         """
-        self._occupy()
         for rest in self.folder.glob(f".{CHECKPOINT}*") if self.writes else ():  # as earlier versions left them
             shutil.rmtree(rest, ignore_errors=True)
         step, damage, damaged = 0, "", []
