@@ -226,12 +226,15 @@ def load_state(folder: Path, model: Any, optimizers: Sequence[Any]) -> None:
     """Read what ``save_state`` wrote.
 
     Raises:
-        ValueError: if model or optimisers are not those that were saved.
+        ValueError: if the files are damaged, or model or optimisers are not those that were saved.
     """
     try:
         checkpoint = tf.train.Checkpoint(model=model, optimizers=list(optimizers)).read(str(folder / STATE))
         checkpoint.assert_existing_objects_matched()
-    except (ValueError, AssertionError, tf.errors.OpError) as error:
+    except (tf.errors.OpError, IndexError) as error:
+        reason = str(getattr(error, "message", error)).strip().splitlines()[0]
+        raise ValueError(f"{folder} is damaged, so that nothing can be resumed from it ({reason})") from None
+    except (ValueError, AssertionError) as error:
         raise ValueError(
             f"{folder} cannot be resumed, the model is of another shape ({str(error).strip().splitlines()[0]}); "
             "start from the model that the run began with, or in a new folder"

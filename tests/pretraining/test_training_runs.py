@@ -234,3 +234,20 @@ def test_torn_states_of_pytorch(tmp_path):
         path.write_bytes(torn)
         with pytest.raises(ValueError, match="is damaged or not there, so that nothing can be resumed from it"):
             read_state(tmp_path, model)
+
+
+def test_torn_states_of_tensorflow(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    from deberta_tasks.training.tf import load_state, save_state
+
+    model = tf.Module()
+    model.weight = tf.Variable(tf.zeros([300]))
+    save_state(tmp_path, model, [])
+    load_state(tmp_path, model, [])
+    for path in sorted(tmp_path.iterdir()):
+        whole, half = path.read_bytes(), path.stat().st_size // 2
+        for torn in (b"", whole[:half], whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :], None):
+            path.unlink() if torn is None else path.write_bytes(torn)
+            with pytest.raises(ValueError, match=r"is damaged, so that nothing can be resumed from it \(."):
+                load_state(tmp_path, model, [])
+        path.write_bytes(whole)
