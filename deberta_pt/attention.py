@@ -251,12 +251,13 @@ class DisentangledSelfAttention(nn.Module):
         implementation without a backward pass of its own.
         """
         wanted = self.config.attn_implementation
-        if is_exported():
-            return "exported"
+        reference = "exported" if is_exported() else "eager"
         if output_attentions or self.mixes_heads:
-            return "eager"  # the only one that holds the probabilities
+            return reference  # the only one that holds the probabilities
         if self.config.masked_rows == "uniform":
-            return "eager"  # a fused one lets gradients into the scores of a row that sees nothing
+            return reference  # a fused one lets gradients into the scores of a row that sees nothing
+        if is_exported():
+            return "sdpa" if self.c2p or self.p2c else reference
         if wanted == "flex" and not can_flex(device, self.dropout.p if self.training else 0.0):
             wanted = "auto"
         if wanted in ("auto", "blocked") and is_traced():
@@ -374,17 +375,21 @@ def eager(
 
 
 def sdpa(
-    module: DisentangledSelfAttention, heads: Heads, relative: Relative | None, mask: Mask | None
+    module: DisentangledSelfAttention | None, heads: Heads, relative: Relative | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
-    """PyTorch's fused attention; the position terms are its bias: one tensor ``[B, N, Q, K]`` instead of three."""
+    """PyTorch's fused attention; the position terms are its bias: one tensor ``[B, N, Q, K]`` instead of three.
+
+    Without a module there is no dropout.
+    """
     bias = position_scores(heads, relative)
-    if mask is not None:
+    if mask is not None and bias is not None and is_exported():  # runtimes add faster than they choose
+        bias = bias + bias.new_zeros(()).masked_fill(~mask.keys, torch.finfo(bias.dtype).min / 2)
+    elif mask is not None:
         nothing = heads.query.new_zeros(()) if bias is None else bias
         bias = nothing.masked_fill(~mask.keys, torch.finfo(nothing.dtype).min)
-    context = F.scaled_dot_product_attention(
-        heads.query, heads.key, heads.value, bias, module.dropout.p if module.training else 0.0, scale=1.0
-    )
-    if mask is not None and module.config.masked_rows == "zero":
+    rate = module.dropout.p if module is not None and module.training else 0.0
+    context = F.scaled_dot_product_attention(heads.query, heads.key, heads.value, bias, rate, scale=1.0)
+    if mask is not None and (module is None or module.config.masked_rows == "zero"):
         context = context.masked_fill(mask.blind, 0.0)
     return context, None
 

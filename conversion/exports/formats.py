@@ -43,7 +43,7 @@ FORMATS = {
     for row in (
         Format(
             "onnx", "ONNX Runtime", "model.onnx", "pt", ("float32", "float16"),
-            (("torch", "2.6"), ("onnx", "1.17"), ("onnxscript", "0.3"), ("onnxruntime", "1.20")), "onnx",
+            (("torch", "2.9"), ("onnx", "1.18"), ("onnxscript", "0.5"), ("onnxruntime", "1.23")), "onnx",
         ),
         Format(
             "openvino", "OpenVINO", "model.xml", "pt", ("float32", "float16"),

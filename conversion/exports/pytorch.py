@@ -13,6 +13,7 @@ from conversion.exports.runtimes import Arrays
 from conversion.frameworks import load_torch
 from conversion.source import Source
 
+_OPSET = 23  # the first with an operator for attention
 _MOST_IN_ONE = 1_900_000_000  # bytes of weights in a file of ONNX, whose format ends at 2 GiB
 
 
@@ -73,7 +74,7 @@ def _onnx(program: Any, path: Path, names: Sequence[str], dtype: str) -> None:
     import torch
 
     nbytes = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
-    made: Any = torch.onnx.export(program, dynamo=True, output_names=list(names), verbose=False, optimize=True)
+    made: Any = torch.onnx.export(program, dynamo=True, output_names=list(names), verbose=False, opset_version=_OPSET)
     made.save(str(path), external_data=nbytes > _MOST_IN_ONE)
     onnx.checker.check_model(str(path))
 

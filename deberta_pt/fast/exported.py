@@ -1,7 +1,7 @@
-"""Attention for graphs that leave this process: any length from 1, in steps that runtimes have.
+"""The reference of attention for graphs that leave this process: any length from 1, in steps that runtimes have.
 
 Nothing here asks how long the texts are. What depends on the length are the rows that distances read; the relative
-table is projected whole, which is a constant of the graph.
+table is projected whole, which is a constant of the graph. Where nobody asks for probabilities, ``sdpa`` is exported.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from deberta_pt.attention import (
     Mask,
     Relative,
     SeparateSelfAttention,
+    sdpa,
     skew,
 )
 from deberta_pt.encoder import Encoder, Layer, Output
@@ -151,8 +152,8 @@ class PreparedLayer(nn.Module):
         residual = hidden if query_states is None else query_states
         places = None if mask is None else mask.places
         if is_traced():
-            found, all_probs = self.traced(hidden, query_states, relative, mask)
-            return self.close(found, residual), all_probs if output_attentions else None
+            found, all_probs = self.traced(hidden, query_states, relative, mask, output_attentions)
+            return self.close(found, residual), all_probs
         if query_states is None:
             projected = [unpack(self.project(hidden), places)]
         else:
@@ -169,8 +170,13 @@ class PreparedLayer(nn.Module):
         return self.close(pack(context, places), residual), probs
 
     def traced(
-        self, hidden: Tensor, query_states: Tensor | None, relative: Relative | None, mask: Mask | None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        hidden: Tensor,
+        query_states: Tensor | None,
+        relative: Relative | None,
+        mask: Mask | None,
+        output_attentions: bool,
+    ) -> tuple[Tensor, Tensor | None]:
         """Attention of a graph for all lengths: of whole batches, without blocks or copies in another order."""
 
         def split(states: Tensor) -> Tensor:
@@ -187,8 +193,12 @@ class PreparedLayer(nn.Module):
             pos_key = self.positions[0, :, 1:].flip(1).transpose(0, 1)[used] if self.c2p else None
             pos_query = self.positions[-1, :, :-1].transpose(0, 1)[used] if self.p2c else None
         heads = Heads(query, key, value, pos_key, pos_query)
-        context, probs = context_of_any(scores_of_any(heads, relative), value, mask)
-        return context.transpose(1, 2).flatten(-2), probs  # [B, Q, N*D]
+        probs: Tensor | None
+        if output_attentions or not (self.c2p or self.p2c):
+            context, probs = context_of_any(scores_of_any(heads, relative), value, mask)
+        else:
+            context, probs = sdpa(None, heads, relative, mask)
+        return context.transpose(1, 2).flatten(-2), probs if output_attentions else None  # [B, Q, N*D]
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
         """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
