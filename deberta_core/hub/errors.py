@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
+from typing import Any
 
 PUT = (
     "or get its files (config.json, the weights, and the tokenizer's spm.model or vocab.json and merges.txt) another "
     "way, put them into a folder and give its path"
 )
+
+# What is a secret by its looks: a hub's token, what a header is authorised by, and who an address is for.
+SECRET = re.compile(r"hf_[A-Za-z0-9]{20,}|(?<=[Bb]earer )[^\s'\"]+|(?<=/)[^/@\s]+:[^/@\s]+(?=@)")
+
+
+def without_secrets(text: str, token: Any = None) -> str:
+    """A text without the token that was given, that of the environment, and what else looks like one."""
+    for value in (token, os.environ.get("HF_TOKEN"), os.environ.get("HUGGING_FACE_HUB_TOKEN")):
+        known = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if isinstance(known, str) and known.strip():
+            for spelling in (known, repr(known)[1:-1], known.strip()):
+                text = text.replace(spelling, "(token)")
+    return SECRET.sub("(token)", text)
+
+
+def cause_of(error: BaseException, token: Any = None) -> BaseException | None:
+    """The error to name as the cause of ours: itself, unless a traceback would show a token with it."""
+    waiting: list[BaseException | None] = [error]
+    seen: list[BaseException] = []
+    while waiting:
+        one = waiting.pop()
+        if one is not None and one not in seen:
+            seen.append(one)
+            waiting += [one.__cause__, one.__context__]
+    return error if all(str(one) == without_secrets(str(one), token) for one in seen) else None
 
 
 def status_of(error: BaseException) -> int | None:
@@ -28,13 +56,14 @@ def is_final(error: BaseException) -> bool:
     return bool(refused & kinds) or status_of(error) in (400, 401, 403, 404)
 
 
-def sentence(error: BaseException, name: str, revision: str | None) -> str:
+def sentence(error: BaseException, name: str, revision: str | None, token: Any = None) -> str:
     """Why a repository cannot be had, and what to do.
 
     Args:
         error: what ``huggingface_hub``, below or above 1.0, raised.
         name: of the repository.
         revision: that was asked for.
+        token: that is not to be read in the sentence.
     """
     kinds, status = kinds_of(error), status_of(error)
     if "GatedRepoError" in kinds:
@@ -59,7 +88,7 @@ def sentence(error: BaseException, name: str, revision: str | None) -> str:
     cause = error
     while (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner
-    text = " ".join(str(cause).split())[:200]
+    text = " ".join(without_secrets(str(cause), token).split())[:200]
     return (
         f"there is no folder {name!r}, and it cannot be fetched from the hub ({type(cause).__name__}: {text}); "
         f"check the network and try again, {PUT}"

@@ -7,14 +7,14 @@ import re
 import time
 import warnings
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self, TypeVar
 
 from deberta_core.file_names import TOKENIZER_FILES, Choose
-from deberta_core.hub.errors import PUT, is_final, sentence, status_of
+from deberta_core.hub.errors import PUT, SECRET, cause_of, is_final, sentence, status_of, without_secrets
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FILE_ENDS = (".safetensors", ".bin", ".h5", ".json", ".model", ".index", ".txt")
@@ -43,7 +43,7 @@ class HubOptions:
     """
 
     revision: str | None = None
-    token: str | bool | None = None
+    token: str | bool | None = field(default=None, repr=False)  # never in a text
     cache_dir: str | os.PathLike[str] | None = None
     local_files_only: bool = False
     force_download: bool = False
@@ -55,6 +55,9 @@ class HubOptions:
             options.pop(name, None)
         old_token = options.pop("use_auth_token", None)
         given = {name: options.pop(name) for name in cls.__dataclass_fields__ if name in options}
+        for name, value in options.items():  # a config would keep it as a field of the user's own, and write it down
+            if isinstance(value, str) and SECRET.fullmatch(value):
+                raise TypeError(f"{name!r} holds a token of a hub; pass it as token=...")
         return cls(**{"token": old_token, **given})
 
     @property
@@ -85,8 +88,11 @@ def find(
         options: how to fetch.
 
     Raises:
-        FileNotFoundError: the name's files cannot be had; the text says why, and where to put them.
+        FileNotFoundError: an address, or a name whose files cannot be had; the text says why, and where to put them.
     """
+    if re.match(r"https?:/", os.fspath(path)):
+        said = "is an address, expected a folder, or a name on the hub such as microsoft/deberta-v3-base"
+        raise FileNotFoundError(f"{without_secrets(os.fspath(path))} {said}")
     if os.path.lexists(path) or not is_name(path):
         return Path(path)
     return fetch(os.fspath(path), choose, subfolder=subfolder, options=options)
@@ -117,9 +123,9 @@ def fetch(name: str, choose: Choose, *, subfolder: str = "", options: HubOptions
         except _LackingError:
             raise
         except Exception as error:  # of several packages, which differ between releases of the hub's
-            reason = sentence(error, name, options.revision)
+            reason = sentence(error, name, options.revision, options.token)
             if is_final(error):
-                raise FileNotFoundError(reason) from error
+                raise FileNotFoundError(reason) from cause_of(error, options.token)
     folder = _cached(hub, name, choose, inside, options)
     if folder is None and options.offline:
         at = "" if options.revision is None else f" at revision {options.revision!r}"

@@ -11,7 +11,7 @@ from typing import Any
 from deberta_core.file_names import CARD
 from deberta_core.files import write_text
 from deberta_core.hub.card import model_card
-from deberta_core.hub.errors import kinds_of, status_of
+from deberta_core.hub.errors import cause_of, kinds_of, status_of, without_secrets
 
 OPTIONS = ("repo_id", "token", "private", "revision", "commit_message", "create_pr")
 
@@ -138,11 +138,11 @@ def push_files(
             revision=revision, commit_message=commit_message or "Upload", create_pr=create_pr,
         )  # fmt: skip
     except Exception as error:  # of several packages, which differ between releases of the hub's
-        raise OSError(_sentence(error, repo_id)) from error
+        raise OSError(_sentence(error, repo_id, token)) from cause_of(error, token)
     return str(done.pr_url if create_pr else done.commit_url)
 
 
-def _sentence(error: Exception, repo_id: str) -> str:
+def _sentence(error: Exception, repo_id: str, token: str | bool | None) -> str:
     status = status_of(error)
     if status in (401, 403) or "LocalTokenNotFoundError" in kinds_of(error):
         why = "the hub does not let you write there; log in with `hf auth login`, or pass token=... of a user who may"
@@ -150,4 +150,4 @@ def _sentence(error: Exception, repo_id: str) -> str:
         why = f"the hub answers with status {status}: {error}"
     else:
         why = f"{type(error).__name__}: {error}"
-    return f"nothing was uploaded to {repo_id!r}: {' '.join(why.split())[:400]}"
+    return f"nothing was uploaded to {repo_id!r}: {' '.join(without_secrets(why, token).split())[:400]}"

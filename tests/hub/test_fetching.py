@@ -2,12 +2,14 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
 from deberta_core.file_names import checkpoint_files, config_files, model_files, tokenizer_files
 from deberta_core.hub.fetching import HUB_KEYWORDS, HubOptions, fetch, find, is_name
+from deberta_core.hub.pushing import push_files
 from tests.hub.server import GOOD_TOKEN
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -228,3 +230,46 @@ def test_options_of_old_scripts():
     assert HubOptions.take(keywords) == HubOptions(revision="v1", token="t")
     assert keywords == {"num_labels": 3}
     assert "revision" in HUB_KEYWORDS
+
+
+SECRETS = ["hf_" + "aB3" * 9, "hf_short\n", "a b\r\nX: y", "\u00e9\u00e8secret"]
+
+
+@pytest.mark.parametrize("token", SECRETS)
+@pytest.mark.parametrize("way", ["argument", "environment"])
+def test_a_token_stood_in_errors_and_tracebacks(hub, monkeypatch, token, way, recwarn):
+    """Libraries below name the header that they refuse; a server may repeat it."""
+    given = HubOptions(token=token) if way == "argument" else HubOptions()
+    if way == "environment":
+        monkeypatch.setenv("HF_TOKEN", token)
+    said = repr(given)
+    hub.commit(NAME, FILES)
+
+    def refuse(self, *more, **options):
+        try:
+            raise ValueError(f"Illegal header value: 'Bearer {token}', {token!r}")
+        except ValueError as error:
+            inner = error
+        raise type("HfHubHTTPError", (RuntimeError,), {})(f"no {token}" + "." * 180 + token) from inner
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
+    for call in (
+        lambda: fetch(NAME, config_files, options=given),
+        lambda: push_files(".", [], "me/x", token=given.token),
+    ):
+        with pytest.raises(OSError, match=r"\(token\)") as caught:
+            call()
+        said += "".join(traceback.format_exception(caught.value))
+    monkeypatch.undo()
+    said += "".join(str(one.message) for one in recwarn)
+    for spelling in (token.strip(), repr(token)[1:-1], token.strip()[:8]):
+        assert spelling not in said
+
+
+def test_tokens_in_addresses_and_under_other_names(tmp_path):
+    token = "hf_" + "aB3" * 9
+    with pytest.raises(FileNotFoundError, match=r"https://\(token\)@hub/owner/tiny is an address, expected a folder"):
+        find(f"https://user:{token}@hub/owner/tiny", config_files)
+    with pytest.raises(TypeError, match=r"^'hf_token' holds a token of a hub; pass it as token=\.\.\.$"):
+        HubOptions.take({"hf_token": token})
