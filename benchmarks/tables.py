@@ -27,6 +27,12 @@ def same_mode(side: str) -> str:
     return "transformers" + mode_of(side)
 
 
+def same_runtime(side: str) -> str:
+    """The graph of transformers in the runtime of a side, or in ONNX Runtime."""
+    _, _, runtime = side.partition(", ")
+    return f"transformers, {'ONNX Runtime' if runtime in ('', 'PyTorch') else runtime}"
+
+
 def floor_of(side: str) -> str:
     """The side of the matrix products in the mode of a side; no optimizer has any."""
     return FLOOR + mode_of(side).removesuffix(STEP)
@@ -67,6 +73,9 @@ TABLES = {
     "growth": Kind("Growth with length and batch, PyTorch", "benchmarks.memory:growth", 4, "inference, float32"),
     "inside-transformers": Kind(
         "Inside transformers", "benchmarks.inside:inside", 12, "its pipelines and cross-encoders, float32"
+    ),
+    "exports": Kind(
+        "Exports", "benchmarks.exports:exports", 12, "float32, by graphs of both libraries", same_runtime
     ),
     "gpu": Kind("GPU, PyTorch", "benchmarks.models_gpu:gpu", 12, "bfloat16, batches of 8192 tokens, without dropout"),
 }
