@@ -86,10 +86,11 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
 
     def initialise(self) -> None:
         """Give every weight its starting value; models inside this one have done so for their own."""
-        inside = tuple(f"{name}." for name, m in self.named_modules() if name and isinstance(m, PreTrainedModel))
-        for name, module in self.named_modules():
-            if not f"{name}.".startswith(inside):
-                self._init_weights(module)
+        if not all(weight.is_meta for weight in self.parameters()):  # else a checkpoint gives them memory and values
+            inside = tuple(f"{name}." for name, m in self.named_modules() if name and isinstance(m, PreTrainedModel))
+            for name, module in self.named_modules():
+                if not f"{name}.".startswith(inside):
+                    self._init_weights(module)
         if self.config.gradient_checkpointing:  # as configs of old scripts ask for it
             self.gradient_checkpointing_enable()
 
