@@ -52,6 +52,11 @@ class Documented(Beside):
         return False
 
     @classmethod
+    def is_backend_compatible(cls) -> bool:
+        """Whether attention goes through transformers' table of functions: no, see ``set_attn_implementation``."""
+        return cls._supports_attention_backend
+
+    @classmethod
     def _can_set_attn_implementation(cls) -> bool:
         return False  # not by transformers' way of doing it; see ``set_attn_implementation``
 
@@ -101,6 +106,8 @@ class Documented(Beside):
         """Start all weights afresh, the encoder's too."""
         for module in self.modules():  # type: ignore[attr-defined]
             self._init_weights(module)
+
+    initialize_weights = init_weights
 
     def _init_weights(self, module: nn.Module) -> None:
         """Starting values of one module's own weights; override it for layers of your own.
@@ -153,6 +160,24 @@ class Documented(Beside):
         if attn_implementation is not None:
             model.set_attn_implementation(attn_implementation)
         return model.to(read_dtype(dtype if dtype is not None else torch_dtype, set()))  # type: ignore[attr-defined]
+
+    # Memory.
+
+    def add_memory_hooks(self) -> None:
+        """Note for each module by how many bytes the process has grown during its calls: ``module.mem_rss_diff``.
+
+        Raises:
+            ImportError: without the package psutil.
+        """
+        for module in self.modules():  # type: ignore[attr-defined]
+            module.register_forward_pre_hook(_before_call)
+            module.register_forward_hook(_after_call)
+        self.reset_memory_hooks_state()
+
+    def reset_memory_hooks_state(self) -> None:
+        """Begin to count at 0 again."""
+        for module in self.modules():  # type: ignore[attr-defined]
+            module.mem_rss_diff = module.mem_rss_pre_forward = module.mem_rss_post_forward = 0
 
     # Masks.
 
@@ -241,6 +266,23 @@ class Documented(Beside):
             if target in found:
                 return found[target]
         raise AttributeError(f"{target!r} is neither a parameter nor a buffer of {type(self).__name__}")
+
+
+def _resident_bytes() -> int:
+    try:
+        import psutil
+    except ImportError:
+        raise ImportError("add_memory_hooks needs a package: pip install psutil") from None
+    return int(psutil.Process().memory_info().rss)
+
+
+def _before_call(module: Any, *_: Any) -> None:
+    module.mem_rss_pre_forward = _resident_bytes()
+
+
+def _after_call(module: Any, *_: Any) -> None:
+    module.mem_rss_post_forward = _resident_bytes()
+    module.mem_rss_diff += module.mem_rss_post_forward - module.mem_rss_pre_forward
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -18,7 +18,7 @@ from .trainers import SPECIALS, checked_texts, least_size
 from .vocabulary import SPECIAL_NAMES
 
 # Settings of tokenizers elsewhere that mean nothing here: taken, and written back.
-NO_EFFECT = ("add_special_tokens", "from_slow", "keep_accents", "legacy", "use_fast", "verbose")
+NO_EFFECT = ("from_slow", "keep_accents", "legacy", "use_fast", "verbose")
 FIRST = list(zip(("pad_token", "cls_token", "sep_token", "unk_token", "mask_token"), SPECIALS, strict=True))
 
 
@@ -35,14 +35,12 @@ def init_kwargs(tokenizer: Any) -> dict[str, Any]:
 
 
 def special_tokens_map_extended(tokenizer: Any) -> dict[str, Any]:
-    """Special tokens by name, with their flags."""
-    added = tokenizer._vocabulary.added
-    return {
-        name: [added.by_id[added.ids[one]] for one in token]
-        if isinstance(token, list)
-        else added.by_id[added.ids[token]]
-        for name, token in tokenizer._vocabulary.special_map.items()
-    }
+    """Special tokens by name, with their flags, as the ``tokenizers`` library has them."""
+
+    def known(token: Any) -> Any:
+        return [known(one) for one in token] if isinstance(token, list) else _of_library(tokenizer, token)
+
+    return {name: known(token) for name, token in tokenizer._vocabulary.special_map.items()}
 
 
 def all_special_tokens_map(tokenizer: Any) -> dict[str, Any]:
@@ -50,10 +48,17 @@ def all_special_tokens_map(tokenizer: Any) -> dict[str, Any]:
     return {**dict.fromkeys(SPECIAL_NAMES), "additional_special_tokens": [], **tokenizer.special_tokens_map_extended}
 
 
-def all_special_tokens_extended(tokenizer: Any) -> list[AddedToken]:
-    """Every special token once, with its flags."""
+def all_special_tokens_extended(tokenizer: Any) -> list[Any]:
+    """Every special token once, with its flags, as the ``tokenizers`` library has them."""
+    return [_of_library(tokenizer, token) for token in tokenizer._vocabulary.special]
+
+
+def _of_library(tokenizer: Any, token: str) -> Any:
+    import tokenizers
+
     added = tokenizer._vocabulary.added
-    return [added.by_id[added.ids[token]] for token in tokenizer._vocabulary.special]
+    flags = added.by_id[added.ids[token]].to_dict()
+    return tokenizers.AddedToken(flags.pop("content"), **flags)
 
 
 def sanitize_special_tokens(tokenizer: Any) -> int:
@@ -105,8 +110,9 @@ def train_new_from_iterator(
     size = max(vocab_size, least)
     vocabulary = tokenizer._train(checked_texts(texts), size, has_bytes, trainer_settings, specials)
 
-    def new(token: AddedToken) -> AddedToken:
-        return replace(token, content=renamed.get(token.content, token.content))
+    def new(token: Any) -> AddedToken:
+        own = AddedToken.of(token)
+        return replace(own, content=renamed.get(own.content, own.content))
 
     settings = tokenizer.init_kwargs
     named = tokenizer.special_tokens_map_extended
@@ -115,6 +121,37 @@ def train_new_from_iterator(
     settings |= {"extra_special_tokens": {n: new(token) for n, token in named.items() if n not in SPECIAL_NAMES}}
     settings |= {"additional_special_tokens": [new(token) for token in further], "added_tokens_decoder": None}
     return type(tokenizer)(**{**settings, **vocabulary})
+
+
+def prepare_seq2seq_batch(
+    tokenizer: Any,
+    src_texts: Any,
+    tgt_texts: Any = None,
+    max_length: int | None = None,
+    max_target_length: int | None = None,
+    padding: bool | str = "longest",
+    return_tensors: str | None = None,
+    truncation: bool | str = True,
+    **options: Any,
+) -> Any:
+    """A batch of texts with those of another batch as ``labels``, for old scripts.
+
+    Args:
+        tokenizer: makes both.
+        src_texts: the texts.
+        tgt_texts: those of the labels.
+        max_length: as in a call.
+        max_target_length: of the labels; default ``max_length``.
+        padding: as in a call.
+        return_tensors: as in a call.
+        truncation: as in a call.
+        **options: further arguments of a call.
+    """
+    options |= {"padding": padding, "return_tensors": return_tensors, "truncation": truncation}
+    batch = tokenizer(src_texts, max_length=max_length, **options)
+    if tgt_texts is not None:
+        batch["labels"] = tokenizer(tgt_texts, max_length=max_target_length or max_length, **options)["input_ids"]
+    return batch
 
 
 def tokens_of(tokenizer: Any, text: str) -> list[str]:

@@ -93,7 +93,9 @@ def unigram_form(content: dict[str, Any], *, has_bytes: bool) -> str | None:
     fallback = bool(content["model"].get("byte_fallback"))
     if cuts in (("Metaspace",), ("Punctuation", "Metaspace")) and (has_bytes or not fallback):
         # byte_fallback is false in these even where the model has it
-        return "mapped" if rules == HF4 else "replaced" if rules == HF5 and not fallback else None
+        theirs = "mapped" if rules == HF4 else "replaced" if rules == HF5 and not fallback else None
+        if theirs is not None:
+            return theirs
     punct = cuts[:1] == (OWN_CUT,)
     names = (NAMES_CUT,) if has_bytes else ()
     if fallback != has_bytes or cuts[int(punct) :] not in (("Metaspace", *names), (NEVER, *names)):

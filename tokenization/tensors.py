@@ -130,8 +130,8 @@ def pad_columns(
     }
 
 
-def by_key(encoded: Any) -> dict[str, Any]:
-    """One dictionary of a batch from a list of features."""
+def by_key(encoded: Any, main: str = "input_ids") -> dict[str, Any]:
+    """One dictionary of a batch from a list of features; ``main`` is what they call the ids."""
     if isinstance(encoded, Mapping):
         features = dict(encoded.items())
     elif isinstance(encoded, (list, tuple)) and all(isinstance(feature, Mapping) for feature in encoded):
@@ -144,6 +144,8 @@ def by_key(encoded: Any) -> dict[str, Any]:
         features = {name: [feature[name] for feature in encoded] for name in names}
     else:
         raise TypeError(f"pad() takes a dictionary or a list of dictionaries, not {type(encoded).__name__}")
+    if main in features:
+        return {"input_ids" if name == main else name: value for name, value in features.items()}
     if "input_ids" not in features:
         raise ValueError(
             f"pad() needs 'input_ids' to know the lengths; the input has {', '.join(features) or 'no keys'}"

@@ -102,6 +102,7 @@ class Tokenizer(Beside):
     errors = "replace"
     legacy_ids = False
     backend_tokenizer: Any  # of the fast classes
+    _has_no_additional = False
     _fixed_file: bytes | None = None  # a tokenizer.json that is reproduced as it is
     _mask_swallows = False  # the white space to its left
     _spaces_words = False  # engines of v2 and v3 put a space before each word themselves
@@ -126,6 +127,8 @@ class Tokenizer(Beside):
         **unknown: Any,
     ) -> None:
         kept, others = kept_settings(unknown)
+        if others and callable(getattr(type(self), others[0], None)):
+            raise AttributeError(f"{others[0]!r} is a method of {type(self).__name__}, and no setting")
         if others:
             raise unknown_keyword(others[0], type(self).__name__, self.init_names())
         self.extra_settings = kept
@@ -431,14 +434,14 @@ class Tokenizer(Beside):
             verbose: without effect.
 
         Raises:
-            ValueError: ``input_ids`` are missing, an argument is unknown, or rows of tensors differ in length (keys
-                other than those of a call, such as labels, are not padded).
+            ValueError: ``input_ids``, or what ``model_input_names`` begins with, are missing, an argument is unknown,
+                or rows of tensors differ in length (keys other than those of a call, such as labels, are not padded).
         """
         options = batch_options(
             self, special=False, padding=padding, max_length=max_length, multiple=pad_to_multiple_of,
             side=padding_side, tensors=return_tensors,
         )  # fmt: skip
-        features = by_key(encoded_inputs)
+        features, main = by_key(encoded_inputs, self.model_input_names[0]), self.model_input_names[0]
         kind = options.tensors or tensor_kind(features["input_ids"])
         columns = {name: as_lists(value) for name, value in features.items()}
         single = bool(columns["input_ids"]) and not isinstance(columns["input_ids"][0], list)
@@ -454,6 +457,7 @@ class Tokenizer(Beside):
             columns = {name: value[0] for name, value in columns.items()}
         if kind is not None:
             columns = {name: to_tensor(name, value, kind) for name, value in columns.items()}
+        columns = {main if name == "input_ids" else name: value for name, value in columns.items()}
         return BatchEncoding(
             columns, single=single, padding_side=options.padding_side, names=self.convert_ids_to_tokens
         )
@@ -574,12 +578,13 @@ class Tokenizer(Beside):
             super().__setattr__(name, value)
 
     @property
-    def additional_special_tokens(self) -> list[str]:
-        """Special tokens without a name of their own."""
-        return list(self._vocabulary.additional)
+    def additional_special_tokens(self) -> Any:
+        """Special tokens without a name of their own, as a list; ``None`` after it was set to that."""
+        return None if self._has_no_additional else list(self._vocabulary.additional)
 
     @additional_special_tokens.setter
     def additional_special_tokens(self, values: Iterable[Any] | None) -> None:
+        self._has_no_additional = values is None
         self._vocabulary.set_additional(values or ())
 
     @property
@@ -699,6 +704,7 @@ class Tokenizer(Beside):
             elif name == "additional_special_tokens":
                 if not isinstance(value, (list, tuple)):
                     raise TypeError(f"additional_special_tokens is {value!r}, expected a list of tokens")
+                self._has_no_additional = False
                 self._vocabulary.set_additional(value, after=() if replaces else self._vocabulary.additional)
             else:
                 known = ", ".join((*SPECIAL_NAMES, "additional_special_tokens"))
@@ -807,6 +813,7 @@ class Tokenizer(Beside):
     sanitize_special_tokens = documented.sanitize_special_tokens
     train_new_from_iterator = documented.train_new_from_iterator
     truncate_sequences = documented.truncate_sequences
+    prepare_seq2seq_batch = documented.prepare_seq2seq_batch
     _special_tokens_map = property(documented.all_special_tokens_map)
     _convert_token_to_id, _convert_id_to_token = convert_tokens_to_ids, convert_ids_to_tokens
     _tokenize = documented.tokens_of

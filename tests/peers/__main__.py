@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.peers import scripts, suites
 
 ROOT = Path(__file__).resolve().parents[2]
+INSIDE = "inside"  # unchanged scripts, with our encoder inside transformers' models
 
 
 def main() -> int:
@@ -46,10 +47,12 @@ def main() -> int:
             model = checkout.resolve() / "tests" / "fixtures" / "test_sentencepiece.model"
             script = [sys.executable, "-m", "tests.peers.checkpoints", str(small / framework), str(model), framework]
             subprocess.run(script, cwd=ROOT, check=True, capture_output=True)
-        for who in ("control", "ours") if given.control else ("ours",):
+        inside = (INSIDE,) if key == "examples" else ()
+        for who in (*(("control",) if given.control else ()), "ours", *inside):
             place, ours = work / f"{key}-{who}", who == "ours"
             if isinstance(what, str):
-                found = scripts.run(checkout.resolve(), place, small, framework=framework, ours=ours)
+                door = "deberta_pt.transformers" if who == INSIDE else ""
+                found = scripts.run(checkout.resolve(), place, small, framework=framework, ours=ours, door=door)
             else:
                 found = suites.run(checkout.resolve(), place, what, small, ours=ours, extra=given.pytest)
             results.setdefault(key, {})[who] = found
@@ -59,10 +62,11 @@ def main() -> int:
     worse = 0
     for key, sides in results.items():
         control = sides.get("control", {})
-        for name, (outcome, text) in sides.get("ours", {}).items():
-            if outcome == "failed" and control.get(name, ("passed", ""))[0] != "failed":
-                worse += 1
-                print(f"{key}: {name}: {text.splitlines()[0][:160] if text else ''}")
+        for who in ("ours", INSIDE):
+            for name, (outcome, text) in sides.get(who, {}).items():
+                if outcome == "failed" and control.get(name, ("passed", ""))[0] != "failed":
+                    worse += 1
+                    print(f"{key} {who}: {name}: {text.splitlines()[0][:160] if text else ''}")
     return 1 if worse else 0
 
 

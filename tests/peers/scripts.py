@@ -84,7 +84,7 @@ def run(checkout: Path, work: Path, checkpoints: Path, *, framework: str, ours: 
         data = "" if "--task_name" in options else DATA[kind]
         model = checkpoints / framework / "deberta-v2" / "DebertaV2Model"
         command = f"{data} {options} --model_name_or_path {model} --output_dir {place / 'out'}".split()
-        before = ["-m", door] if door else [str(HERE / "standins" / "runner.py")]
+        before = [*(["-m", door] if door else []), str(HERE / "standins" / "runner.py")]
         with (place / "log.txt").open("w") as log:
             code = subprocess.run(
                 [sys.executable, *before, str(place / Path(path).name), *command],

@@ -42,10 +42,12 @@ def test_every_argument_is_in_init_kwargs(made, folder, fast):
 
 
 def test_settings_without_effect_are_written_back(made, folder):
-    tokenizer = type(made).from_pretrained(folder, from_slow=True, keep_accents=True, add_special_tokens=True)
+    tokenizer = type(made).from_pretrained(folder, from_slow=True, keep_accents=True)
     tokenizer.save_pretrained(folder)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
-    assert settings["keep_accents"] is settings["add_special_tokens"] is settings["from_slow"] is True
+    assert settings["keep_accents"] is settings["from_slow"] is True
+    with pytest.raises(AttributeError, match=r"'get_vocab' is a method of .*, and no setting"):
+        type(made).from_pretrained(folder, get_vocab=True)
     assert type(made).from_pretrained(folder)("a b")["input_ids"] == made("a b")["input_ids"]
 
 
@@ -62,8 +64,11 @@ def test_special_tokens_by_all_names(made, folder):
     assert list(everything) == tokenizer.SPECIAL_TOKENS_ATTRIBUTES
     assert everything["mask_token"] == tokenizer.special_tokens_map_extended["mask_token"]
     assert [str(token) for token in tokenizer.all_special_tokens_extended] == tokenizer.all_special_tokens
+    assert all(isinstance(token, tokenizers.AddedToken) for token in tokenizer.all_special_tokens_extended)
     tokenizer.additional_special_tokens = None
-    assert tokenizer.additional_special_tokens == []
+    assert tokenizer.additional_special_tokens is None
+    tokenizer.additional_special_tokens = []
+    assert tokenizer.additional_special_tokens == tokenizer.additional_special_tokens_ids == []
     assert tokenizer.sanitize_special_tokens() == 0
     assert tokenizer.add_tokens("") == tokenizer.add_tokens([]) == 0
     with pytest.raises(TypeError, match="additional_special_tokens is '<a>', expected a list"):
@@ -79,6 +84,30 @@ def test_tokens_are_those_of_the_library():
     assert ours != tokenizers.AddedToken("<a>", normalized=False)
     assert ours != "<a>"
     assert len({ours, AddedToken("<a>", lstrip=True, normalized=False)}) == 1
+
+
+def test_sources_and_targets(made):
+    batch = made.prepare_seq2seq_batch(TEXTS, TEXTS[::-1], max_length=6, max_target_length=4, return_tensors="np")
+    assert batch["input_ids"].tolist() == made(TEXTS, padding=True, truncation=True, max_length=6)["input_ids"]
+    assert batch["labels"].tolist() == made(TEXTS[::-1], padding=True, truncation=True, max_length=4)["input_ids"]
+    assert "labels" not in made.prepare_seq2seq_batch(TEXTS)
+
+
+def test_ids_may_have_another_name(made, folder):
+    tokenizer = type(made).from_pretrained(folder)
+    tokenizer.model_input_names = ["inputs", "attention_mask"]
+    padded = tokenizer.pad([{"inputs": [5, 6, 7]}, {"inputs": [5]}], return_tensors="np")
+    assert padded["inputs"].tolist() == [[5, 6, 7], [5, tokenizer.pad_token_id, tokenizer.pad_token_id]]
+    assert padded["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_a_vocabulary_without_bytes_keeps_its_engine(tmp_path):
+    tokenizer = train_from_iterator(TEXTS * 9, vocab_size=60, byte_fallback=False)
+    tokenizer.save_pretrained(tmp_path)
+    again = type(tokenizer).from_pretrained(tmp_path)
+    assert type(again._engine) is type(tokenizer._engine)
+    again.save_pretrained(tmp_path / "slow", legacy_format=True)
+    assert not (tmp_path / "slow" / "tokenizer.json").exists()
 
 
 @pytest.mark.parametrize("strategy", ["longest_first", "only_first", "only_second", "do_not_truncate"])

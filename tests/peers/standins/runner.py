@@ -13,6 +13,14 @@ import transformers.utils
 if not hasattr(transformers.utils, "send_example_telemetry"):  # gone from the last releases, asked for by the examples
     transformers.utils.send_example_telemetry = lambda *args, **options: None
 
+try:
+    from accelerate import DistributedType
+
+    if not hasattr(DistributedType, "TPU"):  # its name since accelerate 1.15; the examples ask for the old one
+        DistributedType.TPU = DistributedType.XLA
+except ImportError:  # TensorFlow's examples do without
+    pass
+
 _load = datasets.load_dataset
 
 
