@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from deberta_core.file_names import CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS, Choose, config_files, model_files
 from deberta_core.files import Reading, read_together
-from deberta_core.hub.fetching import HUB_KEYWORDS, HubOptions, find
+from deberta_core.hub.fetching import HubOptions, find
 
 if TYPE_CHECKING:
     from deberta_core.checkpoint import TensorFile
@@ -169,7 +169,7 @@ def locate(path: str | os.PathLike[str], options: MutableMapping[str, Any], choo
     Raises:
         FileNotFoundError: a name's files cannot be had.
     """
-    hub = {name: options.pop(name) for name in HUB_KEYWORDS if name in options}
+    hub = HubOptions.take(options)
     if not os.path.lexists(path):
-        path = find(path, choose, subfolder=subfolder, options=HubOptions.take(hub))
+        path = find(path, choose, subfolder=subfolder, options=hub)
     return Path(path) / subfolder

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deberta_core.config import AutoConfig, DebertaV2Config
 from deberta_core.file_names import checkpoint_files, config_files, model_files, tokenizer_files
 from deberta_core.hub.fetching import HUB_KEYWORDS, HubOptions, fetch, find, is_name
 from deberta_core.hub.pushing import push_files
@@ -273,3 +274,7 @@ def test_tokens_in_addresses_and_under_other_names(tmp_path):
         find(f"https://user:{token}@hub/owner/tiny", config_files)
     with pytest.raises(TypeError, match=r"^'hf_token' holds a token of a hub; pass it as token=\.\.\.$"):
         HubOptions.take({"hf_token": token})
+    DebertaV2Config().save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match="'hf_token' holds a token of a hub"):
+        AutoConfig.from_pretrained(tmp_path, hf_token=token)
+    assert not hasattr(AutoConfig.from_pretrained(tmp_path, token=token), "token")

@@ -97,3 +97,16 @@ def test_info_says_which_is_used(table: Path, monkeypatch: pytest.MonkeyPatch) -
     assert str(table) in said["decided by"]
     monkeypatch.setenv(routes.VARIABLE, routes.DEFAULT)
     assert "everywhere" in _routes(["cpu (2 threads)"])["decided by"]
+
+
+def test_who_watches_operations_sees_all_products() -> None:
+    """PyTorch's counter of operations does not see into another library."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from deberta_pt.fast.linear import can_change
+
+    states, weight = torch.ones(2, 3), torch.ones(4, 3)
+    assert can_change(states, weight)
+    with FlopCounterMode(display=False):
+        assert not can_change(states, weight)
