@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -57,12 +57,14 @@ class Mask(NamedTuple):
             ``Q x K``.
         is_padding: whether tokens are hidden as keys and as queries alike.
         places: of the tokens, if padding is left out of the states.
+        blocks: for flex_attention, the blocks in which any query sees a key.
     """
 
     keys: Tensor
     blind: Tensor
     is_padding: bool = False
     places: Places | None = None
+    blocks: Any = None
 
     def pairs(self) -> Tensor:
         """Which query sees which key, bool ``[B, 1, 1 or Q, K]``."""
@@ -386,7 +388,7 @@ def sdpa(
         bias = bias + bias.new_zeros(()).masked_fill(~mask.keys, torch.finfo(bias.dtype).min / 2)
     elif mask is not None:
         nothing = heads.query.new_zeros(()) if bias is None else bias
-        bias = nothing.masked_fill(~mask.keys, torch.finfo(nothing.dtype).min)
+        bias = torch.where(mask.keys, nothing, torch.finfo(nothing.dtype).min)
     rate = module.dropout.p if module is not None and module.training else 0.0
     context = F.scaled_dot_product_attention(heads.query, heads.key, heads.value, bias, rate, scale=1.0)
     if mask is not None and (module is None or module.config.masked_rows == "zero"):

@@ -23,7 +23,7 @@ from deberta_core.checks import (
 )
 from deberta_core.config import BaseConfig
 from deberta_pt.attention import Mask
-from deberta_pt.layers import Dropout, is_traced, layer_norm
+from deberta_pt.layers import Dropout, layer_norm, refuse
 
 
 def as_tensor(value: Any, name: str, model: Any) -> Any:
@@ -77,20 +77,21 @@ def read_inputs(model: Any, **given: Any) -> dict[str, Any]:
     found = {name: as_tensor(value, name, model) for name, value in given.items()}
     shapes = {name: None if x is None else x.shape for name, x in found.items()}
     check_inputs(config, shapes, {name: x is not None and x.is_floating_point() for name, x in found.items()})
-    if is_traced():
-        return found
     tables = [("input_ids", "the word table", config.vocab_size)]
     if config.type_vocab_size > 0:
         tables.append(("token_type_ids", "the table of token types", config.type_vocab_size))
     if hasattr(model.embeddings, "position_embeddings"):
         tables.append(("position_ids", "the table of positions", config.max_position_embeddings))
     for name, table, rows in tables:
-        ids = found[name]
-        if ids is not None and ((ids < 0) | (ids >= rows)).any():
-            raise ValueError(out_of_range(name, table, rows))
+
+        def beyond(ids: Tensor, rows: int = rows) -> Tensor:
+            return (ids < 0) | (ids >= rows)
+
+        if found[name] is not None:
+            refuse(found[name], beyond, out_of_range(name, table, rows))
     mask = found["attention_mask"]
-    if mask is not None and mask.is_floating_point() and (mask < 0).any():
-        raise ValueError(NEGATIVE_MASK)
+    if mask is not None and mask.is_floating_point():
+        refuse(mask, lambda values: values < 0, NEGATIVE_MASK)
     return found
 
 

@@ -22,7 +22,7 @@ from deberta_pt.activations import ACTIVATIONS
 from deberta_pt.attention import ATTENTIONS, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
 from deberta_pt.fast.blocked import blocked
 from deberta_pt.fast.exported import exported
-from deberta_pt.fast.flex import flex
+from deberta_pt.fast.flex import block_mask, flex
 from deberta_pt.fast.linear import apply
 from deberta_pt.fast.padding import SAVED, Places, pack, places_of, unpack
 from deberta_pt.layers import Dropout, is_exported, is_traced, layer_norm
@@ -167,7 +167,10 @@ class Encoder(nn.Module):
         self.config = config
         self.span, self.reads_positions = config.span, config.c2p or config.p2c
         self.distance_rows = np.array(distance_rows(config))  # not a buffer: survives a model built without memory
-        distances = np.arange(len(self.distance_rows)) - len(self.distance_rows) // 2
+        with torch.inference_mode(False):  # training reads it, too; compilers want it a tensor from the start
+            self.rows_by_distance = torch.from_numpy(self.distance_rows)
+        self.reach = len(self.distance_rows) // 2
+        distances = np.arange(len(self.distance_rows)) - self.reach
         self.compresses = bool((abs(self.distance_rows - config.span) <= abs(distances)).all())
         self.checkpointing: Callable[..., Any] | None = None
 
@@ -175,7 +178,7 @@ class Encoder(nn.Module):
         """Rows of the relative table for ``queries`` x ``keys`` tokens, normalised if the config says so."""
         if not self.reads_positions:
             return None
-        span, reach = self.span, len(self.distance_rows) // 2
+        span, reach = self.span, self.reach
         first, last = 0, 2 * span - 1
         any_length = torch.compiler.is_compiling() or is_exported()  # of symbols, which a table cannot be asked about
         if not any_length:
@@ -183,7 +186,7 @@ class Encoder(nn.Module):
         elif self.compresses and not is_exported():  # an exported graph folds what it makes of the whole table
             first, last = span - torch.sym_min(keys, span), span + torch.sym_min(queries, span - 1)
         rows = self.normalise(self.rel_embeddings.weight[first : last + 1])
-        row_of = torch.as_tensor(self.distance_rows, device=device)
+        row_of = self.rows_on(device)
 
         def read(distance: Tensor) -> Tensor:
             return row_of[distance.clamp(-reach, reach) + reach] - first
@@ -192,6 +195,24 @@ class Encoder(nn.Module):
             return Relative(rows, read(torch.arange(queries - 1, -keys, -1, device=device)), first, reach)
         steps = torch.arange(queries + keys, device=device)
         return Relative(rows, read(queries - 1 - steps), first, reach, read(steps + 1 - keys))
+
+    def rows_on(self, device: torch.device) -> Tensor:
+        """``distance_rows`` on a device: copied there once, since a copy in each call would wait for the device."""
+        if device.type == "cpu" or is_traced():
+            return self.rows_by_distance.to(device)
+        kept = self.__dict__.setdefault("kept_rows", {})
+        if device not in kept:
+            with torch.inference_mode(False):
+                kept[device] = self.rows_by_distance.to(device)
+        found: Tensor = kept[device]
+        return found
+
+    def uses_flex(self, output_attentions: bool, hidden: Tensor) -> bool:
+        """Whether the layers attend by flex_attention."""
+        if self.config.attn_implementation != "flex" or not len(self.layer):
+            return False
+        attention: Any = self.layer[0]
+        return bool(attention.attention.self.choose(output_attentions, hidden.shape[1], hidden.device) == "flex")
 
     def normalise(self, rows: Tensor) -> Tensor:
         """Rows ``[R, H]`` of the relative table as attention reads them."""
@@ -230,6 +251,8 @@ class Encoder(nn.Module):
         attentions: list[Any] = []
         places = self.places(mask)
         mask = None if mask is None else mask._replace(places=places)
+        if mask is not None and self.uses_flex(output_attentions, hidden):
+            mask = mask._replace(blocks=block_mask(mask, hidden.shape[1]))  # once for all layers
         packed = pack(hidden, places)
         for i, layer in enumerate(self.layer):
             packed, probs = self.run_layer(layer, packed, mask, relative, None, output_attentions)

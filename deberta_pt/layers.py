@@ -7,6 +7,7 @@ says whether this is one.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,6 +31,27 @@ def is_traced() -> bool:
 def is_exported() -> bool:
     """Whether the graph that is made leaves this process."""
     return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+
+
+def refuse(values: Tensor, wrong: Callable[[Tensor], Tensor], text: str) -> None:
+    """Refuse values of which any is wrong: on a CPU at once, on CUDA when the device gets there.
+
+    To wait for the answer would drain the device's queue, and no CUDA graph could be captured. Other devices are not
+    asked, nor are graphs that are being made.
+
+    Args:
+        values: any.
+        wrong: which of them are, a bool for each.
+        text: of the error.
+
+    Raises:
+        ValueError: on a CPU.
+    """
+    device = values.device.type
+    if device == "cpu" and not is_traced() and wrong(values).any():
+        raise ValueError(text)
+    if device == "cuda" and not is_traced():
+        torch._assert_async(~wrong(values).any(), text)
 
 
 def keep_factors(like: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deberta_core.checks import IGNORED, check_labels, label_out_of_range
-from deberta_pt.layers import is_traced
+from deberta_pt.layers import refuse
 
 
 def _wide(logits: Tensor) -> Tensor:
@@ -33,13 +33,12 @@ def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tenso
         Scalar, at least float32.
 
     Raises:
-        ValueError: for labels of another shape or dtype, or (not in compiled graphs) out of range.
+        ValueError: for labels of another shape or dtype, or, on a CPU and outside of graphs, out of range.
     """
     check_labels(name, labels.shape, logits.shape[:-1], is_float=labels.is_floating_point())
     classes = logits.shape[-1]
     labels = labels.long()
-    if not is_traced() and ((labels != IGNORED) & ((labels < 0) | (labels >= classes))).any():
-        raise ValueError(label_out_of_range(name, classes))
+    refuse(labels, lambda x: (x != IGNORED) & ((x < 0) | (x >= classes)), label_out_of_range(name, classes))
     counts = labels != IGNORED
     losses = F.cross_entropy(
         _wide(logits).reshape(-1, classes), labels.reshape(-1), ignore_index=IGNORED, reduction="sum"

@@ -333,8 +333,9 @@ def context_of(
 
 def _drawing(like: Tensor, dropout: float, seed: int) -> Callable[[Tensor], Tensor] | None:
     """What draws the factors of dropout for one block after the other, the same for the same seed."""
-    generator = torch.Generator(like.device).manual_seed(seed)
-    return partial(keep_factors, rate=dropout, generator=generator) if dropout else None
+    if not dropout:
+        return None
+    return partial(keep_factors, rate=dropout, generator=torch.Generator(like.device).manual_seed(seed))
 
 
 class BlockedAttention(torch.autograd.Function):

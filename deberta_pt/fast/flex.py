@@ -15,13 +15,20 @@ import torch
 from torch import Tensor
 
 from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative
+from deberta_pt.layers import is_traced
 
 
-@functools.cache
 def _kernel(device: str) -> Any:
     from torch.nn.attention.flex_attention import flex_attention  # here: importing it takes a second
 
-    return torch.compile(flex_attention, dynamic=True) if device == "cuda" else flex_attention
+    return flex_attention if device != "cuda" or is_traced() else _compiled()  # a graph compiles it with the rest
+
+
+@functools.cache
+def _compiled() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
 
 
 def position_mod(heads: Heads, relative: Relative | None) -> Callable[..., Tensor] | None:
@@ -51,10 +58,11 @@ def block_mask(mask: Mask, queries: int) -> Any:
     """The blocks in which any of so many queries sees a key."""
     from torch.nn.attention.flex_attention import create_block_mask
 
-    keys, blind = mask.keys.expand(-1, -1, queries, -1), mask.blind.expand(-1, -1, queries, -1)
+    # Without the axes of size one: compilers do not take an index that is a number beside those that are tensors.
+    keys, blind = mask.keys[:, 0].expand(-1, queries, -1), mask.blind[:, 0, :, 0].expand(-1, queries)
 
     def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return keys[batch, 0, query, key] & ~blind[batch, 0, query, 0]
+        return keys[batch, query, key] & ~blind[batch, query]
 
     return create_block_mask(visible, keys.shape[0], None, queries, keys.shape[-1], device=str(keys.device))
 
@@ -64,7 +72,7 @@ def flex(
 ) -> tuple[Tensor, Tensor | None]:
     """Attention by flex_attention; as its plain, slow form where there is no CUDA device."""
     attend = _kernel(heads.query.device.type)
-    blocks = None if mask is None else block_mask(mask, heads.query.shape[2])
+    blocks = None if mask is None else mask.blocks or block_mask(mask, heads.query.shape[2])
     context = attend(
         heads.query.contiguous(),
         heads.key.contiguous(),

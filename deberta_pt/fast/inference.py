@@ -151,8 +151,8 @@ class PreparedLayer(nn.Module):
         """As ``Layer``: states ``[B, Q, H]`` and probabilities ``[B, N, Q, K]`` or ``None``."""
         residual = hidden if query_states is None else query_states
         places = None if mask is None else mask.places
-        if is_traced():
-            found, all_probs = self.traced(hidden, query_states, relative, mask, output_attentions)
+        if is_traced() or hidden.device.type != "cpu":
+            found, all_probs = self.at_once(hidden, query_states, relative, mask, output_attentions)
             return self.close(found, residual), all_probs
         if query_states is None:
             projected = [unpack(self.project(hidden), places)]
@@ -169,7 +169,7 @@ class PreparedLayer(nn.Module):
             self.attend(scores, states, self.heads(context[b])[0], own, kept)
         return self.close(pack(context, places), residual), probs
 
-    def traced(
+    def at_once(
         self,
         hidden: Tensor,
         query_states: Tensor | None,
@@ -177,7 +177,11 @@ class PreparedLayer(nn.Module):
         mask: Mask | None,
         output_attentions: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attention of a graph for all lengths: of whole batches, without blocks or copies in another order."""
+        """Attention of whole batches, without blocks or copies in another order.
+
+        For graphs, which are for all lengths, and for devices other than the CPU, which are slow to start many kernels
+        and fast to compute padding.
+        """
 
         def split(states: Tensor) -> Tensor:
             split = (-1, self.num_heads, self.width // self.num_heads)
@@ -317,8 +321,9 @@ class PreparedEncoder(Encoder):
 
     def __init__(self, encoder: Encoder) -> None:
         nn.Module.__init__(self)
-        for name in ("config", "span", "reads_positions", "distance_rows", "compresses", "checkpointing"):
+        for name in ("config", "span", "reach", "reads_positions", "compresses", "checkpointing"):
             setattr(self, name, getattr(encoder, name))
+        self.distance_rows, self.rows_by_distance = encoder.distance_rows, encoder.rows_by_distance
         for name, module in encoder.named_children():
             setattr(self, name, module)
         rows = self.normalise(self.rel_embeddings.weight) if self.reads_positions else None
@@ -327,7 +332,9 @@ class PreparedEncoder(Encoder):
 
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens wherever any are hidden: texts behind each other need not be put to their places."""
-        return None if mask is None or not mask.is_padding or is_traced() else places_of(mask.tokens())
+        if mask is None or not mask.is_padding or is_traced() or mask.keys.device.type != "cpu":
+            return None
+        return places_of(mask.tokens())
 
     def forward(
         self,
@@ -340,6 +347,8 @@ class PreparedEncoder(Encoder):
         if is_traced():
             return super().forward(hidden, mask, output_hidden_states, output_attentions)
         with torch.no_grad():
+            if hidden.device.type != "cpu":
+                return super().forward(hidden, mask, output_hidden_states, output_attentions)
             return self.text_by_text(hidden, mask, output_hidden_states, output_attentions)
 
     def text_by_text(

@@ -115,6 +115,27 @@ def test_fused_attention_equals_eager(base, kind, rows, monkeypatch):
 
 
 @pytest.mark.usefixtures("all_kinds")
+@pytest.mark.parametrize("kind", masks_and_none())
+def test_flex_attention_compiles_with_every_mask(kind, monkeypatch):
+    torch = pytest.importorskip("torch")
+    import deberta_pt.encoder
+
+    made = []
+    block_mask = deberta_pt.encoder.block_mask
+    monkeypatch.setattr(deberta_pt.encoder, "block_mask", lambda *given: made.append(1) or block_mask(*given))
+    mask = masks_and_none()[kind]
+    inputs = {"input_ids": random_batch(config_of("v3"))["input_ids"], "attention_mask": mask}
+    inputs = {name: x for name, x in inputs.items() if x is not None}
+    want = model_of("pt", config_of("v3", attn_implementation="eager"))(**pt_inputs(inputs))
+    model = model_of("pt", config_of("v3", attn_implementation="flex"))
+    with torch.inference_mode():
+        assert_all_close(flatten(model(**pt_inputs(inputs))), flatten(want), "eager")
+        assert len(made) == (mask is not None and not np.all(mask))  # once for all layers
+        got = torch.compile(model, backend="aot_eager", fullgraph=True)(**pt_inputs(inputs))
+    assert_all_close(flatten(got), flatten(want), "compiled")
+
+
+@pytest.mark.usefixtures("all_kinds")
 @pytest.mark.parametrize(("kept", "alone"), [(0, False), (0, True), (512, False)])
 @pytest.mark.parametrize("base", [*BASES, "c2p", "p2c"])
 def test_far_keys_share_a_row(base, kept, alone, monkeypatch):

@@ -1,0 +1,114 @@
+"""On a device that is not the CPU: the same numbers, no wait for the host, no more kernels than the plain way takes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import deberta_pt
+from tests.models.helpers import assert_close, class_name, existing, random_inputs, small_config
+
+Compute = Callable[..., dict[str, Any]]
+FAMILIES = ("v1", "v2", "v3")
+IMPLEMENTATIONS = ("auto", "eager", "sdpa", "blocked")
+HEAD = "ForTokenClassification"
+
+
+def quick(one: str) -> list[Any]:
+    """All families, of which one is tested always."""
+    return [family if family == one else pytest.param(family, marks=pytest.mark.slow) for family in FAMILIES]
+
+
+@pytest.fixture(scope="module")
+def compute() -> Iterator[Compute]:
+    """Runs a case in a process that has the pretend device; it would be there for all other tests, too."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+
+        def run(config: Any, head: str, inputs: dict[str, Any], **how: Any) -> dict[str, Any]:
+            from tests.models import pretend_case
+
+            return pool.submit(pretend_case.compute, config, head, inputs, how).result()
+
+        yield run
+
+
+def masks(batch: int, length: int) -> dict[str, Any]:
+    """Masks of every kind by name."""
+    seen = np.ones((batch, length), np.int64)
+    right, left, blind = seen.copy(), seen.copy(), seen.copy()
+    right[1, length // 2 :] = left[2, : length // 3] = blind[0] = 0
+    pairs = np.tril(np.ones((batch, length, length), np.int64))
+    pairs[1, :, :3] = 0  # the first queries see nothing
+    return {"none": None, "full": seen, "right": right, "left": left, "a text without tokens": blind, "pairs": pairs}
+
+
+def check(found: dict[str, Any], what: str, tolerance: float = 1e-5) -> None:
+    """Equal to the CPU, and no waiting."""
+    assert found["waits"] == {}, what
+    assert found["device"].keys() == found["cpu"].keys()
+    floor = 0.1 * max((float(np.abs(x).max()) for k, x in found["cpu"].items() if k.startswith("gradient")), default=0)
+    for name, value in found["cpu"].items():
+        least = floor if name.startswith("gradient") else 0.0
+        assert_close(found["device"][name], value, f"{what} {name}", tolerance=tolerance, floor=least)
+
+
+@pytest.mark.parametrize("kind", masks(4, 21))
+@pytest.mark.parametrize("family", quick("v2"))
+def test_every_mask_and_implementation(family: str, kind: str, compute: Compute) -> None:
+    for implementation in IMPLEMENTATIONS:
+        config = small_config(family, attn_implementation=implementation)
+        inputs = random_inputs(config, HEAD)
+        mask = masks(*inputs["input_ids"].shape)[kind]
+        inputs = {name: x for name, x in {**inputs, "attention_mask": mask}.items() if x is not None}
+        for train in (False, True):
+            found = compute(config, HEAD, inputs, train=train)
+            check(found, f"{implementation}, train={train}")
+
+
+@pytest.mark.parametrize("head", existing(deberta_pt))
+@pytest.mark.parametrize("family", quick("v3"))
+def test_every_head(family: str, head: str, compute: Compute) -> None:
+    config = small_config(family)
+    assert hasattr(deberta_pt, class_name(config, head))
+    inputs = random_inputs(config, head)
+    check(compute(config, head, inputs, train=head != "Model"), head)
+    check(compute(config, head, inputs, prepared=True), f"{head} prepared")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision(family: str, compute: Compute) -> None:
+    config = small_config(family)
+    for implementation in ("auto", "eager"):
+        config.attn_implementation = implementation
+        for how in ({"train": True}, {"prepared": True}):
+            found = compute(config, HEAD, random_inputs(config, HEAD), dtype="bfloat16", **how)
+            check(found, f"{implementation} {how}", tolerance=5e-2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_more_kernels_than_the_plain_way(family: str, compute: Compute) -> None:
+    """Of texts of 128 tokens in a batch of 8: what is launched is what short calls on a GPU cost."""
+    config = small_config(family, max_position_embeddings=512)
+    rng = np.random.default_rng(0)
+    mask = np.ones((8, 128), np.int64)
+    mask[1:, 100:] = 0
+    inputs = {"input_ids": rng.integers(1, config.vocab_size, (8, 128)), "attention_mask": mask}
+    kernels = {}
+    for name, how in {"eager": {}, "auto": {}, "prepared": {"prepared": True}}.items():
+        config.attn_implementation = "eager" if name == "eager" else "auto"
+        kernels[name] = compute(config, HEAD, inputs, **how)["kernels"]
+    assert kernels["auto"] <= kernels["eager"]
+    assert kernels["prepared"] <= kernels["eager"]
+
+
+def test_tensors_of_two_devices_are_refused(compute: Compute) -> None:
+    config = small_config("v3")
+    with pytest.raises(RuntimeError, match="same device"):
+        compute(config, HEAD, random_inputs(config, HEAD), mixed=True)
