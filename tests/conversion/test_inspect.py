@@ -1,5 +1,6 @@
 """What ``inspect`` says of a checkpoint, against what loading and converting then do."""
 
+import json
 from contextlib import nullcontext
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from conversion import convert, inspect
 from deberta_core.heads import HEADS, parameter_count
 from deberta_core.presets import PRESETS, preset
+from deberta_tasks.cli import main
 from tests.conversion.helpers import (
     CASES,
     FORMATS,
@@ -120,3 +122,16 @@ def test_a_config_of_other_sizes_is_shown_not_refused(tmp_path):
     mismatched = fits["DebertaV2ForSequenceClassification"].mismatched
     assert mismatched["classifier.weight"] == ((3, 24), (7, 24))
     assert mismatched["deberta.encoder.layer.0.intermediate.dense.weight"] == ((20, 24), (21, 24))
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--markdown"]])
+def test_escape_sequences_of_a_file_were_printed(tmp_path, capsys, form):
+    name, config = "evil\x1b[2J\u202e\nname|<b>\x9b", small_config("v3")
+    write_pt(tmp_path, {**pytorch_values(config, "Model"), name: np.ones(2)}, config=config)
+    assert main(["inspect", str(tmp_path), *form]) == 0
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert "evil\\u001b[2J\\u202e\\nname" in out
+    if form == ["--json"]:
+        assert name in str(json.loads(out)["foreign"][0])
+    assert ("<b>" in out) == (form != ["--markdown"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -251,3 +252,26 @@ def test_torn_states_of_tensorflow(tmp_path):
             with pytest.raises(ValueError, match=r"is damaged, so that nothing can be resumed from it \(."):
                 load_state(tmp_path, model, [])
         path.write_bytes(whole)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="asks the system which file a descriptor is of")
+def test_states_were_not_on_the_disk_when_the_one_before_was_deleted(tmp_path, monkeypatch):
+    run, data, order = Run(tmp_path, {}), Data(), []
+    flush, remove = os.fsync, shutil.rmtree
+
+    def fsync(descriptor):
+        order.append(f"flush {os.readlink(f'/proc/self/fd/{descriptor}')}")
+        flush(descriptor)
+
+    def rmtree(path, **options):
+        order.append(f"delete {path}")
+        remove(path, **options)
+
+    run.save(1, data, lambda folder: (folder / "state.pt").write_text("1"))
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    run.log(2, loss=1.0)
+    run.save(2, data, lambda folder: (folder / "state.pt").write_text("2"))
+    deleted = order.index(f"delete {tmp_path / 'checkpoint-00000001'}")
+    for name in ("state.pt", "run.json", "losses.jsonl", tmp_path.name):
+        assert any(line.startswith("flush") and line.endswith(f"/{name}") for line in order[:deleted]), name
