@@ -38,6 +38,9 @@ ONLY_PT = {
     "Relative.mirrored": "tf asks in its graphs how many rows there are",
     "skew_any": "likewise",
     "can_flex": "tf has no flex_attention",
+    "Mask.blocks": "likewise",
+    "Encoder.uses_flex": "likewise",
+    "Encoder.rows_on": "tf places constants of a graph by itself",
 }
 
 
