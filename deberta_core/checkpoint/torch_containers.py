@@ -132,6 +132,9 @@ class ZipContainer:
                 self._fail(f"entry {info.filename!r} overlaps the one before it")
             end = info.header_offset + LOCAL_HEADER.size + info.compress_size
         roots = [name for name in self._entries if name == "data.pkl" or name.endswith("/data.pkl")]
+        if "model.weights.h5" in self._entries:
+            advice = "load it with tf_keras.models.load_model and save_pretrained, or take its model.weights.h5 out"
+            self._fail("is a whole model of Keras, not a file of torch.save", advice)
         if len(roots) != 1:
             self._fail("is a zip file but not one of torch.save: it has no data.pkl", "give a file of torch.save")
         self._prefix = roots[0].removesuffix("data.pkl")

@@ -1,6 +1,7 @@
 """The files that Keras writes for our TensorFlow models, against what ``save_pretrained`` writes."""
 
 import os
+import zipfile
 
 import h5py
 import pytest
@@ -67,6 +68,19 @@ def test_a_weights_file_from_when_the_encoder_had_another_class(tmp_path):
         file.move("layers/tf_deberta_v2_model", "layers/tf_model")
     model.save_pretrained(tmp_path / "expected")
     convert(tmp_path / "old", tmp_path / "made", to="tf")
+    assert contents(tmp_path / "made") == contents(tmp_path / "expected")
+
+
+def test_whole_models_of_keras_were_taken_for_broken_files_of_pytorch(tmp_path):
+    model = build("v1", "ForTokenClassification", {})
+    model.save(str(tmp_path / "m.keras"))
+    model.save_pretrained(tmp_path / "expected")
+    with pytest.raises(CheckpointError, match=r"is a whole model of Keras.*load_model and save_pretrained, or"):
+        convert(tmp_path / "m.keras", tmp_path / "made", to="pt")
+    model.saved_config().save_pretrained(tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        archive.extract("model.weights.h5", tmp_path / "out")
+    convert(tmp_path / "out", tmp_path / "made", to="tf")
     assert contents(tmp_path / "made") == contents(tmp_path / "expected")
 
 
