@@ -303,8 +303,8 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         in_memory = None if state_dict is None else NamedTensors(_tensors(state_dict))
         opening = partial(open_in_memory, weights=in_memory) if in_memory else partial(open_folder, known=FORMATS)
         with opening(path, options) as folder:
-            file = with_plain_names(folder.weights, key_mapping)
-            config = read_config(cls, replace(folder, weights=file), options)
+            folder.weights = file = with_plain_names(folder.weights, key_mapping)
+            config = read_config(cls, folder, options)
             checked: dict[str, Any] = {"name": cls.__name__, "ignore_mismatched": ignore_mismatched_sizes}
             if cls._has_own_layers():
                 with filled_later():

@@ -31,6 +31,7 @@ from deberta_core.loading import (
     read_tensor,
     take_keywords,
     unused_tensors,
+    with_plain_names,
 )
 from deberta_core.weight_names import Weight, flip_axes, tf_name_of
 from deberta_tf import surgery
@@ -303,7 +304,9 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         config: BaseConfig | str | os.PathLike[str] | None = None,
         dtype: tf.DType | str | None = None,
         torch_dtype: Any = None,
+        key_mapping: Mapping[str, str] | None = None,
         subfolder: str = "",
+        variant: str | None = None,
         generator: bool = False,
         from_pt: bool = False,
         use_safetensors: bool | None = None,
@@ -321,7 +324,10 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             config: instead of the folder's: an object, ours or transformers', or where to load one from.
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
+            key_mapping: patterns and what takes their place in the file's names, as of ``re.sub``. One prefix that a
+                wrapper puts before all names of a PyTorch file (``module.``, ``_orig_mod.``) is taken off without.
             subfolder: folder below ``path``.
+            variant: take ``tf_model.<variant>.h5`` and the like.
             generator: take the generator beside a discriminator: ``pytorch_model.generator.bin`` (or
                 ``model.generator.safetensors``) and ``generator_config.json``.
             from_pt: take PyTorch's file even if there are others.
@@ -340,11 +346,12 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
         options = {**overrides, "config": config, "subfolder": subfolder or "", "generator": generator}
-        options |= {"from_pt": from_pt, "use_safetensors": use_safetensors}
+        options |= {"from_pt": from_pt, "use_safetensors": use_safetensors, "variant": variant}
         path = take_keywords(path, options)
         if path is None:
             raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, got None")
         with open_folder(path, options, FORMATS) as folder:
+            folder.weights = with_plain_names(folder.weights, key_mapping)
             config = read_config(cls, folder, options)
             report = plan_load(
                 folder.weights,

@@ -147,6 +147,8 @@ def prepare_seq2seq_batch(
         truncation: as in a call.
         **options: further arguments of a call.
     """
+    for name in ("src_lang", "tgt_lang"):  # of translators: without effect
+        options.pop(name, None)
     options |= {"padding": padding, "return_tensors": return_tensors, "truncation": truncation}
     batch = tokenizer(src_texts, max_length=max_length, **options)
     if tgt_texts is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -190,3 +191,23 @@ def test_variants(limit, safe, tmp_path):
     assert torch.equal(read.classifier.weight, other.classifier.weight)
     with pytest.raises(FileNotFoundError, match=r"looked for model.bf16.safetensors"):
         type(model).from_pretrained(tmp_path, variant="bf16")
+
+
+def test_tensorflow_models_take_them_too(saved, tmp_path):
+    pytest.importorskip("tensorflow")
+    import deberta_tf
+
+    _, model = saved
+    want = model.classifier.weight.detach().numpy()
+    state = {f"module._orig_mod.{name}": tensor for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "out", state_dict=state, variant="wrapped")
+    cls = deberta_tf.TFDebertaV2ForSequenceClassification
+    found, info = cls.from_pretrained(tmp_path / "out", variant="wrapped", output_loading_info=True)
+    assert info["taken_off"] == "module._orig_mod."
+    assert np.array_equal(found.classifier.kernel.numpy().T, want)
+    two = {f"{side}.{name}": tensor for side in ("a", "b") for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "two", state_dict=two)
+    with pytest.raises(ValueError, match=r"encoders under the prefixes a., b.: say which"):
+        cls.from_pretrained(tmp_path / "two")
+    found = cls.from_pretrained(tmp_path / "two", key_mapping={r"^a\.": ""})
+    assert np.array_equal(found.classifier.kernel.numpy().T, want)
