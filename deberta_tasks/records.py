@@ -66,6 +66,9 @@ def written_list(text: str) -> list[Any] | None:
         ValueError: for what looks like a list and cannot be read, such as a printed NumPy array.
     """
     bare = text.strip()
+    broken = f'{text!r} looks like a list and is none that can be read; write it as JSON, such as ["a", "b"]'
+    if re.match(r"\[\s*['\"]", bare) and not bare.endswith("]"):
+        raise ValueError(broken)  # cut short
     if bare[:1] + bare[-1:] not in ("[]", "()"):
         return None
     found = literal(bare)
@@ -74,7 +77,7 @@ def written_list(text: str) -> list[Any] | None:
         return list(found)
     if apart or bare[0] == "(" or not re.fullmatch(r"[^][]*[\s,'\"][^][]*", bare[1:-1]):
         return None
-    raise ValueError(f'{text!r} looks like a list and is none that can be read; write it as JSON, such as ["a", "b"]')
+    raise ValueError(broken)
 
 
 def literal(text: str) -> Any:

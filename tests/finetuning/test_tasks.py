@@ -349,7 +349,8 @@ def test_lists_in_cells_were_split_at_spaces(tokens: str, tags: str, tmp_path: P
     assert task.example({"tokens": tokens})["tokens"] == ["In", "Rome"]
 
 
-UNREADABLE = ["['In' 'Rome']", "['In'\n 'Rome']", "[In, Rome]", "[np.str_('In'), np.str_('Rome')]", "[0 1]", "[ 0 10]"]
+UNREADABLE = ["['In' 'Rome']", "['In'\n 'Rome']", "[In, Rome]", "[np.str_('In'), np.str_('Rome')]", "[0 1]", "[ 0 10]",
+              "['O', 'O'", '["O", "O']  # fmt: skip
 
 
 @pytest.mark.parametrize("cell", UNREADABLE)
