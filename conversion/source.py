@@ -27,7 +27,7 @@ from deberta_core.file_names import CONFIG, GENERATOR_CONFIG, WEIGHTS, checkpoin
 from deberta_core.files import Reading, read_together
 from deberta_core.folder import locate, read_json
 from deberta_core.general_config import build_config
-from deberta_core.loading import check_sizes
+from deberta_core.loading import check_sizes, prefixes, with_plain_names
 
 
 @dataclass
@@ -157,7 +157,9 @@ def _open_tensors(given: Path, reading: Reading, name: str | None, isolate_h5: b
             raise CheckpointError(given, problem, remedy) from error
         chosen = own[0].name
     try:
-        return open_one(reading, chosen, formats)
+        file = open_one(reading, chosen, formats)
+        # One that was saved inside DataParallel is understood as it is.
+        return file if "module." in prefixes(file.tensors) else with_plain_names(file)
     except IsShardError:
         return GuardedFile(MappedFile(reading.find(chosen) or reading.folder / chosen))
 

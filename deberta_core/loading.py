@@ -104,7 +104,10 @@ def with_plain_names(file: TensorFile, key_mapping: Mapping[str, str] | None = N
     tensors = {
         plain: (replace(file.tensors[name], name=plain), partial(file.read_raw, name)) for plain, name in names.items()
     }
-    return NamedTensors(tensors, file, renamed)
+    found = NamedTensors(tensors, file, renamed)
+    if before := next(iter(prefixes(renamed.values())), ""):
+        found.notes += (f"the names are those without the prefix {before!r}",)
+    return found
 
 
 def with_side_file(file: TensorFile, folder: Path, wanted: Collection[str]) -> TensorFile:

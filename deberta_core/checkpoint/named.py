@@ -31,6 +31,9 @@ class NamedTensors(TensorFile):
         self.paths = (Path("the state_dict"),)
         if file is not None:
             self.format, self.naming, self.paths, self.metadata = file.format, file.naming, file.paths, file.metadata
+            self.skipped, self.notes = file.skipped, file.notes
+            plain = {stored: name for name, stored in self.renamed.items()}
+            self.aliases = {plain.get(n, n): plain.get(first, first) for n, first in file.aliases.items()}
 
     def _load(self, name: str) -> np.ndarray:
         return self._tensors[name][1]()

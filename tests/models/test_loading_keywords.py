@@ -211,3 +211,18 @@ def test_tensorflow_models_take_them_too(saved, tmp_path):
         cls.from_pretrained(tmp_path / "two")
     found = cls.from_pretrained(tmp_path / "two", key_mapping={r"^a\.": ""})
     assert np.array_equal(found.classifier.kernel.numpy().T, want)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "_orig_mod.", "module."])
+@pytest.mark.parametrize("safe", [True, False])
+def test_the_converter_takes_a_prefix_off(saved, prefix, safe, tmp_path):
+    from conversion import convert
+
+    _, model = saved
+    state = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "in", state_dict=state, safe_serialization=safe)
+    report = convert(tmp_path / "in", tmp_path / "tf", to="tf")
+    assert prefix == "module." or any(f"without the prefix '{prefix}'" in note for note in report.notes)
+    convert(tmp_path / "tf", tmp_path / "back", to="pt")
+    assert set(load_file(tmp_path / "back" / "model.safetensors")) == set(model.state_dict())
+    assert same(type(model).from_pretrained(tmp_path / "back"), model)
