@@ -42,7 +42,7 @@ def _empty(cls: type, *args: Any) -> Any:
     return cls.__new__(cls, *args)
 
 
-# Of a class itself and not of what it can do.
+# Of a class itself and not of what it can do; the last four are the names that Keras and TensorFlow export it by.
 _OWN = {
     "__dict__",
     "__weakref__",
@@ -52,7 +52,16 @@ _OWN = {
     "_abc_impl",
     "__init_subclass__",
     "__annotations__",
+    "_keras_api_names",
+    "_keras_api_names_v1",
+    "_tf_api_names",
+    "_tf_api_names_v1",
 }
+
+
+def is_face(cls: type) -> bool:
+    """Whether a class is what ``__class__`` answers beside transformers, and has no instance."""
+    return bool(cls.__dict__.get("_is_face"))
 
 
 @functools.cache
@@ -65,5 +74,6 @@ def _both(own: type, theirs: type) -> type:
     made = {
         name: value for base in reversed(own.__mro__[:-1]) for name, value in vars(base).items() if name not in _OWN
     }
+    made["_is_face"] = True
     made["__new__"] = lambda cls, *args, **named: own(*args, **named)
     return type(own)(own.__name__, (own, theirs), made)

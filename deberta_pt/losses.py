@@ -35,6 +35,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tenso
     Raises:
         ValueError: for labels of another shape or dtype, or, on a CPU and outside of graphs, out of range.
     """
+    labels = labels[None] if labels.ndim == 0 else labels  # of one text
     check_labels(name, labels.shape, logits.shape[:-1], is_float=labels.is_floating_point())
     classes = logits.shape[-1]
     labels = labels.long()
@@ -72,8 +73,8 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor, kept: Tensor | None = N
 
 def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean squared error of ``[B, Y]`` logits; labels ``[B, Y]``, or ``[B]`` where ``Y`` is 1; integers are cast."""
-    if logits.shape[-1] == 1 and labels.ndim == 1:
-        labels = labels[:, None]  # [B, 1]
+    if logits.shape[-1] == 1 and labels.ndim in (0, 1):
+        labels = labels.reshape(-1, 1)  # [B, 1]
     check_labels("labels", labels.shape, logits.shape)
     wide = _wide(logits)
     return F.mse_loss(wide, labels.to(wide.dtype))

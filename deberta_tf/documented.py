@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from deberta_core.beside import Beside
+from deberta_core.file_names import CARD
+from deberta_core.files import write_text
 from deberta_core.heads import HEADS
+from deberta_core.hub.card import model_card
 from deberta_tf.inputs import OPTIONS, parameters
+from deberta_tf.losses import cross_entropy, question_answering_loss
 
 LABELS = ("label", "label_ids", "labels")  # names of the one column of labels that data sets and collators use
 
 
-class Documented:
+class Documented(Beside):
     """Names that any model answers for; mixed into ``TFPreTrainedModel``."""
 
     config: Any
     head: ClassVar[str]
+    taken_for = ("transformers.modeling_tf_utils", "TFPreTrainedModel")
 
     framework: ClassVar[str] = "tf"
     supports_xla_generation: ClassVar[bool] = False
@@ -42,23 +49,77 @@ class Documented:
     @property
     def dummy_inputs(self) -> dict[str, tf.Tensor]:
         """A small batch that the model takes: ids ``[2, 5]``, or ``[2, 3, 5]`` where it chooses between texts."""
-        shape = (2, 3, 5) if HEADS[self.head].by_choice else (2, 5)
+        shape = (2, 3, 5) if HEADS[self.head or "Model"].by_choice else (2, 5)
         ids = np.arange(np.prod(shape)).reshape(shape) % self.config.vocab_size
         return {"input_ids": tf.constant(ids, tf.int32)}
 
     @property
     def input_signature(self) -> dict[str, tf.TensorSpec]:
         """Specs of the inputs of a served model, of any number and length of texts."""
-        shape = [None, None, None] if HEADS[self.head].by_choice else [None, None]
+        shape = [None, None, None] if HEADS[self.head or "Model"].by_choice else [None, None]
         names = ["input_ids", "attention_mask"] + ["token_type_ids"] * (self.config.type_vocab_size > 0)
         return {name: tf.TensorSpec(shape, tf.int32, name=name) for name in names}
 
     def build_in_name_scope(self) -> None:
-        """Nothing to do: all weights exist from construction on."""
+        """Make the weights of layers of your own; all others exist from construction on."""
+        layers = self._flatten_layers(include_self=False)  # type: ignore[attr-defined]
+        if not all(layer.built for layer in layers):
+            self(self.dummy_inputs, training=False)  # type: ignore[operator]
+
+    @tf.function
+    def serving(self, inputs: Mapping[str, tf.Tensor]) -> Any:
+        """What a served model does: from one dict of inputs to ``serving_output``."""
+        return self.serving_output(self.call(inputs))  # type: ignore[attr-defined]
 
     def serving_output(self, output: Any) -> Any:
-        """What a served model answers: the output itself."""
-        return output
+        """What a served model answers: the output, states of all layers as one tensor, as answers hold no tuples."""
+        if not isinstance(output, dict):
+            return output
+        return type(output)({k: tf.stack(v) if isinstance(v, (tuple, list)) else v for k, v in output.items()})
+
+    def serving_signatures(self) -> dict[str, Any]:
+        """``serving`` for ids that are int32, and for int64 under a name of its own."""
+        wide = {k: tf.TensorSpec(spec.shape, tf.int64, name=k) for k, spec in self.input_signature.items()}
+        specs = {"serving_default": self.input_signature, "int64_serving": wide}
+        return {name: self.serving.get_concrete_function(spec) for name, spec in specs.items()}
+
+    def hf_compute_loss(self, labels: Any, logits: Any) -> tf.Tensor:
+        """The model's own loss of logits, a scalar, for a ``call`` or a training loop of your own.
+
+        Args:
+            labels: as among the inputs; of answers a dict of first and last positions.
+            logits: as among the outputs; of answers both, first and last.
+        """
+        if isinstance(labels, Mapping):
+            starts, ends = (labels.get(f"{n}s", labels.get(n)) for n in ("start_position", "end_position"))
+            first, last = logits
+            return question_answering_loss(first, last, starts, ends)
+        judge = getattr(self, "judge", None)
+        return cross_entropy(logits, labels) if judge is None else judge(logits, labels, None)
+
+    def get_label_to_output_name_mapping(self) -> dict[str, str]:
+        """Which output each label is held against, where there are several."""
+        names = self.label_names  # type: ignore[attr-defined]
+        return dict(zip(names, ("start_logits", "end_logits"), strict=True)) if len(names) == 2 else {}
+
+    def get_head_mask(self, head_mask: tf.Tensor | None, num_hidden_layers: int) -> tf.Tensor | list[None]:
+        """A mask of heads for layers of your own: ``[N]`` or ``[layers, N]`` as ``[layers, 1, N, 1, 1]``.
+
+        Without a mask a list of ``None``, one for each layer.
+        """
+        if head_mask is None:
+            return [None] * num_hidden_layers
+        mask = tf.cast(head_mask, tf.float32)
+        mask = tf.repeat(mask[None], num_hidden_layers, 0) if mask.shape.rank == 1 else mask
+        return mask[:, None, :, None, None]
+
+    @classmethod
+    def _from_config(cls, config: Any, **options: Any) -> Any:
+        return cls.from_config(config, **options)  # type: ignore[attr-defined]
+
+    def create_model_card(self, output_dir: str, model_name: str, **_facts: Any) -> None:
+        """Write a card that says what the config does; other software's facts about training are left out."""
+        write_text(Path(output_dir) / CARD, model_card(self.saved_config(), model_name))  # type: ignore[attr-defined]
 
     # The layer that predicts words.
 
@@ -129,7 +190,7 @@ class Documented:
             ValueError: for no rows, or rows without inputs of the model.
         """
         inputs = {name for name in parameters(type(self).call) if name not in OPTIONS}  # type: ignore[attr-defined]
-        labels = HEADS[self.head].labels
+        labels = self.label_names  # type: ignore[attr-defined]
         wanted = {*inputs, *labels, *(LABELS if "labels" in labels else ())}
         collate = collate_fn or (lambda rows: _stack(rows, tokenizer))
 

@@ -30,6 +30,7 @@ class TFDebertaModel(heads.TFModel, TFDebertaPreTrainedModel):
 
 
 TFDebertaPreTrainedModel.encoder_class = TFDebertaModel
+TFDebertaMainLayer = TFDebertaModel  # the documented encoder is a shell around a layer of this name
 
 
 class TFDebertaForMaskedLM(heads.TFMaskedLM, TFDebertaPreTrainedModel):
@@ -61,6 +62,7 @@ class TFDebertaV2Model(heads.TFModel, TFDebertaV2PreTrainedModel):
 
 
 TFDebertaV2PreTrainedModel.encoder_class = TFDebertaV2Model
+TFDebertaV2MainLayer = TFDebertaV2Model  # likewise
 
 
 class TFDebertaV2ForMaskedLM(heads.TFMaskedLM, TFDebertaV2PreTrainedModel):

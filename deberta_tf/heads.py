@@ -129,8 +129,8 @@ class TFMaskedLM(TFPreTrainedModel):
 
     head = "ForMaskedLM"
 
-    def __init__(self, config: BaseConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: BaseConfig, name: str | None = None) -> None:
+        super().__init__(config, name=name)
         config = self.config
         check_mlm_head(config)
         self.kind = mlm_head(config)
@@ -239,8 +239,8 @@ class TFSequenceClassification(TFLabelledModel):
 
     head = "ForSequenceClassification"
 
-    def __init__(self, config: BaseConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: BaseConfig, name: str | None = None) -> None:
+        super().__init__(config, name=name)
         config = self.config
         self.deberta = self.encoder_class(config, name="deberta")
         self.pooler = Pooler(config)
@@ -262,8 +262,8 @@ class TFTokenClassification(TFLabelledModel):
 
     head = "ForTokenClassification"
 
-    def __init__(self, config: BaseConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: BaseConfig, name: str | None = None) -> None:
+        super().__init__(config, name=name)
         config = self.config
         self.deberta = self.encoder_class(config, name="deberta")
         self.dropout = TFDropout(config.hidden_dropout_prob)
@@ -283,10 +283,10 @@ class TFQuestionAnswering(TFPreTrainedModel):
 
     head = "ForQuestionAnswering"
 
-    def __init__(self, config: BaseConfig) -> None:
+    def __init__(self, config: BaseConfig, name: str | None = None) -> None:
         config = self.config_class.of(config, type(self).__name__)
         config = config if config.num_labels == 2 else config.copy(num_labels=2)  # a file says what it holds
-        super().__init__(config)
+        super().__init__(config, name=name)
         self.deberta = self.encoder_class(config, name="deberta")
         self.qa_outputs = linear(config.hidden_size, 2, config.initializer_range, name="qa_outputs")
 
@@ -329,8 +329,8 @@ class TFMultipleChoice(TFPreTrainedModel):
 
     head = "ForMultipleChoice"
 
-    def __init__(self, config: BaseConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: BaseConfig, name: str | None = None) -> None:
+        super().__init__(config, name=name)
         config = self.config
         self.deberta = self.encoder_class(config, name="deberta")
         self.pooler = Pooler(config)
@@ -371,8 +371,8 @@ class TFReplacedTokenDetection(TFLabelledModel):
 
     head = "ForReplacedTokenDetection"
 
-    def __init__(self, config: BaseConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: BaseConfig, name: str | None = None) -> None:
+        super().__init__(config, name=name)
         config = self.config
         self.deberta = self.encoder_class(config, name="deberta")
         self.mask_predictions = ReplacedTokenHead(config)

@@ -98,9 +98,9 @@ def with_unpacked_inputs(call: Callable[..., Any]) -> Callable[..., Any]:
             given = dict(zip(names, inputs, strict=False))
             named = {**{name: value for name, value in given.items() if value is not None}, **named}
             inputs = inputs[len(names) :]
-        if not named.get("training") or running_seeds() is not None:
+        state = getattr(self.base_model, "dropout_state", None)  # of several encoders each has one
+        if not named.get("training") or running_seeds() is not None or state is None:
             return call(self, *inputs, **named)
-        state = self.base_model.dropout_state
         advance(state)
         with dropout_seeds(Seeds(state)):
             return call(self, *inputs, **named)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from deberta_core.checks import IGNORED, check_labels, label_out_of_range
 from deberta_tf.layers import refuse_if
+from deberta_tf.weighting import weighted
 
 
 def _wide(logits: tf.Tensor) -> tf.Tensor:
@@ -33,6 +34,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, name: str = "labels") ->
     Raises:
         ValueError: for labels of another shape or dtype, or (not in compiled graphs) out of range.
     """
+    labels = labels[None] if labels.shape.rank == 0 else labels  # of one text
     check_labels(name, labels.shape, logits.shape[:-1], is_float=labels.dtype.is_floating)
     classes = logits.shape[-1]
     labels = tf.cast(labels, tf.int64)
@@ -44,7 +46,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, name: str = "labels") ->
         counts = labels != IGNORED
     wide = _wide(logits)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(counts, labels, 0), wide)
-    return _mean(losses, tf.cast(counts, wide.dtype))
+    return _mean(weighted(losses, labels), tf.cast(counts, wide.dtype))
 
 
 def binary_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, kept: tf.Tensor | None = None) -> tf.Tensor:
@@ -68,22 +70,22 @@ def binary_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, kept: tf.Tensor |
     wide = _wide(logits)
     targets = tf.where(counted, tf.cast(labels, wide.dtype), 0)
     losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, wide)
-    return _mean(losses, tf.cast(counted, wide.dtype))
+    return _mean(weighted(losses), tf.cast(counted, wide.dtype))
 
 
 def mean_squared_error(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Mean squared error of ``[B, Y]`` logits; labels ``[B, Y]``, or ``[B]`` where ``Y`` is 1; integers are cast."""
-    if logits.shape[-1] == 1 and labels.shape.rank == 1:
-        labels = labels[:, None]  # [B, 1]
+    if logits.shape[-1] == 1 and labels.shape.rank in (0, 1):
+        labels = tf.reshape(labels, [-1, 1])  # [B, 1]
     check_labels("labels", labels.shape, logits.shape)
     wide = _wide(logits)
-    return tf.reduce_mean(tf.square(wide - tf.cast(labels, wide.dtype)))
+    return tf.reduce_mean(weighted(tf.square(wide - tf.cast(labels, wide.dtype))))
 
 
 def soft_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Mean cross entropy of ``[B, Y]`` logits against a distribution ``[B, Y]``."""
     wide = _wide(logits)
-    return -tf.reduce_mean(tf.reduce_sum(tf.nn.log_softmax(wide) * tf.cast(labels, wide.dtype), -1))
+    return tf.reduce_mean(weighted(-tf.reduce_sum(tf.nn.log_softmax(wide) * tf.cast(labels, wide.dtype), -1)))
 
 
 def sequence_classification_loss(logits: tf.Tensor, labels: tf.Tensor, problem_type: str | None) -> tf.Tensor:

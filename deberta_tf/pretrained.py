@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,8 +16,10 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.src.utils.generic_utils import to_snake_case
 
+from deberta_core.beside import is_face
 from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
 from deberta_core.config import BaseConfig
+from deberta_core.file_names import weights_name, with_variant
 from deberta_core.files import Replacement
 from deberta_core.folder import Folder, open_folder
 from deberta_core.heads import HEADS, h5_layout, weights
@@ -32,8 +37,9 @@ from deberta_core.loading import (
     take_keywords,
     unused_tensors,
     with_plain_names,
+    with_side_file,
 )
-from deberta_core.weight_names import Weight, flip_axes, tf_name_of
+from deberta_core.weight_names import Weight, flip_axes, tf_name_of, to_pt
 from deberta_tf import surgery
 from deberta_tf.documented import Documented
 from deberta_tf.fast.inference import optimize_for_inference
@@ -58,7 +64,12 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
     def __init_subclass__(cls, **options: Any) -> None:
         """Tell Keras the class, so that its ``load_model`` finds it, and let its ``call`` take inputs in any way."""
         super().__init_subclass__(**options)
-        tf_keras.saving.register_keras_serializable(package=cls.__module__.partition(".")[0])(cls)
+        package, known = cls.__module__.partition(".")[0], tf_keras.saving.get_custom_objects()
+        before = known.pop(f"{package}>{cls.__name__}", None)
+        tf_keras.saving.register_keras_serializable(package=package)(cls)
+        if is_face(cls):  # saved models name the class that it stands for
+            known[f"{package}>{cls.__name__}"] = before
+            return
         if "call" in vars(cls):
             cls.call = with_unpacked_inputs(vars(cls)["call"])
 
@@ -91,8 +102,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
     def _set_save_spec(self, inputs: Any, args: Any = None, kwargs: Any = None) -> None:
         """What Keras saves a model for, at its first call: here texts of any number and length, without labels."""
         if isinstance(inputs, Mapping):
-            labels = HEADS[self.head].labels
-            inputs = {name: _any_length(x, name) for name, x in inputs.items() if name not in labels}
+            inputs = {name: _any_length(x, name) for name, x in inputs.items() if name not in self.label_names}
         super()._set_save_spec(inputs, args, kwargs)
 
     def export(self, *where: Any, **options: Any) -> None:
@@ -140,7 +150,8 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
     @property
     def base_model(self) -> tf_keras.Model:
         """The encoder without head."""
-        return getattr(self, "deberta", self)
+        name = self._encoder_name()
+        return getattr(self, name) if name else self
 
     def get_input_embeddings(self) -> tf_keras.layers.Layer:
         """The word table."""
@@ -300,7 +311,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
     def from_pretrained(
         cls,
         path: str | os.PathLike[str] | Folder | None = None,
-        *,
+        *model_args: Any,
         config: BaseConfig | str | os.PathLike[str] | None = None,
         dtype: tf.DType | str | None = None,
         torch_dtype: Any = None,
@@ -321,6 +332,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             path: folder with ``config.json`` and weights of any format: h5, safetensors or bin, sharded or not;
                 or a name on the hub, such as ``microsoft/deberta-v3-base``; or a folder that is open already. Also as
                 ``pretrained_model_name_or_path``.
+            *model_args: further arguments of a class of your own; keywords of its ``__init__`` are handed on, too.
             config: instead of the folder's: an object, ours or transformers', or where to load one from.
             dtype: of the weights; default float32 whatever the file holds; ``"auto"``: that of the file.
             torch_dtype: older name of ``dtype``.
@@ -348,25 +360,45 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         options = {**overrides, "config": config, "subfolder": subfolder or "", "generator": generator}
         options |= {"from_pt": from_pt, "use_safetensors": use_safetensors, "variant": variant}
         path = take_keywords(path, options)
+        own = cls._own_arguments(options)
         if path is None:
             raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, got None")
         with open_folder(path, options, FORMATS) as folder:
-            folder.weights = with_plain_names(folder.weights, key_mapping)
+            folder.weights = file = with_plain_names(folder.weights, key_mapping)
             config = read_config(cls, folder, options)
-            report = plan_load(
-                folder.weights,
-                config,
-                weights(config, cls.head),
-                cls.__name__,
-                ignore_mismatched=ignore_mismatched_sizes,
-            )
-            stored = {folder.weights.tensors[name].dtype for name in report.sources.values()}
-            with policy(read_policy(dtype if dtype is not None else torch_dtype, stored)):
-                model = cls(config)
-            model.load_file(folder.weights, report)
+            checked: dict[str, Any] = {"name": cls.__name__, "ignore_mismatched": ignore_mismatched_sizes}
+            asked = dtype if dtype is not None else torch_dtype
+            if cls._has_own_layers():
+                with policy(read_policy(asked, {info.dtype for info in file.tensors.values()})):
+                    model = cls(config, *model_args, **own)
+                    model.build_in_name_scope()
+                wanted = model.weight_rows()
+                file = with_side_file(file, folder.path, wanted)
+                report = plan_load(file, config, wanted, **checked)
+            else:  # all is known before anything is built
+                report = plan_load(file, config, weights(config, cls.head), **checked)
+                with policy(read_policy(asked, {file.tensors[name].dtype for name in report.sources.values()})):
+                    model = cls(config)
+            model.load_file(file, report)
         if prepare:
             model = optimize_for_inference(model)
         return (model, loading_info(report)) if output_loading_info else model
+
+    @classmethod
+    def _has_own_layers(cls) -> bool:
+        """Whether a user wrote its ``__init__``: nobody knows its weights before it is built."""
+        return not cls.__init__.__module__.startswith("deberta_tf.")
+
+    @classmethod
+    def _own_arguments(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Take out of the keywords those of a user's ``__init__``."""
+        if not cls._has_own_layers():
+            return {}
+        known = cls.config_class._named_fields()
+        taken = inspect.signature(cls.__init__).parameters
+        names = [name for name in taken if name not in ("self", "config")]
+        names += ["name"] * any(p.kind is p.VAR_KEYWORD for p in taken.values())  # for Keras
+        return {name: options.pop(name) for name in names if name in options and name not in known}
 
     def load_file(self, file: TensorFile, report: LoadReport) -> None:
         """Fill the model from an open checkpoint, one tensor at a time.
@@ -384,15 +416,68 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         self.__dict__["unused_tensors"] = unused_tensors(file, report, self.config.model_type)
 
     def weight_rows(self) -> dict[str, Weight]:
-        """The model's weights by full published key."""
-        return weights(self.config, self.head)
+        """The model's weights by full published key, those of a user's layers by their attributes."""
+        known = weights(self.config, self.head or "Model")
+        if not self._has_own_layers():
+            return known
+        by_attribute = {weight.tf_attribute: weight for weight in known.values()}
+        before, rows = self._encoder_name() + ".", {}
+        for path in self._weight_paths():
+            name = ".".join(map(str, path))
+            inside = self.head == "Model" or name.startswith(before)
+            row = by_attribute.get("deberta." + name.removeprefix(before) if inside else name)
+            if row is None:
+                # Keras keeps layers of a functional model in a list of this name, which says nothing to a reader.
+                tf_name = "/".join(str(part) for part in path if part != "_self_tracked_trackables") + ":0"
+                row = Weight(to_pt(tf_name, family=self.config.model_type), (), tf_name, name)
+            shape = tuple(self.variable(replace(row, tf_attribute=name)).shape)
+            rows[row.key] = replace(row, shape=shape[::-1] if row.transposed else shape, tf_attribute=name)
+        return rows
+
+    def _weight_paths(self) -> list[tuple[Any, ...]]:
+        """Attributes and positions in lists that lead to each weight, those of the encoder first."""
+        encoder, left = self._encoder_name(), {id(variable) for variable in self.weights}
+        seen: set[int] = set()
+
+        def walk(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+            if id(value) in left:
+                yield path
+            elif isinstance(value, tf_keras.Sequential):
+                yield from walk(value.layers, path)  # without what Keras puts before the first
+            elif isinstance(value, tf.Module):
+                names = [name for name in vars(value) if name != "_obj_reference_counts_dict"]
+                # Keras' own lists, whose names say nothing, come last.
+                for name in sorted(names, key=lambda name: (name.startswith("_"), name != encoder, name)):
+                    yield from walk(vars(value)[name], (*path, name))
+            elif isinstance(value, (list, tuple, Mapping)):
+                items = value.items() if isinstance(value, Mapping) else enumerate(value)
+                for key, part in items:
+                    yield from walk(part, (*path, key))
+
+        return [path for path in walk(self, ()) if path[-1] != "dropout_state"]
+
+    def _encoder_name(self) -> str:
+        """Attribute that holds the encoder, under whatever name; empty for the encoder itself and where there are
+        several.
+        """
+        if self.head == "Model" or hasattr(self, self.base_model_prefix):
+            return "" if self.head == "Model" else self.base_model_prefix
+        inside = [name for name, value in vars(self).items() if getattr(value, "head", None) == "Model"]
+        return inside[0] if len(inside) == 1 else ""
 
     def variable(self, weight: Weight) -> tf.Variable:
         """The variable of a weight, found by attribute path."""
         path = weight.tf_attribute.split(".")
         found: Any = self
-        for part in path[1:] if self.head == "Model" else path:
-            found = found[int(part)] if part.isdigit() else getattr(found, part)
+        for part in path[1:] if self.head == "Model" and path[0] == "deberta" else path:
+            found = found.layers if isinstance(found, tf_keras.Sequential) else found
+            if isinstance(found, Mapping):
+                found = found[part]
+            else:
+                found = found[int(part)] if part.isdigit() else getattr(found, part)
         return found
 
     def save_pretrained(
@@ -401,6 +486,10 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         *,
         safe_serialization: bool = False,
         max_shard_size: int | str = "5GB",
+        variant: str | None = None,
+        saved_model: bool = False,
+        version: int = 1,
+        signatures: Any = None,
         push_to_hub: bool = False,
         **hub: Any,
     ) -> None:
@@ -414,6 +503,10 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             path: folder, made if needed.
             safe_serialization: ``model.safetensors`` with TF names, instead of ``tf_model.h5`` (default).
             max_shard_size: bytes, or ``"500MB"``: larger models are written in several files.
+            variant: put into the name of the weights: ``tf_model.<variant>.h5``.
+            saved_model: write a SavedModel as well, into ``saved_model/<version>``, as TensorFlow Serving wants it.
+            version: of the SavedModel.
+            signatures: of the SavedModel; default ``serving`` for int32 and for int64 ids.
             push_to_hub: upload the files afterwards.
             **hub: keywords of ``push_to_hub``; ``repo_id`` is by default the name of the folder.
 
@@ -438,15 +531,32 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         if not safe_serialization and any(info.dtype == "bfloat16" for info, _ in tensors):
             raise ValueError("h5 cannot hold weights of type bfloat16; save with safe_serialization=True, or cast them")
         names = [info.name for info, _ in tensors]
+        format = "safetensors" if safe_serialization else "h5"
         with Replacement(Path(path)) as files:
             write_weights(
-                files, tensors, format="safetensors" if safe_serialization else "h5", naming="tf",
-                max_shard_size=max_shard_size, h5=h5_layout(self.config, self.head, names),
+                files, tensors, format=format, naming="tf", max_shard_size=max_shard_size,
+                h5=h5_layout(self.config, self.head or "Model", names),
+                file_name=with_variant(weights_name(format), variant),
             )  # fmt: skip
             write_config_and_card(files, self.saved_config(), hub.get("repo_id"))
             written = files.commit()
+        if saved_model:
+            self._save_servable(Path(path) / "saved_model" / str(version), signatures)
         if push_to_hub:
             push_saved(written, hub)
+
+    def _save_servable(self, folder: Path, signatures: Any) -> None:
+        """Write a SavedModel, which takes the place of an older one only when it is whole."""
+        if self.save_spec() is None:  # Keras saves what it has seen run
+            self(self.dummy_inputs, training=False)
+        signatures = self.serving_signatures() if signatures is None else signatures
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as writing:
+            new = Path(writing) / folder.name
+            self.save(new, include_optimizer=False, save_traces=False, signatures=signatures)
+            if folder.exists():
+                folder.rename(Path(writing) / "old")
+            new.rename(folder)
 
     def saved_config(self) -> BaseConfig:
         """The config as written beside the weights: with PyTorch's class name, as published files have it, and

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow")
 import tf_keras  # noqa: E402
 
+import deberta_tf  # noqa: E402
 from tests.models.helpers import small_config, tf_model  # noqa: E402
 
 HEADS = ["Model", "ForMaskedLM", "ForSequenceClassification", "ForMultipleChoice", "ForQuestionAnswering"]
@@ -18,7 +24,7 @@ def test_dummy_inputs_and_signatures_fit(head):
     model = tf_model(small_config("v3"), head)
     output = model(model.dummy_inputs)
     assert all(np.isfinite(value).all() for value in output.values())
-    assert model.serving_output(output) is output
+    assert model.serving(model.dummy_inputs).keys() == output.keys()
     for name, spec in model.input_signature.items():
         if name in model.dummy_inputs:
             assert spec.is_compatible_with(model.dummy_inputs[name])
@@ -26,6 +32,75 @@ def test_dummy_inputs_and_signatures_fit(head):
     before = len(model.weights)
     model.build_in_name_scope()
     assert len(model.weights) == before
+
+
+def test_inputs_have_the_names_and_the_order_of_the_documented_classes():
+    transformers = pytest.importorskip("transformers")
+    for head in HEADS:
+        for family in ("Deberta", "DebertaV2"):
+            theirs = getattr(transformers, f"TF{family}{head}", None)
+            if theirs is None:
+                continue
+            names = list(inspect.signature(getattr(deberta_tf, f"TF{family}{head}").call).parameters)
+            assert [name for name in names if name != "only_masked"] == list(inspect.signature(theirs.call).parameters)
+
+
+def test_labels_at_their_place_and_of_one_text():
+    model = tf_model(small_config("v3"), "ForSequenceClassification")
+    ids = tf.constant([[1, 5, 7]])
+    want = model(ids, labels=tf.constant([2])).loss
+    for given in ((ids, *[None] * 7, tf.constant([2])), (ids, *[None] * 7, tf.constant(2))):
+        np.testing.assert_allclose(model(given).loss, want)
+        np.testing.assert_allclose(model(*given).loss, want)
+        np.testing.assert_allclose(model.call(*given)["loss"], want)
+    np.testing.assert_allclose(model.hf_compute_loss(tf.constant(2), model(ids).logits), want)
+    choice = tf_model(small_config("v3"), "ForMultipleChoice")
+    assert choice(ids[None], labels=tf.constant(0)).loss.shape == ()
+    number = tf_model(small_config("v3", num_labels=1), "ForSequenceClassification")
+    np.testing.assert_allclose(number(ids, labels=tf.constant(2.0)).loss, (number(ids).logits[0, 0] - 2) ** 2)
+    answer = tf_model(small_config("v3"), "ForQuestionAnswering")
+    places = {"start_positions": tf.constant([0]), "end_positions": tf.constant([1])}
+    output = answer(ids, **places)
+    logits = output.start_logits, output.end_logits
+    np.testing.assert_allclose(answer.hf_compute_loss(places, logits), output.loss)
+
+
+def test_served_models(tmp_path):
+    model = tf_model(small_config("v3", output_hidden_states=True), "ForSequenceClassification")
+    for _ in range(2):  # the second takes the place of the first
+        model.save_pretrained(tmp_path, saved_model=True, version=3, token=None)
+    served = tf.saved_model.load(str(tmp_path / "saved_model" / "3"))
+    assert [path.name for path in (tmp_path / "saved_model").iterdir()] == ["3"]
+    ids = np.array([[1, 5, 7, 2]])
+    for name, dtype in (("serving_default", tf.int32), ("int64_serving", tf.int64)):
+        given = {"input_ids": tf.constant(ids, dtype), "attention_mask": tf.ones_like(ids, dtype)}
+        output = served.signatures[name](**given)
+        np.testing.assert_allclose(output["logits"], model(ids).logits, atol=1e-6)
+        assert output["hidden_states"].shape == (3, 1, 4, 24)
+    assert type(model).from_pretrained(tmp_path)(ids).logits.shape == (1, 3)
+
+
+BESIDE = """
+import copy, pickle, sys, deberta_tf, tf_keras, numpy as np
+from deberta_core.config import DebertaV2Config
+sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 8}
+model = deberta_tf.TFDebertaV2ForSequenceClassification(DebertaV2Config(vocab_size=30, **sizes))
+want = model(model.dummy_inputs).logits
+assert "transformers" not in sys.modules
+import transformers
+assert isinstance(model, transformers.TFPreTrainedModel) and isinstance(model, tf_keras.Model)
+assert not isinstance(model, transformers.PreTrainedModel)
+model.save(sys.argv[1])
+for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), tf_keras.models.load_model(sys.argv[1])):
+    assert type(again) is type(model)
+    np.testing.assert_allclose(again(model.dummy_inputs).logits, want, atol=1e-6)
+"""
+
+
+def test_transformers_takes_ours_for_its_own_once_it_is_loaded(tmp_path):
+    pytest.importorskip("transformers")
+    command = [sys.executable, "-c", BESIDE, str(tmp_path / "model.keras")]
+    subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "TF_USE_LEGACY_KERAS": "1"})
 
 
 @pytest.mark.parametrize("kind", ["legacy", "plain"])

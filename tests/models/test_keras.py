@@ -153,13 +153,52 @@ def test_predict(head):
             assert_close(found[name], want[name], name)
 
 
+def test_weights_of_examples_and_classes_with_the_own_loss():
+    """As Keras has them: losses are multiplied, and the number of labels still divides their sum."""
+    config, model = compiled(optimizer=tf_keras.optimizers.SGD(0.0))
+    inputs, labels = data(config, SEQUENCE)
+    y, weight = np.abs(labels["labels"]) % 3, np.random.default_rng(0).random(8)
+    y[2] = -100
+    logits, kept = model(tf_inputs(inputs)).logits.numpy(), y >= 0
+    losses = np.zeros(8)
+    losses[kept] = -tf.nn.log_softmax(logits).numpy()[kept, y[kept]]
+    by_class = np.where(y == 1, 3.0, np.where(y == 0, 0.5, 1.0))
+    fit = {"batch_size": 8, "verbose": 0, "shuffle": False}
+    for factor, options in (
+        (1.0, {}),
+        (weight, {"sample_weight": weight}),
+        (by_class, {"class_weight": {0: 0.5, 1: 3.0}}),
+        (weight * by_class, {"sample_weight": weight, "class_weight": {0: 0.5, 1: 3.0}}),
+    ):
+        found = model.fit(inputs, y, **fit, **options).history["loss"][0]
+        assert found == pytest.approx((losses * factor).sum() / 7, rel=1e-4), options
+    found = model.fit({**inputs, "labels": y}, class_weight={0: 0.5, 1: 3.0}, **fit).history["loss"][0]
+    assert found == pytest.approx((losses * by_class).sum() / 7, rel=1e-4)
+    assert model.evaluate(inputs, y, 8, 0, weight) == pytest.approx((losses * weight).sum() / 7, rel=1e-4)
+
+
+def test_weights_of_tokens_and_answers():
+    config, model = compiled("ForTokenClassification", optimizer=tf_keras.optimizers.SGD(0.0))
+    inputs, labels = data(config, "ForTokenClassification")
+    y, weight = labels["labels"], np.random.default_rng(0).random(labels["labels"].shape)
+    logits = model(tf_inputs(inputs)).logits.numpy()
+    losses = -np.take_along_axis(tf.nn.log_softmax(logits).numpy(), np.maximum(y, 0)[..., None], -1)[..., 0]
+    for given, factor in ((weight, weight), (weight[:, 0], weight[:, :1])):
+        want = (losses * factor * (y >= 0)).sum() / (y >= 0).sum()
+        assert model.evaluate(inputs, y, 8, 0, given) == pytest.approx(want, rel=1e-4)
+    config, model = compiled(ANSWER)
+    inputs, labels = data(config, ANSWER)
+    half = model.evaluate(inputs, labels, batch_size=8, verbose=0, sample_weight=np.full(8, 0.5))
+    assert half == pytest.approx(0.5 * model.evaluate(inputs, labels, batch_size=8, verbose=0), rel=1e-4)
+
+
 def test_errors_of_training():
     config, model = compiled()
-    inputs, labels = data(config, SEQUENCE)
+    inputs, _ = data(config, SEQUENCE)
     with pytest.raises(ValueError, match="no labels to train on: give labels among the inputs or as y"):
         model.fit(inputs, verbose=0)
-    with pytest.raises(ValueError, match="takes no sample weights"):
-        model.fit(inputs, labels["labels"], sample_weight=np.ones(8), verbose=0)
+    with pytest.raises(ValueError, match=r"class_weight is for classes, TFDebertaV2For\w+ takes no labels"):
+        compiled(ANSWER)[1].fit(*data(config, ANSWER), class_weight={0: 2.0}, verbose=0)
     with pytest.raises(ValueError, match="no labels to train on: give start_positions and end_positions"):
         compiled(ANSWER)[1].fit(data(config, ANSWER)[0], verbose=0)
     keras = pytest.importorskip("keras")

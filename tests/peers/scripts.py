@@ -26,7 +26,7 @@ DATA = {  # options that name the data
 }
 TRAINER = "--do_train --do_eval --max_steps 4 --per_device_train_batch_size 4 --overwrite_output_dir --report_to none"
 BARE = "--max_train_steps 4 --per_device_train_batch_size 4"
-KERAS = "--do_train --do_eval --num_train_epochs 1 --per_device_train_batch_size 8 --overwrite_output_dir"
+KERAS = "--do_train --do_eval --num_train_epochs 1 --per_device_train_batch_size 4 --overwrite_output_dir"
 HEADS = {
     "glue": "ForSequenceClassification", "ner": "ForTokenClassification", "qa": "ForQuestionAnswering",
     "swag": "ForMultipleChoice", "mlm": "ForMaskedLM",

@@ -30,8 +30,10 @@ def load_dataset(path: str, *args: Any, **options: Any) -> Any:
         return _load(path, *args, **options)
     folder = os.environ["PEERS_MRPC"]
     files = {"train": f"{folder}/train.csv", "validation": f"{folder}/dev.csv", "test": f"{folder}/dev.csv"}
-    found = _load("csv", data_files=files)
-    found = found.cast_column("label", datasets.ClassLabel(names=["not_equivalent", "equivalent"]))
+    found, names = _load("csv", data_files=files), ["not_equivalent", "equivalent"]
+    if found["train"].features["label"].dtype != "int64":  # older fixtures have the names
+        found = found.map(lambda row: {"label": names.index(row["label"])})
+    found = found.cast_column("label", datasets.ClassLabel(names=names))
     return datasets.DatasetDict({k: d.add_column("idx", list(range(len(d)))) for k, d in found.items()})
 
 
