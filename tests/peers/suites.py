@@ -37,6 +37,16 @@ for name in ours.__all__:
 """
 
 
+# Their tests give a class labels, and choices, by the head that it is registered for.
+HEADS = """
+for head in ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice"):
+    snake = "".join("_" + c if c.isupper() else c for c in head).upper().replace("_L_M", "_LM")
+    for family in ("Deberta", "DebertaV2"):
+        mapping = getattr(transformers, f"TF_MODEL_FOR{snake}_MAPPING")
+        mapping.register(getattr(ours, family + "Config"), getattr(ours, f"TF{family}For{head}"), exist_ok=True)
+"""
+
+
 @dataclass(frozen=True)
 class Suite:
     """Some of their test files.
@@ -90,6 +100,7 @@ def lay_out(checkout: Path, work: Path, suite: Suite, checkpoints: Path, *, ours
     tools = checkout / "src" / "transformers" / "testing_utils.py"
     conftest = TOOLS.format(tools=str(tools)) if suite.weights == "tf" else ""
     conftest += CONFTEST.format(package=suite.package) if ours else ""
+    conftest += HEADS if ours and suite.weights == "tf" else ""
     (work / "conftest.py").write_text(conftest, encoding="utf-8")
     return work
 
