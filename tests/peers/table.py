@@ -14,8 +14,8 @@ from typing import Any
 HEAD = """# Names of transformers' classes
 
 What each public name of transformers' classes is here, for scripts whose import line changes. Made by
-`python -m tests.peers.table` from the classes of transformers 4.57.6 and ours; names of `torch.nn.Module` are inherited
-by both. **Same** is the same meaning; what is stricter here is said under **other**.
+`python -m tests.peers.table` from the classes of transformers 4.57.6 and ours; names of `torch.nn.Module` and
+of `tf_keras.Model` are inherited by both. **Same** is the same meaning; what is stricter here is said under **other**.
 """
 SIZES = {"vocab_size": 30, "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 8}
 
@@ -94,6 +94,29 @@ MODELS = Kind(
         "warn_if_padding_and_no_attention_mask": "a nag of each call",
     },
 )  # fmt: skip
+GENERATION = "an encoder does not generate text"
+TENSORFLOW = Kind(
+    "Models in TensorFlow", "TFDebertaV2ForSequenceClassification", "deberta_tf", ("tf_keras", "Model"),
+    other={
+        "from_pretrained": MODELS.other["from_pretrained"],
+        "save_pretrained": "tensors that the class has no use for are written back; a SavedModel holds signatures, no "
+        "traces of single layers",
+        "can_generate": "always false",
+        "build_in_name_scope": "makes the weights of layers of your own; all others exist from construction on",
+        "create_model_card": "says what the config does; facts about a training are left out",
+        "hf_compute_loss": "a scalar by PyTorch's rules, as all losses here; there one number a text",
+        "prepare_tf_dataset": "a data set without rows, or without inputs of the model, is an error",
+        "resize_token_embeddings": MODELS.other["resize_token_embeddings"],
+        "prune_heads": MODELS.other["prune_heads"],
+        "set_bias": "a model that predicts no words refuses",
+        "push_to_hub": MODELS.other["push_to_hub"],
+    },
+    left_out={
+        **dict.fromkeys(("beam_search", "compute_transition_scores", "contrastive_search", "generate", "greedy_search",
+                         "prepare_inputs_for_generation", "sample", "seed_generator"), GENERATION),
+        "register_for_auto_class": REMOTE,
+    },
+)  # fmt: skip
 TOKENIZER_OTHER = {
     "from_pretrained": "an unknown keyword is a TypeError that names the near spelling; settings of other tokenizers "
     "without effect here (`from_slow`, `keep_accents`, ...) are kept and written back",
@@ -146,7 +169,7 @@ CONFIGS = Kind(
         "register_for_auto_class": REMOTE,
     },
 )  # fmt: skip
-KINDS = (MODELS, FAST, SLOW, CONFIGS)
+KINDS = (MODELS, TENSORFLOW, FAST, SLOW, CONFIGS)
 
 
 def section(kind: Kind) -> str:

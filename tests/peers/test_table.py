@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("tensorflow")
 transformers = pytest.importorskip("transformers")
 
 
