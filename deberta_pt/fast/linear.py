@@ -26,6 +26,8 @@ _TRAINING_GAIN = 1.3  # the same in training, which should not end differently i
 _WIDTH, _WEIGHTS, _TRIES = 768, 16, 4  # so many weights do not all stay in the cache, as in a model
 _MOST = 256  # rows of the largest race, whose winner is taken for more, too; with gradients, the least rows
 FEW = 256  # rows up to which reordered weights win
+_MOST_MET = 64  # numbers of rows that are taken as they are
+_met: set[int] = set()
 
 
 def has_onednn() -> bool:
@@ -37,9 +39,24 @@ def by_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None, then: 
     """``F.linear`` by oneDNN, and GELU ``then``, for a weight in either order; nothing that a gradient could pass."""
     if weight.layout == torch.strided:  # rows with gaps between them would be a thousand times slower
         weight = weight.t().contiguous().t() if weight.stride(0) == 1 else weight.contiguous()
-    by_error_function = "none"
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, then, [], by_error_function)
-    return found
+    by_error_function, rows = "none", states.shape[:-1].numel()
+    more = filled_up(rows) - rows
+    filled = F.pad(states.reshape(rows, -1), (0, 0, 0, more)) if more else states
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(filled, weight, bias, then, [], by_error_function)
+    return found if filled is states else found[:rows].view(*states.shape[:-1], -1)
+
+
+def filled_up(rows: int) -> int:
+    """So many rows, or, in a process that has met many numbers of them, the next of eight numbers in each octave.
+
+    oneDNN makes code for each number of rows, a megabyte each time, and keeps that of a thousand: a process that serves
+    texts of all lengths would grow by gigabytes.
+    """
+    if rows in _met or len(_met) < _MOST_MET:
+        _met.add(rows)
+        return rows
+    step = 1 << max((rows - 1).bit_length() - 4, 0) if rows else 1
+    return -(-rows // step) * step
 
 
 def reordered(weight: Tensor) -> Tensor:

@@ -368,3 +368,31 @@ def test_what_cannot_be_prepared():
     model.encoder.layer[1].output.dense = torch.nn.Sequential(torch.nn.Linear(20, 24))
     with pytest.raises(ValueError, match="is a Sequential: merge adapters first"):
         deberta_pt.optimize_for_inference(model)
+
+
+def test_texts_of_all_lengths_do_not_fill_the_memory(monkeypatch):
+    """oneDNN keeps code for each number of rows: in the long run it meets a few of them."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    import deberta_pt.fast.linear
+
+    if not deberta_pt.fast.linear.has_onednn():
+        pytest.skip("this PyTorch was built without oneDNN")
+    monkeypatch.setattr(deberta_pt.fast.linear, "_met", set())
+    met = set()
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if "_linear_pointwise" in str(func):
+                met.add(args[0].shape[:-1].numel())
+            return func(*args, **(kwargs or {}))
+
+    weight, bias = torch.randn(5, 3), torch.randn(5)
+    with torch.no_grad(), Counting():
+        for rows in [*range(1, 400), 7, 399]:
+            states = torch.randn(1, rows, 3)
+            found = deberta_pt.fast.linear.by_onednn(states, weight, bias)
+            assert found.shape == (1, rows, 5)
+            assert_close(found, torch.nn.functional.linear(states, weight, bias), str(rows))
+    assert {*range(1, 65)} <= met  # the first ones as they are
+    assert len(met) <= 64 + 3 * 8
