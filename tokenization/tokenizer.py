@@ -355,8 +355,29 @@ class Tokenizer(Beside):
         return self(text, text_pair, **kwargs)["input_ids"]
 
     def encode_plus(self, text: Any, text_pair: Any = None, **kwargs: Any) -> BatchEncoding:
-        """The same as a call with one text or pair."""
-        return self(text, text_pair, **kwargs)
+        """The same as a call with one text or pair; or, as ids or tokens, what ``prepare_for_model`` makes of them.
+
+        Of ids there is one row: what was cut of the one that ``truncation`` names, ``stride`` tokens before it
+        included, stands in ``overflowing_tokens`` where ``return_overflowing_tokens`` asks for it, for the next call.
+        Loops that cut windows themselves work so, such as the one of question answering with slow tokenizers.
+        """
+        if not (isinstance(text, (list, tuple)) and text and all(isinstance(one, int) for one in text)):
+            return self(text, text_pair, **kwargs)
+        parts = [list(text)]
+        if text_pair is not None:
+            of_tokens = any(isinstance(one, str) for one in text_pair)
+            parts.append(self.convert_tokens_to_ids(list(text_pair)) if of_tokens else list(text_pair))
+        asked, stride = kwargs.pop("return_overflowing_tokens", False), kwargs.pop("stride", 0)
+        row = self.prepare_for_model(parts[0], parts[1] if text_pair is not None else None, **kwargs)
+        if asked:
+            how, limit = kwargs.get("truncation"), kwargs.get("max_length") or self.model_max_length
+            special = len(parts) == 2 if kwargs.get("add_special_tokens", True) else None
+            frame = 0 if special is None else self._template(True).count(special)
+            over = max(sum(map(len, parts)) + frame - limit, 0) if how else 0
+            cut = parts[-1] if str(how) == "only_second" or len(parts) == 1 else parts[0]
+            row["overflowing_tokens"] = cut[-min(len(cut), over + stride) :] if over else []
+            row["num_truncated_tokens"] = over
+        return row
 
     def batch_encode_plus(self, batch_text_or_text_pairs: Any, **kwargs: Any) -> BatchEncoding:
         """The same as a call with a list."""

@@ -12,6 +12,8 @@ import tokenizers
 import tokenization
 from tokenization import AddedToken, train_from_iterator
 
+from .conftest import SENTENCES
+
 TEXTS = ["This is the first sentence of many.", "Another one, different from the first.", "New York's finest"]
 FAMILIES = ["v1", "v2"]
 
@@ -268,3 +270,22 @@ def test_collators_of_transformers_pad(made, folder, name, fast):
     assert isinstance(batch["labels"], torch.Tensor)
     visible = batch["attention_mask"].sum(-1)
     assert (visible[:, 0] if visible.ndim == 2 else visible).tolist() == lengths
+
+
+def test_a_loop_that_cuts_windows_by_itself(tokenizer):
+    """As transformers' pipeline of question answering does with slow classes: ids of a question, tokens of a text."""
+    question = tokenizer.encode("Where is it?", add_special_tokens=False)
+    tokens, limit, stride = tokenizer.tokenize(SENTENCES[0] + " " + SENTENCES[3]), len(question) + 12, 4
+    left, seen = tokens, []
+    while True:
+        row = tokenizer.encode_plus(
+            question, left, truncation="only_second", padding="max_length", max_length=limit, stride=stride,
+            return_overflowing_tokens=True, return_token_type_ids=True,
+        )  # fmt: skip
+        assert len(row["input_ids"]) == limit
+        own = [i for i, part in zip(row["input_ids"], row["token_type_ids"], strict=True) if part][:-1]
+        seen = (seen[:-stride] if seen else []) + own
+        left = row["overflowing_tokens"]
+        if not left:
+            break
+    assert seen[: len(tokens)] == tokenizer.convert_tokens_to_ids(tokens)
