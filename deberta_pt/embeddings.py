@@ -5,6 +5,7 @@ Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,10 +89,10 @@ def read_inputs(model: Any, **given: Any) -> dict[str, Any]:
             return (ids < 0) | (ids >= rows)
 
         if found[name] is not None:
-            refuse(found[name], beyond, out_of_range(name, table, rows))
+            refuse(found[name], beyond, partial(out_of_range, name, table, rows))
     mask = found["attention_mask"]
     if mask is not None and mask.is_floating_point():
-        refuse(mask, lambda values: values < 0, NEGATIVE_MASK)
+        refuse(mask, lambda values: values < 0, lambda: NEGATIVE_MASK)
     return found
 
 

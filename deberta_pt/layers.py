@@ -33,7 +33,7 @@ def is_exported() -> bool:
     return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
 
 
-def refuse(values: Tensor, wrong: Callable[[Tensor], Tensor], text: str) -> None:
+def refuse(values: Tensor, wrong: Callable[[Tensor], Tensor], text: Callable[[], str]) -> None:
     """Refuse values of which any is wrong: on a CPU at once, on CUDA when the device gets there.
 
     To wait for the answer would drain the device's queue, and no CUDA graph could be captured. Other devices are not
@@ -42,16 +42,16 @@ def refuse(values: Tensor, wrong: Callable[[Tensor], Tensor], text: str) -> None
     Args:
         values: any.
         wrong: which of them are, a bool for each.
-        text: of the error.
+        text: of the error, made when it is wanted: a graph for all lengths has no number to write into it.
 
     Raises:
         ValueError: on a CPU.
     """
     device = values.device.type
     if device == "cpu" and not is_traced() and wrong(values).any():
-        raise ValueError(text)
+        raise ValueError(text())
     if device == "cuda" and not is_traced():
-        torch._assert_async(~wrong(values).any(), text)
+        torch._assert_async(~wrong(values).any(), text())
 
 
 def keep_factors(like: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:

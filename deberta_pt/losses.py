@@ -39,7 +39,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tenso
     check_labels(name, labels.shape, logits.shape[:-1], is_float=labels.is_floating_point())
     classes = logits.shape[-1]
     labels = labels.long()
-    refuse(labels, lambda x: (x != IGNORED) & ((x < 0) | (x >= classes)), label_out_of_range(name, classes))
+    refuse(labels, lambda x: (x != IGNORED) & ((x < 0) | (x >= classes)), lambda: label_out_of_range(name, classes))
     counts = labels != IGNORED
     losses = F.cross_entropy(
         _wide(logits).reshape(-1, classes), labels.reshape(-1), ignore_index=IGNORED, reduction="sum"
