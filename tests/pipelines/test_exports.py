@@ -69,9 +69,9 @@ def test_without_either_framework(checkpoint: Callable[..., Path], tmp_path: Pat
     conversion.export(checkpoint(task), tmp_path / "out", to="onnx", task=task)
     code = (
         "import sys; from deberta_tasks import pipeline\n"
-        f"print(pipeline({task!r}, {str(tmp_path / 'out')!r})('my dog')['label'])\n"
+        f"print(pipeline({task!r}, {str(tmp_path / 'out')!r})('my dog')[0]['label'])\n"
         "print(*{'torch', 'tensorflow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
     label, loaded = done.stdout.split("\n")[:2]
-    assert (label, loaded) == (pipeline(task, checkpoint(task), "pt")("my dog")["label"], "")
+    assert (label, loaded) == (pipeline(task, checkpoint(task), "pt")("my dog")[0]["label"], "")
