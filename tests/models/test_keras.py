@@ -319,7 +319,11 @@ def test_whole_models_of_keras(tmp_path, kind, loss):
 
 @pytest.mark.parametrize(
     ("base", "head"),
-    [("v1", ANSWER), ("v2", SEQUENCE), pytest.param("v2", "Model", marks=pytest.mark.slow)],
+    [
+        pytest.param("v1", ANSWER, marks=pytest.mark.slow),
+        ("v2", SEQUENCE),
+        pytest.param("v2", "Model", marks=pytest.mark.slow),
+    ],
 )
 def test_saved_model(tmp_path, base, head):
     """Reloaded, without a class of this project, it takes other batches and lengths."""
@@ -465,6 +469,7 @@ print("ok")
     assert done.stdout.strip().endswith("ok"), done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_saved_for_one_length_and_with_warnings_of_names(tmp_path, caplog):
     """The signature of ``save`` took the length of the first call, and Keras warned of classes named as its own."""
     config = small_config("v2", num_hidden_layers=1)
