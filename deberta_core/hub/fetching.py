@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -171,7 +172,14 @@ def _download(hub: ModuleType, name: str, choose: Choose, inside: str, options: 
         path = _patiently(get, transfer=True)
         root = Path(path).parents[inside.count("/") + file.count("/")]
         commit = root.name
+        with contextlib.suppress(OSError):  # a cache that others keep may be read-only
+            _part(root).touch() if file != wanted[-1] else _part(root).unlink(missing_ok=True)
     return root
+
+
+def _part(root: Path) -> Path:
+    """A file that is there while a revision has been fetched in part: offline, nobody can tell what it lacks."""
+    return root.parents[1] / f".part-{root.name}"
 
 
 def _cached(hub: ModuleType, name: str, choose: Choose, inside: str, options: HubOptions) -> Path | None:
@@ -181,7 +189,7 @@ def _cached(hub: ModuleType, name: str, choose: Choose, inside: str, options: Hu
         if isinstance(path, str):
             root = Path(path).parents[inside.count("/")]
             names = [entry.relative_to(root / inside).as_posix() for entry in (root / inside).rglob("*")]
-            return root if choose(names) else None
+            return root if choose(names) and not _part(root).exists() else None
     return None
 
 

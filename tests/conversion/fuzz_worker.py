@@ -9,6 +9,7 @@ import traceback
 
 from conversion.source import open_source
 from deberta_core.checkpoint import CheckpointError
+from deberta_core.general_config import ConfigError
 from deberta_core.heads import weights
 
 READ, REFUSED, BUG = "read", "refused", "BUG"
@@ -30,7 +31,7 @@ def attempt(folder, head):
     except (CheckpointError, FileNotFoundError) as error:
         return REFUSED, str(error)
     except ValueError as error:
-        said = type(error) is ValueError and str(folder) in str(error)
+        said = type(error) in (ValueError, ConfigError) and str(folder) in str(error)
         return (REFUSED, str(error)) if said else (BUG, traceback.format_exc())
     except Exception:
         return BUG, traceback.format_exc()

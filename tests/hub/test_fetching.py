@@ -143,6 +143,27 @@ def test_a_transfer_that_is_always_cut_is_given_up_and_tried_again_by_the_next_c
         assert all(headers.get("range") for headers in hub.asked("GET", "storage"))
 
 
+def test_what_was_fetched_in_part_is_not_there_offline(hub, monkeypatch):
+    """Whoever is killed between two files leaves a model whose tokenizer has no settings."""
+    hub.commit(NAME, FILES)
+    get = huggingface_hub.hf_hub_download
+
+    def killed(name, file, **options):
+        if file == "tokenizer_config.json":
+            raise KeyboardInterrupt
+        return get(name, file, **options)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(NAME, checkpoint_files)
+    with pytest.raises(FileNotFoundError, match="was not fetched before"):
+        fetch(NAME, checkpoint_files, options=HubOptions(local_files_only=True))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", get)
+    folder = fetch(NAME, checkpoint_files)
+    assert fetch(NAME, checkpoint_files, options=HubOptions(local_files_only=True)) == folder
+    assert "tokenizer_config.json" in fetched(folder)
+
+
 def test_a_busy_or_failing_hub_is_asked_again(hub):
     hub.commit(NAME, FILES)
     hub.faults.busy, hub.faults.failing = 2, 1

@@ -63,7 +63,9 @@ def test_an_export_on_the_command_line(checkpoint: Callable[..., Path], tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="needs onnxruntime: make test-slow")
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("onnxruntime", "onnxscript"))), reason="needs the extra onnx: make test-slow"
+)
 def test_without_either_framework(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     task = "text-classification"
     conversion.export(checkpoint(task), tmp_path / "out", to="onnx", task=task)
