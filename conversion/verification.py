@@ -12,6 +12,7 @@ import numpy as np
 
 from conversion.batches import Batch, make_batches
 from conversion.compare_weights import WeightComparison, compare_weights
+from conversion.differences import Difference, measure
 from conversion.frameworks import Outputs, installed, run_model
 from conversion.reports import Row, Table
 from conversion.source import Source, open_source
@@ -25,7 +26,7 @@ _KEPT = 1 << 24  # elements of an output that are kept for comparison
 
 
 @dataclass(frozen=True)
-class LayerDifference:
+class LayerDifference(Difference):
     """One row of a comparison.
 
     Attributes:
@@ -37,11 +38,6 @@ class LayerDifference:
     name: str
     largest: float
     difference: float
-
-    @property
-    def relative(self) -> float:
-        """The difference relative to the largest value."""
-        return self.difference / self.largest if self.largest else self.difference
 
 
 @dataclass
@@ -270,10 +266,8 @@ def compare_outputs(reference: list[Outputs], outputs: list[Outputs]) -> list[La
         for left, right in zip(reference, outputs, strict=True):
             if name not in right or left[name].shape != right[name].shape:
                 raise ValueError(f"{name} is not there in both models, or has two shapes; their configs differ")
-            gap = np.abs(left[name] - right[name])
-            largest = max(largest, float(np.nan_to_num(np.abs(left[name])).max(initial=0.0)))
-            # A NaN compares as smaller than anything: a layer that holds one is put beyond all limits by hand.
-            difference = max(difference, float(gap.max(initial=0.0)) if np.isfinite(gap).all() else float("inf"))
+            of_batch = measure(left[name], right[name])
+            largest, difference = max(largest, of_batch[0]), max(difference, of_batch[1])
         rows.append(LayerDifference(name, largest, difference))
     return rows
 

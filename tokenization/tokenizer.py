@@ -20,12 +20,14 @@ from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 from . import documented
 from .added_tokens import AddedToken, TextReader
 from .arguments import (
+    TRUNCATION,
     BatchOptions,
     TextOptions,
     batch_options,
     check_count,
     check_separator,
     check_side,
+    choice,
     unknown_keyword,
 )
 from .documented import kept_settings
@@ -363,19 +365,18 @@ class Tokenizer(Beside):
         """
         if not (isinstance(text, (list, tuple)) and text and all(isinstance(one, int) for one in text)):
             return self(text, text_pair, **kwargs)
-        parts = [list(text)]
-        if text_pair is not None:
-            of_tokens = any(isinstance(one, str) for one in text_pair)
-            parts.append(self.convert_tokens_to_ids(list(text_pair)) if of_tokens else list(text_pair))
+        pair = None if text_pair is None else list(text_pair)
+        if pair and isinstance(pair[0], str):
+            pair = self.convert_tokens_to_ids(pair)
         asked, stride = kwargs.pop("return_overflowing_tokens", False), kwargs.pop("stride", 0)
-        row = self.prepare_for_model(parts[0], parts[1] if text_pair is not None else None, **kwargs)
+        row = self.prepare_for_model(list(text), pair, **kwargs)
         if asked:
-            how, limit = kwargs.get("truncation"), kwargs.get("max_length") or self.model_max_length
-            special = len(parts) == 2 if kwargs.get("add_special_tokens", True) else None
-            frame = 0 if special is None else self._template(True).count(special)
-            over = max(sum(map(len, parts)) + frame - limit, 0) if how else 0
-            cut = parts[-1] if str(how) == "only_second" or len(parts) == 1 else parts[0]
-            row["overflowing_tokens"] = cut[-min(len(cut), over + stride) :] if over else []
+            frame = self.num_special_tokens_to_add(pair is not None) if kwargs.get("add_special_tokens", True) else 0
+            limit = kwargs.get("max_length") or self.model_max_length
+            how = choice("truncation", kwargs.get("truncation"), TRUNCATION)
+            over = max(len(text) + len(pair or ()) + frame - limit, 0) if how != "do_not_truncate" else 0
+            *_, gone = self.truncate_sequences(list(text), pair, over, how, stride)
+            row["overflowing_tokens"] = gone
             row["num_truncated_tokens"] = over
         return row
 

@@ -159,16 +159,12 @@ class _Json:
         else:
             model["vocab"] = _renumbered(model["vocab"], new_ids)
         if self.kind == "BPE":
-            left = [self._is_left(pair, model["vocab"]) for pair in self.merges()]
+            left = [_is_left(pair, model["vocab"]) for pair in self.merges()]
             model["merges"] = [pair for pair, stays in zip(model["merges"], left, strict=True) if stays]
         content["added_tokens"] = [{**row, "id": new_ids[row["id"]]} for row in content.get("added_tokens") or []]
         content["post_processor"] = _renumbered_frame(content.get("post_processor"), new_ids)
         text = json.dumps({**content, "model": model}, indent=2, ensure_ascii=False)  # in the order of the file
         return {"tokenizer.json": text.encode() + b"\n"}
-
-    @staticmethod
-    def _is_left(pair: tuple[str, str], vocab: Collection[str]) -> bool:
-        return all(part in vocab for part in (*pair, "".join(pair)))
 
 
 class _Bpe:
@@ -185,7 +181,7 @@ class _Bpe:
 
     def files(self, new_ids: Mapping[int, int]) -> dict[str, bytes]:
         vocab = _renumbered(self.vocab, new_ids)
-        return bpe_files(vocab, [pair for pair in self.merges_of_file if _Json._is_left(pair, vocab)])
+        return bpe_files(vocab, [pair for pair in self.merges_of_file if _is_left(pair, vocab)])
 
 
 class _Txt:
@@ -233,6 +229,11 @@ def _bpe_needs(vocab: Mapping[str, int], merges: Iterable[tuple[str, str]], kept
             needed.add(token)
             waiting += ways.get(token, [])
     return {vocab[token] for token in needed if token in vocab}
+
+
+def _is_left(pair: tuple[str, str], vocab: Collection[str]) -> bool:
+    """Whether a merge has its parts and its result."""
+    return all(part in vocab for part in (*pair, "".join(pair)))
 
 
 def _wordpiece_needs(vocab: Mapping[str, int]) -> set[int]:

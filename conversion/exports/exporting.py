@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from conversion.differences import measure
 from conversion.exports.formats import FORMATS, TOLERANCES, Format, check_installed, choose_format
 from conversion.exports.programs import PROGRAM, card, program
 from conversion.exports.report import Check, ExportReport
@@ -192,10 +193,9 @@ def _check(
         inputs = _inputs(config, head, batch, length, seed=length)
         wanted, found = model.run(inputs, names), graph(inputs)
         for name in names:
-            gap = np.abs(found[name].astype(np.float64) - wanted[name])
-            finite = found[name].shape == wanted[name].shape and np.isfinite(gap).all()
-            largest = float(np.abs(wanted[name]).max())
-            checks.append(Check(inputs["input_ids"].shape, name, largest, float(gap.max()) if finite else float("inf")))
+            largest, difference = measure(wanted[name], found[name].astype(np.float64))
+            same = found[name].shape == wanted[name].shape
+            checks.append(Check(inputs["input_ids"].shape, name, largest, difference if same else float("inf")))
     return checks
 
 

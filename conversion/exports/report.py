@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from conversion.differences import Difference
 from conversion.reports import Table, in_bytes
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(Difference):
     """One run of the graph in its runtime against the model.
 
     Attributes:
@@ -23,11 +24,6 @@ class Check:
     output: str
     largest: float
     difference: float
-
-    @property
-    def relative(self) -> float:
-        """The difference relative to the largest value."""
-        return self.difference / self.largest if self.largest else self.difference
 
 
 @dataclass

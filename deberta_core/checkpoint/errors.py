@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from deberta_core.wording import harmless
+
 AGAIN = "it is cut short or damaged; download or save it again"
 
 
@@ -14,7 +16,5 @@ class CheckpointError(ValueError):
         self.path = os.fspath(path)
         self.problem = problem
         self.remedy = remedy
-        text = problem + (f"; {remedy}" if remedy else "")
         # What a file says of itself may hold signs that a terminal obeys.
-        text = "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
-        super().__init__(f"{self.path}: {text}")
+        super().__init__(f"{self.path}: {harmless(problem)}" + (f"; {harmless(remedy)}" if remedy else ""))

@@ -347,16 +347,14 @@ class PreparedEncoder(Encoder):
         if is_traced():
             return super().forward(hidden, mask, output_hidden_states, output_attentions)
         with torch.no_grad():
-            if hidden.device.type != "cpu":
-                return super().forward(hidden, mask, output_hidden_states, output_attentions)
             return self.text_by_text(hidden, mask, output_hidden_states, output_attentions)
 
     def text_by_text(
         self, hidden: Tensor, mask: Mask | None, output_hidden_states: bool, output_attentions: bool
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
-        """As ``forward``, of texts whose lengths are known."""
+        """As ``forward``; on the CPU, of texts whose lengths are known."""
         lengths = None
-        if mask is not None and mask.is_padding and not output_attentions:
+        if mask is not None and mask.is_padding and not output_attentions and hidden.device.type == "cpu":
             lengths = lengths_of(mask.tokens())
         if lengths is None:
             return super().forward(hidden, mask, output_hidden_states, output_attentions)

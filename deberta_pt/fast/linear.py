@@ -185,13 +185,17 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return found
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody watches a module's calls, or its gradients."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
+
+
 def apply(module: nn.Module, states: Tensor) -> Any:
     """``module(states)``; a linear layer that nobody changed or watches goes by ``linear``."""
     if type(module) is not nn.Linear or is_traced():
         return module(states)
-    watched = module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
-    backward = module._backward_hooks or module._backward_pre_hooks
-    if watched or backward or nn.modules.module._has_any_global_hook():
+    if has_hooks(module) or "forward" in module.__dict__ or nn.modules.module._has_any_global_hook():
         return module(states)
     return linear(states, module.weight, module.bias)
 

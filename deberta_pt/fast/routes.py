@@ -53,8 +53,7 @@ def machine() -> str:
 
 def known() -> dict[str, bool]:
     """What was decided on this machine, by question."""
-    found = _read().get(machine())
-    return {str(key): value is True for key, value in found.items()} if isinstance(found, dict) else {}
+    return _answers(_read())
 
 
 def decide(question: str, race: Callable[[], bool]) -> bool:
@@ -67,11 +66,16 @@ def decide(question: str, race: Callable[[], bool]) -> bool:
     answers = known()
     if question not in answers:
         answers[question] = race()
-        table = _read()
-        table[machine()] = {**known(), question: answers[question]}
+        table = _read()  # again: another process may have added to it meanwhile
+        table[machine()] = {**_answers(table), question: answers[question]}
         with contextlib.suppress(OSError, RuntimeError, ValueError):  # a full disk, a home that nobody may write to
             write_text(place(), json.dumps(table, indent=2, sort_keys=True) + "\n")
     return answers[question]
+
+
+def _answers(table: dict[str, Any]) -> dict[str, bool]:
+    found = table.get(machine())
+    return {str(key): value is True for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _read() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 
 from deberta_core.config import BaseConfig
 from deberta_pt import optimize_for_inference
+from deberta_pt.fast.linear import has_hooks
+from deberta_tasks.pipelines.preparing import prepared
 from deberta_tasks.tasks.base import OUTPUTS, Arrays
 
 
@@ -40,11 +41,10 @@ class TorchRunner:
                 model = model.to(torch.device(device))
             except (RuntimeError, AssertionError) as error:
                 raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
-        # On a GPU a prepared layer starts a kernel for each text, which is slower than one for all.
-        if prepare is None:
-            self.model = prepared(model) if fresh and model.device.type == "cpu" else model
-        else:
-            self.model = prepared(model, asked=True) if prepare else model
+        # By itself on the CPU, where it was measured.
+        if prepare or (prepare is None and fresh and model.device.type == "cpu"):
+            model = prepared(model, optimize=optimize_for_inference, asked=bool(prepare), reason=why_not(model))
+        self.model = model
 
     @property
     def config(self) -> BaseConfig:
@@ -75,30 +75,9 @@ class TorchRunner:
             self.model.train(training)
 
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def prepared(model: Any, *, asked: bool = False) -> Any:
-    """The model as ``optimize_for_inference`` makes it, or itself where that would lose something.
-
-    Args:
-        model: any of the zoo, or one that wraps it.
-        asked: say why, in a warning, if it stays as it is.
-    """
-    if getattr(model, "prepared", False):
-        return model
-    hooked = [name for name, module in model.named_modules() if any(getattr(module, hook) for hook in HOOKS)]
+def why_not(model: Any) -> str:
+    """What preparing would lose of a model; empty for nothing."""
     if model.training:
-        reason = "it is in training mode"
-    elif hooked:
-        reason = f"there are hooks on {hooked[0] or 'it'}"
-    elif getattr(model.config, "attn_implementation", "auto") != "auto":
-        reason = f"attn_implementation {model.config.attn_implementation!r} was chosen for it"
-    else:
-        try:
-            return optimize_for_inference(model)
-        except (TypeError, ValueError) as error:
-            reason = str(error)
-    if asked:
-        warnings.warn(f"prepare=True, but the model stays as it is: {reason}", stacklevel=2)
-    return model
+        return "it is in training mode"
+    hooked = next((name or "it" for name, module in model.named_modules() if has_hooks(module)), None)
+    return "" if hooked is None else f"there are hooks on {hooked}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deberta_core.config import BaseConfig
+from deberta_tasks.pipelines.preparing import prepared
 from deberta_tasks.tasks.base import OUTPUTS, Arrays
 from deberta_tf import optimize_for_inference
 
@@ -38,8 +38,10 @@ class TFRunner:
         found = [d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()]
         if device is not None and device.upper() not in (*found, *{name.split(":")[0] for name in found}):
             raise ValueError(f"device {device!r} cannot be used: TensorFlow finds {', '.join(found)}")
-        with tf.device(device):
-            self.model = prepared(model, asked=bool(prepare)) if prepare or (fresh and prepare is None) else model
+        if prepare or (prepare is None and fresh):
+            with tf.device(device):
+                model = prepared(model, optimize=optimize_for_inference, asked=bool(prepare))
+        self.model = model
         self._device = device
         self._batches = 0
         self._graph: Any = None
@@ -66,19 +68,3 @@ class TFRunner:
 
     def _forward(self, tensors: dict[str, Any], options: Mapping[str, Any]) -> Any:
         return self.model(tensors, **options, training=False, return_dict=True)
-
-
-def prepared(model: Any, *, asked: bool) -> Any:
-    """The model as ``optimize_for_inference`` makes it, or itself; as in PyTorch."""
-    if getattr(model, "prepared", False):
-        return model
-    if getattr(model.config, "attn_implementation", "auto") != "auto":
-        reason = f"attn_implementation {model.config.attn_implementation!r} was chosen for it"
-    else:
-        try:
-            return optimize_for_inference(model)
-        except (TypeError, ValueError) as error:
-            reason = str(error)
-    if asked:
-        warnings.warn(f"prepare=True, but the model stays as it is: {reason}", stacklevel=2)
-    return model

@@ -23,7 +23,7 @@ from conversion import convert
 from conversion.folder import Target, carry, find_extras
 from conversion.reports import Table, as_markdown
 from deberta_core.checkpoint import TensorFile, TensorInfo, open_weights, write_weights
-from deberta_core.file_names import CARD, CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS, TOKENIZER_FILES, VOCABULARIES
+from deberta_core.file_names import CARD, CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS, VOCABULARIES
 from deberta_core.files import Replacement
 from tokenization import AutoTokenizer
 from tokenization.trimming import Trimmed, batches, trim_vocabulary
@@ -227,14 +227,14 @@ def _write(files: Replacement, source: Path, found: Trimmed, sets: list[_Weights
     """Weights, configs, tokenizer, and all else that is there."""
     own = [path for weights in sets for path in weights.file.paths]
     extras, _ = find_extras(source, whole=True, weights=own, skip=files.folder)
-    carry([e for e in extras if e.name not in (*TOKENIZER_FILES, *CONFIGS, *GENERATOR_WEIGHTS, CARD)], files)
+    own_files = {*found.files, *found.left_out, *CONFIGS, *GENERATOR_WEIGHTS, CARD}
+    carry([extra for extra in extras if extra.name not in own_files], files)
     for name in CONFIGS:
         if (source / name).is_file():
             values = json.loads((source / name).read_text(encoding="utf-8"))
             smaller = _config(values, found.new_ids, sets[0].rows)
             files.write(name, json.dumps(smaller, indent=2, ensure_ascii=False) + "\n")
-    beside = {name for name in TOKENIZER_FILES if (source / name).is_file()} - found.files.keys() - found.left_out
-    for name, content in {**{name: (source / name).read_bytes() for name in beside}, **found.files}.items():
+    for name, content in found.files.items():
         files.write(name, content)
     old_ids = np.array(found.old_ids)
     for weights in sets:

@@ -6,7 +6,10 @@ and a weight that somebody forgot to apply would go unseen.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -264,6 +267,15 @@ def assert_gradients_close(got: dict[str, Any], want: dict[str, Any], what: str,
     assert floor > 0, f"{what}: no gradient at all"
     for key in want:
         assert_close(got[key], want[key], f"{what} of {key}", tolerance=tolerance, floor=floor)
+
+
+@contextlib.contextmanager
+def one_warning(count: int = 1) -> Iterator[list[Any]]:
+    """So many warnings, and no more, come of the block."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        yield seen
+    assert len(seen) == count, [str(one.message) for one in seen]
 
 
 def steady(name: str) -> int:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -12,7 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import deberta_pt  # noqa: E402
-from tests.models.helpers import pt_model, small_config  # noqa: E402
+from tests.models.helpers import one_warning, pt_model, small_config  # noqa: E402
 
 IDS = torch.tensor([[1, 5, 7, 2]])
 
@@ -95,14 +92,6 @@ def source_of(cls, tmp_path):
     source = pt_model(small_config("v1" if cls is Encoder else "v3"), "ForSequenceClassification")
     source.save_pretrained(tmp_path)
     return source
-
-
-@contextlib.contextmanager
-def one_warning(count=1):
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        yield seen
-    assert len(seen) == count, [str(one.message) for one in seen]
 
 
 def same(one, other):

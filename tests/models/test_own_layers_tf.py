@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-
 import numpy as np
 import pytest
 
@@ -12,7 +9,7 @@ tf = pytest.importorskip("tensorflow")
 import tf_keras  # noqa: E402
 
 import deberta_tf  # noqa: E402
-from tests.models.helpers import small_config, tf_model  # noqa: E402
+from tests.models.helpers import one_warning, small_config, tf_model  # noqa: E402
 
 IDS = np.array([[1, 5, 7, 2]])
 
@@ -78,14 +75,6 @@ def source_of(folder, cls=None):
     source = tf_model(small_config("v3"), "ForTokenClassification" if cls is Other else "ForSequenceClassification")
     source.save_pretrained(folder)
     return source
-
-
-@contextlib.contextmanager
-def one_warning(count=1):
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        yield seen
-    assert len(seen) == count, [str(one.message) for one in seen]
 
 
 def values(model):
