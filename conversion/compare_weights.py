@@ -9,7 +9,7 @@ import numpy as np
 
 from conversion.source import Source
 from conversion.transfer import FLOATS, cast, is_narrower
-from deberta_core.weight_names import flip_axes, is_kernel, to_pt
+from deberta_core.weight_names import is_kernel, to_pt
 
 _BLOCK = 1 << 22  # elements
 
@@ -84,7 +84,7 @@ def _compare(key: str, a: Source, name_a: str, b: Source, name_b: str, result: W
 
 def _read(source: Source, name: str) -> np.ndarray[Any, Any]:
     raw = source.read_raw(name)
-    return flip_axes(raw) if name.endswith(":0") and is_kernel(name) else raw
+    return raw.T if name.endswith(":0") and is_kernel(name) else raw
 
 
 def _compare_values(

@@ -15,7 +15,6 @@ import numpy as np
 from conversion.source import Source
 from deberta_core.checkpoint import TensorInfo, bfloat16_to_float32, float32_to_bfloat16
 from deberta_core.checkpoint.tensors import DTYPES
-from deberta_core.weight_names import flip_axes
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 EVERY = 1 << 26  # bytes
@@ -60,7 +59,7 @@ class Reader:
         raw = self.source.read_raw(move.source.name)
         array = cast(raw, move.source.dtype, move.target.dtype)
         self._counting = self._threads.submit(self._count, move, raw, array)
-        return flip_axes(array) if move.flipped else array
+        return array.T if move.flipped else array
 
     def _count(self, move: Move, raw: np.ndarray[Any, Any], array: np.ndarray[Any, Any]) -> None:
         stored, wanted = move.source.dtype, move.target.dtype

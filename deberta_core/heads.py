@@ -105,7 +105,7 @@ def mlm_rows(config: BaseConfig) -> tuple[Row, ...]:
     kind = mlm_head(config)
     if kind == "legacy":
         return LEGACY_MLM if config.tie_word_embeddings else (*LEGACY_MLM, UNTIED_DECODER)
-    return (replace(POSITION_TABLE, when=lambda c: True), *PUBLISHED_MLM) if kind == "emd" else PUBLISHED_MLM
+    return (replace(POSITION_TABLE, when=""), *PUBLISHED_MLM) if kind == "emd" else PUBLISHED_MLM
 
 
 def mlm_layers(config: BaseConfig) -> tuple[str, ...]:

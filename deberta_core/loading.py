@@ -21,7 +21,7 @@ from deberta_core.file_names import SIDE_FILE
 from deberta_core.folder import Folder
 from deberta_core.general_config import build_config, refuse_unused
 from deberta_core.heads import mlm_head_of
-from deberta_core.weight_names import ALIASES, POSITION_TABLE, Weight, body_weights, flip_axes, is_kernel, published_key
+from deberta_core.weight_names import ALIASES, POSITION_TABLE, Weight, body_weights, is_kernel, published_key
 from deberta_core.wording import some
 
 _SOME_LABELS = 1 << 14  # for a head that starts afresh
@@ -370,7 +370,7 @@ def without_words(tensors: Unused, words: int) -> Unused:
 def read_tensor(file: TensorFile, name: str) -> NDArray[np.generic]:
     """A stored tensor with the axes of its PyTorch key; bfloat16 widened to float32."""
     array = file.read(name)
-    return flip_axes(array) if file.naming == "tf" and is_kernel(name) else array
+    return array.T if file.naming == "tf" and is_kernel(name) else array
 
 
 def plan_load(

@@ -10,16 +10,10 @@ heads.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from deberta_core.config import BaseConfig
-
-Condition = Callable[[Any], bool]
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ class Row:
         path: published PyTorch path; ``{i}`` is the layer number.
         kind: key of ``KINDS``.
         shape: letters of the first leaf's PyTorch shape; a one-dimensional leaf has the first of them.
-        when: whether a config has it.
+        when: switches (see ``_switches``) that a config must have on, all of them; none: every config has it.
         tf: TF path where it is not the PyTorch path with ``/`` for ``.``.
         tf_leaf: TF name of the tensor where it is not that of the kind.
     """
@@ -59,53 +53,45 @@ class Row:
     path: str
     kind: str
     shape: str
-    when: Condition = lambda c: True
+    when: str = ""
     tf: str = ""
     tf_leaf: str = ""
-
-
-def _v1(c: BaseConfig) -> bool:
-    return c.model_type == "deberta"
-
-
-def _own_positions(c: BaseConfig) -> bool:
-    return not _v1(c) and not c.shares_projections
 
 
 _EMBEDDINGS = "deberta.embeddings"
 _LAYER = "deberta.encoder.layer.{i}"
 _SELF = "deberta.encoder.layer.{i}.attention.self"
 
-POSITION_TABLE = Row(f"{_EMBEDDINGS}.position_embeddings", "table", "P E", lambda c: c.position_biased_input)
+POSITION_TABLE = Row(f"{_EMBEDDINGS}.position_embeddings", "table", "P E", "positions")
 
 BODY: tuple[Row, ...] = (
     Row(f"{_EMBEDDINGS}.word_embeddings", "table", "V E", tf_leaf="weight"),
     POSITION_TABLE,
-    Row(f"{_EMBEDDINGS}.token_type_embeddings", "table", "T E", lambda c: c.type_vocab_size > 0),
-    Row(f"{_EMBEDDINGS}.embed_proj", "matrix", "H E", lambda c: c.embedding_width != c.hidden_size),
+    Row(f"{_EMBEDDINGS}.token_type_embeddings", "table", "T E", "types"),
+    Row(f"{_EMBEDDINGS}.embed_proj", "matrix", "H E", "narrow"),
     Row(f"{_EMBEDDINGS}.LayerNorm", "norm", "H"),
-    Row("deberta.encoder.rel_embeddings", "table", "R H", lambda c: c.relative_attention,
+    Row("deberta.encoder.rel_embeddings", "table", "R H", "relative",
         tf="deberta/encoder", tf_leaf="rel_embeddings.weight"),
-    Row("deberta.encoder.LayerNorm", "norm", "H", lambda c: c.normalises_relative),
-    Row("deberta.encoder.conv.conv", "conv", "H G W", lambda c: c.convolution_width > 0),
-    Row("deberta.encoder.conv.LayerNorm", "norm", "H", lambda c: c.convolution_width > 0),
+    Row("deberta.encoder.LayerNorm", "norm", "H", "normalised"),
+    Row("deberta.encoder.conv.conv", "conv", "H G W", "convolution"),
+    Row("deberta.encoder.conv.LayerNorm", "norm", "H", "convolution"),
 )  # fmt: skip
 
 LAYER: tuple[Row, ...] = (
-    Row(f"{_SELF}.in_proj", "matrix", "3A H", _v1),
-    Row(f"{_SELF}.q_bias", "vector", "A", _v1),
-    Row(f"{_SELF}.v_bias", "vector", "A", _v1),
-    Row(f"{_SELF}.head_logits_proj", "matrix", "N N", lambda c: c.mixes_heads),
-    Row(f"{_SELF}.head_weights_proj", "matrix", "N N", lambda c: c.mixes_heads),
-    Row(f"{_SELF}.pos_proj", "matrix", "A H", lambda c: _v1(c) and c.c2p),
-    Row(f"{_SELF}.pos_q_proj", "linear", "A H", lambda c: _v1(c) and c.p2c),
-    Row(f"{_SELF}.query_proj", "linear", "A H", lambda c: not _v1(c)),
-    Row(f"{_SELF}.key_proj", "linear", "A H", lambda c: not _v1(c)),
-    Row(f"{_SELF}.value_proj", "linear", "A H", lambda c: not _v1(c)),
+    Row(f"{_SELF}.in_proj", "matrix", "3A H", "v1"),
+    Row(f"{_SELF}.q_bias", "vector", "A", "v1"),
+    Row(f"{_SELF}.v_bias", "vector", "A", "v1"),
+    Row(f"{_SELF}.head_logits_proj", "matrix", "N N", "talking"),
+    Row(f"{_SELF}.head_weights_proj", "matrix", "N N", "talking"),
+    Row(f"{_SELF}.pos_proj", "matrix", "A H", "v1 c2p"),
+    Row(f"{_SELF}.pos_q_proj", "linear", "A H", "v1 p2c"),
+    Row(f"{_SELF}.query_proj", "linear", "A H", "v2"),
+    Row(f"{_SELF}.key_proj", "linear", "A H", "v2"),
+    Row(f"{_SELF}.value_proj", "linear", "A H", "v2"),
     # TF files of v2 use v1's names here.
-    Row(f"{_SELF}.pos_key_proj", "linear", "A H", lambda c: _own_positions(c) and c.c2p,
+    Row(f"{_SELF}.pos_key_proj", "linear", "A H", "v2 unshared c2p",
         tf="deberta/encoder/layer_._{i}/attention/self/pos_proj"),
-    Row(f"{_SELF}.pos_query_proj", "linear", "A H", lambda c: _own_positions(c) and c.p2c,
+    Row(f"{_SELF}.pos_query_proj", "linear", "A H", "v2 unshared p2c",
         tf="deberta/encoder/layer_._{i}/attention/self/pos_q_proj"),
     Row(f"{_LAYER}.attention.output.dense", "linear", "H A"),
     Row(f"{_LAYER}.attention.output.LayerNorm", "norm", "H"),
@@ -156,21 +142,31 @@ class Weight:
     @property
     def transposed(self) -> bool:
         """Whether TF stores its axes in reverse order."""
-        return self.tf_name.endswith(tuple(f"/{leaf}:0" for leaf in REVERSED))
+        return is_kernel(self.tf_name)
 
 
-def _sizes(config: BaseConfig, layer: int | None) -> dict[str, int]:
-    heads = config.num_attention_heads - len(config.pruned_heads.get(-1 if layer is None else layer, ()))
-    width = heads * config.head_size
+def _switches(config: BaseConfig) -> dict[str, bool]:
+    """What decides which modules a model has."""
+    v1 = config.model_type == "deberta"
     return {
-        "V": config.vocab_size, "E": config.embedding_width, "H": config.hidden_size, "I": config.intermediate_size,
-        "P": config.max_position_embeddings, "T": config.type_vocab_size, "R": 2 * config.span, "N": heads,
-        "Y": config.num_labels, "G": config.hidden_size // config.convolution_groups,
-        "W": config.convolution_width, "A": width, "3A": 3 * width, "1": 1, "2": 2,
+        "v1": v1, "v2": not v1, "talking": config.mixes_heads, "unshared": not config.shares_projections,
+        "positions": config.position_biased_input, "types": config.type_vocab_size > 0,
+        "narrow": config.embedding_width != config.hidden_size, "convolution": config.convolution_width > 0,
+        "relative": config.relative_attention, "normalised": config.normalises_relative,
+        "c2p": config.c2p, "p2c": config.p2c,
     }  # fmt: skip
 
 
-def _weights(row: Row, sizes: Mapping[str, int], layer: int | None) -> list[Weight]:
+def _sizes(config: BaseConfig) -> dict[str, int]:
+    """What the letters stand for, but for those of the heads, which a layer may have lost some of."""
+    return {
+        "V": config.vocab_size, "E": config.embedding_width, "H": config.hidden_size, "I": config.intermediate_size,
+        "P": config.max_position_embeddings, "T": config.type_vocab_size, "R": 2 * config.span, "Y": config.num_labels,
+        "G": config.hidden_size // config.convolution_groups, "W": config.convolution_width, "1": 1, "2": 2,
+    }  # fmt: skip
+
+
+def _weights(row: Row, sizes: Mapping[str, int], layer: int | None = None) -> list[Weight]:
     path = row.path.format(i=layer)
     tf_path = (row.tf or row.path.replace(".", "/").replace("layer/{i}", "layer_._{i}")).format(i=layer)
     shape = tuple(sizes[letter] for letter in row.shape.split())
@@ -191,17 +187,20 @@ def _weights(row: Row, sizes: Mapping[str, int], layer: int | None) -> list[Weig
 
 def body_weights(config: BaseConfig) -> dict[str, Weight]:
     """The encoder's weights by PyTorch key (``deberta.`` included), in the order of the forward pass."""
-    rows = [w for row in BODY if row.when(config) for w in _weights(row, _sizes(config, None), None)]
+    on, sizes, head_size = _switches(config), _sizes(config), config.head_size
+    there = [row for row in (*BODY, *LAYER) if all(on[switch] for switch in row.when.split())]
+    found = [w for row in there if row in BODY for w in _weights(row, sizes)]
     for layer in range(config.num_hidden_layers):
-        sizes = _sizes(config, layer)
-        rows += [w for row in LAYER if row.when(config) for w in _weights(row, sizes, layer)]
-    return {w.key: w for w in rows}
+        heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
+        own = {**sizes, "N": heads, "A": heads * head_size, "3A": 3 * heads * head_size}
+        found += [w for row in there if row in LAYER for w in _weights(row, own, layer)]
+    return {w.key: w for w in found}
 
 
 def head_weights(config: BaseConfig, rows: Iterable[Row]) -> dict[str, Weight]:
     """The weights of a head by PyTorch key."""
-    sizes = _sizes(config, None)
-    return {w.key: w for row in rows for w in _weights(row, sizes, None)}
+    sizes = _sizes(config)
+    return {w.key: w for row in rows for w in _weights(row, sizes)}
 
 
 _TF_SPECIAL = re.compile(r"^(?P<module>.*)/(?P<leaf>kernel|gamma|beta|embeddings|bias|weight)$")
@@ -246,11 +245,6 @@ def to_pt(tf_name: str, *, family: str) -> str:
 def is_kernel(tf_name: str) -> bool:
     """Whether a TF variable, known or foreign, has its axes in reverse order."""
     return tf_name.removesuffix(":0").rsplit("/", 1)[-1] in REVERSED
-
-
-def flip_axes(array: NDArray[Any]) -> NDArray[Any]:
-    """A kernel in the other framework's order of axes; a view."""
-    return np.transpose(array)
 
 
 # Tensors that a tied model does not hold under this name: the key that holds them.

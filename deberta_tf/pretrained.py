@@ -39,7 +39,7 @@ from deberta_core.loading import (
     with_plain_names,
     with_side_file,
 )
-from deberta_core.weight_names import Weight, flip_axes, tf_name_of, to_pt
+from deberta_core.weight_names import Weight, tf_name_of, to_pt
 from deberta_tf import surgery
 from deberta_tf.documented import Documented
 from deberta_tf.fast.inference import optimize_for_inference
@@ -412,7 +412,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             if key not in report.fresh:
                 array = read_tensor(file, name)
                 variable = self.variable(wanted[key])
-                variable.assign(tf.cast(flip_axes(array) if wanted[key].transposed else array, variable.dtype))
+                variable.assign(tf.cast(array.T if wanted[key].transposed else array, variable.dtype))
         self.__dict__["unused_tensors"] = unused_tensors(file, report, self.config.model_type)
 
     def weight_rows(self) -> dict[str, Weight]:
@@ -604,7 +604,7 @@ def _later(unused: UnusedTensor | HeldTensor, transposed: bool, dtype: tf.DType)
 
     def read() -> np.ndarray[Any, Any]:
         array = unused.read()
-        return np.asarray(_reader(tf.cast(tf.constant(flip_axes(array) if transposed else array), dtype))())
+        return np.asarray(_reader(tf.cast(tf.constant(array.T if transposed else array), dtype))())
 
     return read
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from deberta_core.config import BaseConfig, DebertaConfig, DebertaV2Config
 from deberta_core.heads import HEADS, weights
-from deberta_core.weight_names import flip_axes
 
 # Lengths are chosen against these: 21 tokens are more than twice the buckets and more than max_position_embeddings.
 SMALL = {
@@ -196,7 +195,7 @@ def put_tf(model: Any, values: dict[str, Any]) -> None:
     assert len(model.trainable_weights) == len(rows), "the model has trainable weights that the table does not name"
     for key, row in rows.items():
         variable = model.variable(row)
-        value = flip_axes(values[key]) if row.transposed else values[key]
+        value = values[key].T if row.transposed else values[key]
         variable.assign(np.asarray(value, variable.dtype.as_numpy_dtype))
 
 
@@ -209,7 +208,7 @@ def tf_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def in_pt_axes(row: Any, array: Any) -> Any:
     """A TensorFlow weight (or its gradient) as NumPy with PyTorch's axes."""
-    return flip_axes(array) if row.transposed else array
+    return array.T if row.transposed else array
 
 
 def tf_values(model: Any) -> dict[str, Any]:
