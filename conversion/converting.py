@@ -12,7 +12,7 @@ from conversion import verification
 from conversion.conversion_report import ConversionReport
 from conversion.folder import Extra, Target, carry, find_extras
 from conversion.mapping import layers_of_h5
-from conversion.plan import Plan, make_plan
+from conversion.plan import Plan, Planner
 from conversion.side_file import SIDE_FILE
 from conversion.source import Source, open_source
 from conversion.transfer import FLOATS, Flusher, Reader
@@ -73,7 +73,7 @@ def convert(
     with open_source(src, isolate_h5=isolate_h5) as source:
         for path in source.file.paths:
             target.refuse_source(path)
-        plan = make_plan(source, to=to, format=format, dtype=dtype)
+        plan = Planner(source, to=to, format=format, dtype=dtype).plan()
         whole, weights = source.path.is_dir(), source.file.paths
         # Looked for before anything is made: the target may lie inside the source, and would be carried into itself.
         extras, left = find_extras(source.folder, whole=whole, weights=weights, skip=target.path)

@@ -14,9 +14,8 @@ import numpy as np
 from conversion.batches import Batch
 from conversion.source import Source
 from deberta_core.checks import LEFT_PADDING
-from deberta_core.config import BaseConfig
-from deberta_core.heads import FAMILIES
-from deberta_core.loading import fit_head, plan_load
+from deberta_core.heads import FAMILIES, fit_head
+from deberta_core.loading import plan_load
 
 Outputs = dict[str, np.ndarray[Any, Any]]
 _NEEDS = {"torch": ("torch",), "tensorflow": ("tensorflow", "tf_keras")}
@@ -45,17 +44,13 @@ def run_model(framework: str, source: Source, head: str, dtype: str, batches: Se
         return _RUNNERS[framework](source, head, dtype, batches)
 
 
-def _config(source: Source, head: str) -> BaseConfig:
-    return fit_head(source.config, source.file) if head == "ForMaskedLM" else source.config
-
-
 def load_torch(source: Source, head: str, dtype: str) -> Any:
     """The PyTorch model of an open checkpoint, in evaluation mode; arguments as of ``run_model``."""
     import torch
 
     from deberta_pt import families
 
-    config = _config(source, head)
+    config = fit_head(source.config, head, source.shapes)
     with torch.device("meta"):  # no memory for starting values that the file replaces
         model = getattr(families, FAMILIES[config.model_type] + head)(config)
     model.load_file(source.file, plan_load(source.file, config, model.weight_rows()), dtype)
@@ -68,7 +63,7 @@ def load_tensorflow(source: Source, head: str, dtype: str) -> Any:
     from deberta_tf import families
     from deberta_tf.layers import policy
 
-    config = _config(source, head)
+    config = fit_head(source.config, head, source.shapes)
     with policy(dtype):
         model = getattr(families, "TF" + FAMILIES[config.model_type] + head)(config)
         model.load_file(source.file, plan_load(source.file, config, model.weight_rows()))

@@ -10,15 +10,14 @@ from typing import Any
 
 from conversion.converting import FORMATS
 from conversion.mapping import PREFIX
-from conversion.plan import make_plan
+from conversion.plan import Planner
 from conversion.reports import Row, Table, in_bytes
 from conversion.side_file import SIDE_FILE
 from conversion.sizes import published_name
 from conversion.source import Source, open_source
 from conversion.transfer import count_not_finite
 from deberta_core.checkpoint import TensorInfo
-from deberta_core.config import BaseConfig
-from deberta_core.heads import FAMILIES, HEADS, mlm_head_of, weights
+from deberta_core.heads import FAMILIES, HEADS, fit_head, weights
 from deberta_core.loading import match_file
 from deberta_core.wording import some
 
@@ -194,14 +193,10 @@ def _fit_classes(source: Source) -> list[ClassFit]:
 
 
 def _fit_class(source: Source, name: str, head: str) -> ClassFit:
-    config = _for_class(source.config, head, set(source.names.keys.values()))
+    config = fit_head(source.config, head, source.shapes)
     report = match_file(source.file, weights(config, head), config)
     mismatched = {key: (stored, expected) for key, stored, expected in report.mismatched_keys}
     return ClassFit(name, report.missing_keys, report.unexpected_keys, mismatched)
-
-
-def _for_class(config: BaseConfig, head: str, keys: set[str]) -> BaseConfig:
-    return config.copy(mlm_head=mlm_head_of(config, keys)) if head == "ForMaskedLM" else config
 
 
 def _conversions(source: Source) -> dict[str, list[str]]:
@@ -210,7 +205,7 @@ def _conversions(source: Source) -> dict[str, list[str]]:
 
 
 def _what_changes(source: Source, to: str, format: str) -> list[str]:
-    plan = make_plan(source, to=to, format=format, dtype=None)
+    plan = Planner(source, to=to, format=format).plan()
     notes = []
     if source.file.skipped:
         notes.append(f"lost, being no weights: {some(list(source.file.skipped), 3)}")

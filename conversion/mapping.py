@@ -13,7 +13,7 @@ from typing import Any
 
 from deberta_core.checkpoint import H5Layout
 from deberta_core.config import CONFIGS, BaseConfig
-from deberta_core.heads import HEADS, h5_layout, mlm_head_of
+from deberta_core.heads import HEADS, fit_head, h5_layout
 from deberta_core.weight_names import (
     ALIASES,
     HEAD_ROWS,
@@ -40,6 +40,7 @@ class Names:
         naming: ``pt`` or ``tf``.
         family: ``model_type`` that the keys show.
         layers: encoder layers.
+        table: every weight that a model of this family can hold, by key, as of ``every_weight``.
         keys: published PyTorch key (``deberta.`` included) by name in the file, for what a model of the zoo can hold.
         foreign: names that no model of the zoo has a use for, in the order of the file.
         renamed: name in the file and today's spelling, where they differ by more than the prefix.
@@ -49,6 +50,7 @@ class Names:
     naming: str
     family: str
     layers: int
+    table: Mapping[str, Weight]
     keys: Mapping[str, str]
     foreign: tuple[str, ...]
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +89,7 @@ def read_names(names: Iterable[str], naming: str) -> Names | None:
     today = {name: key if naming == "pt" else known[key].tf_name for name, key in keys.items()}
     old = [name for name in names if name in keys and (_OLD.search(name) if naming == "pt" else name != today[name])]
     return Names(
-        naming, family, layers, {name: keys[name] for name in names if name in keys},
+        naming, family, layers, known, {name: keys[name] for name in names if name in keys},
         tuple(name for name in names if name not in keys), {name: today[name] for name in old},
         naming == "tf" or any(name.removeprefix("module.").startswith((PREFIX, "bert.")) for name in names),
     )  # fmt: skip
@@ -196,6 +198,6 @@ def layers_of_h5(config: BaseConfig, head: str, keys: Collection[str], written: 
     """
     # Keras reads a file by its list of layers, in that order. One that the model's class lacks comes behind its own:
     # readers by name find it there, and readers by order have what they want already.
-    layout = h5_layout(config.copy(mlm_head=mlm_head_of(config, keys)), head, written)
+    layout = h5_layout(fit_head(config, head, keys), head, written)
     embeddings = [name for name in written if name.startswith("deberta/embeddings/")]
     return replace(layout, repeats=dict.fromkeys(layout.repeats, embeddings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from conversion.mapping import PREFIX, every_weight, is_bare_variable, tied_aliases
+from conversion.mapping import PREFIX, is_bare_variable, tied_aliases
 from conversion.side_file import Record
 from conversion.source import Source
 from conversion.transfer import FLOATS, Move, is_bfloat16_in_disguise, is_narrower
@@ -50,8 +50,8 @@ class Plan:
         return sum(move.target.nbytes for move in (*self.weights, *self.aside))
 
 
-def make_plan(source: Source, *, to: str, format: str, dtype: str | None) -> Plan:
-    """Decide where every tensor goes.
+class Planner:
+    """Decides where every tensor goes.
 
     Args:
         source: the checkpoint.
@@ -59,20 +59,17 @@ def make_plan(source: Source, *, to: str, format: str, dtype: str | None) -> Pla
         format: ``safetensors``, ``bin`` or ``h5``.
         dtype: floating-point type to store all floating-point tensors in; None: as they are.
     """
-    return _Planner(source, to, format, dtype).plan()
 
-
-class _Planner:
-    def __init__(self, source: Source, to: str, format: str, dtype: str | None) -> None:
+    def __init__(self, source: Source, *, to: str, format: str, dtype: str | None = None) -> None:
         self.source, self.to, self.format, self.dtype = source, to, format, dtype
         self.names = source.names
-        self.table = every_weight(self.names.family, self.names.layers)
         self.tensors = source.tensors
         self.own_prefix = PREFIX if self.names.prefixed else ""
         self.prefix = self._prefix()
         self.result = Plan()
 
     def plan(self) -> Plan:
+        """The plan."""
         kept = self._split_aliases()
         placed = self._place(skip={*kept, *self.result.dropped_aliases})
         for name, place in placed.items():
@@ -128,7 +125,7 @@ class _Planner:
 
     def _place(self, skip: set[str]) -> dict[str, Place | None]:
         """Where each tensor goes, in the order of the model, None for the side file."""
-        order = {key: number for number, key in enumerate(self.table)}
+        order = {key: number for number, key in enumerate(self.names.table)}
         known = sorted(self.names.keys.items(), key=lambda pair: order[pair[1]])
         placed: dict[str, Place | None] = {n: self._place_known(key) for n, key in known if n not in skip}
         # Last, since a name of a user's own may be that of a weight in the other world: then the weight has it.
@@ -143,7 +140,7 @@ class _Planner:
 
     def _place_known(self, key: str) -> Place:
         """Where a weight of the zoo goes."""
-        weight = self.table[key]
+        weight = self.names.table[key]
         flipped = weight.transposed and self.names.naming != self.to
         if self.to == "tf":
             return Place(weight.tf_name, flipped)

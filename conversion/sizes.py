@@ -8,7 +8,7 @@ from typing import Any
 from conversion.mapping import Names
 from deberta_core.checkpoint import TensorInfo
 from deberta_core.config import CONFIGS, BaseConfig
-from deberta_core.heads import mlm_head_of, weights
+from deberta_core.heads import fit_head, weights
 from deberta_core.presets import PRESETS, preset
 from deberta_core.weight_names import (
     CHOICE_CLASSIFIER,
@@ -71,8 +71,7 @@ def check_shapes(
             hint = "it holds differences to a generator's tables (._weight); merge it with the generator first"
         text = f"{where} lacks {len(missing)} weights of the encoder that its config asks for"
         raise ValueError(f"{text}: {some(missing, 4)}; {hint}")
-    fitted = config.copy(mlm_head=mlm_head_of(config, shapes)) if head == "ForMaskedLM" else config
-    if missing := [key for key in weights(fitted, head) if key not in shapes]:
+    if missing := [key for key in weights(fit_head(config, head, shapes), head) if key not in shapes]:
         text = f"{where} has a part of a head ({head}) but lacks {some(missing, 4)}"
         raise ValueError(f"{text}; it is damaged, or its config.json (architectures) is that of another model")
     if wrong:

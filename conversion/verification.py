@@ -16,7 +16,7 @@ from conversion.differences import Difference, measure
 from conversion.frameworks import Outputs, installed, run_model
 from conversion.reports import Row, Table
 from conversion.source import Source, open_source
-from deberta_core.heads import mlm_head_of
+from deberta_core.heads import fit_head
 from deberta_core.wording import some
 
 LIMIT = 1e-5
@@ -213,8 +213,7 @@ class _Job:
                 raise ValueError(problem)
             self.result.notes.append(f"outputs are not compared: {problem}")
             return
-        keys = set(first.names.keys.values())
-        config = first.config.copy(mlm_head=mlm_head_of(first.config, keys))
+        config = fit_head(first.config, first.head, first.shapes)
         batches = make_batches(config, first.head)
         self.result.batches = [batch.label for batch in batches]
         reference: list[Outputs] | None = None

@@ -80,6 +80,18 @@ def mlm_head_of(config: BaseConfig, keys: Collection[str]) -> str:
     return "legacy" if any(key.startswith("cls.predictions.") for key in keys) else mlm_head(config)
 
 
+def fit_head(config: BaseConfig, head: str, keys: Collection[str]) -> BaseConfig:
+    """The config with the masked-LM head that a checkpoint has; for another head as it is.
+
+    Args:
+        config: its config.
+        head: key of ``HEADS``.
+        keys: full published keys of the checkpoint.
+    """
+    found = mlm_head_of(config, keys) if head == "ForMaskedLM" else config.mlm_head
+    return config if found == config.mlm_head else config.copy(mlm_head=found)
+
+
 def check_mlm_head(config: BaseConfig) -> None:
     """Refuse the enhanced mask decoder where it cannot be.
 

@@ -20,7 +20,7 @@ from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import SIDE_FILE
 from deberta_core.folder import Folder
 from deberta_core.general_config import build_config, refuse_unused
-from deberta_core.heads import mlm_head_of
+from deberta_core.heads import fit_head
 from deberta_core.weight_names import ALIASES, POSITION_TABLE, Weight, body_weights, is_kernel, published_key
 from deberta_core.wording import some
 
@@ -237,7 +237,7 @@ def read_config(cls: Any, folder: Folder, options: MutableMapping[str, Any]) -> 
             config, unused = config.copy(return_unused_kwargs=True, **options)
     if unused:
         refuse_unused(unused, cls, signature(cls.from_pretrained).parameters)
-    return fit_head(config, folder.weights) if cls.head == "ForMaskedLM" else config
+    return _fit_words(config, folder.weights) if cls.head == "ForMaskedLM" else config
 
 
 def check_sizes(config: Mapping[str, Any], file: Path, weights: TensorFile) -> None:
@@ -262,8 +262,8 @@ def check_sizes(config: Mapping[str, Any], file: Path, weights: TensorFile) -> N
             raise ValueError(f"{file}: {key} is {value}, but {there}; they do not belong together")
 
 
-def fit_head(config: BaseConfig, file: TensorFile) -> BaseConfig:
-    """The config with the masked-LM head that the file has.
+def _fit_words(config: BaseConfig, file: TensorFile) -> BaseConfig:
+    """The config of a masked-LM model with the head that the file has; a discriminator's file gets a warning.
 
     Args:
         config: of the checkpoint.
@@ -277,8 +277,7 @@ def fit_head(config: BaseConfig, file: TensorFile) -> BaseConfig:
             "load the generator for fill-mask: from_pretrained(..., generator=True)",
             stacklevel=4,
         )
-    found = mlm_head_of(config, known)
-    return config if found == config.mlm_head else config.copy(mlm_head=found)
+    return fit_head(config, "ForMaskedLM", known)
 
 
 @dataclass(frozen=True, eq=False)

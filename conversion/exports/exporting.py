@@ -21,7 +21,7 @@ from conversion.source import Source, open_source
 from deberta_core.config import BaseConfig
 from deberta_core.file_names import CARD, CONFIG, tokenizer_files
 from deberta_core.files import Replacement
-from deberta_core.heads import HEADS, TASK_HEADS, mlm_head_of
+from deberta_core.heads import HEADS, TASK_HEADS, fit_head
 from deberta_core.weight_names import head_weights
 
 # In the order in which a graph gives them; a head has its own, else the states.
@@ -106,9 +106,7 @@ def choose_head(source: Source, task: str | None) -> str:
 def _write(
     files: Replacement, source: Source, row: Format, head: str, dtype: str, tell: Callable[[str], None]
 ) -> ExportReport:
-    config, notes = source.config, []
-    if head == "ForMaskedLM":
-        config = config.copy(mlm_head=mlm_head_of(config, source.shapes))
+    config, notes = fit_head(source.config, head, source.shapes), []
     late = head == "ForMaskedLM" and config.mlm_head == "emd"
     longest = config.max_position_embeddings if config.position_biased_input or late else None
     model = _model(row)(source, head)
