@@ -99,7 +99,7 @@ class ByteBpe:
     Args:
         vocab: id of each token, in GPT-2's byte characters.
         merges: pairs of tokens, best first.
-        unk_id: id of what the vocabulary lacks.
+        unk_id: id of what the vocabulary lacks; without one, texts that hold such are refused.
 
     Raises:
         ValueError: the merges make tokens that, for the most part, the vocabulary lacks.
@@ -108,7 +108,7 @@ class ByteBpe:
     random = finds_added = follows_file = spaces_added = False
     template = None
 
-    def __init__(self, vocab: dict[str, int], merges: Sequence[Pair], unk_id: int) -> None:
+    def __init__(self, vocab: dict[str, int], merges: Sequence[Pair], unk_id: int | None = None) -> None:
         foreign = [pair for pair in merges if pair[0] + pair[1] not in vocab]
         if len(foreign) * 2 > len(merges):
             raise ValueError(
@@ -129,8 +129,10 @@ class ByteBpe:
     def __reduce__(self) -> tuple[Any, ...]:
         return ByteBpe, (self.vocab, self.merges, self.unk_id)
 
-    def set_unknown(self, unk_id: int) -> None:
+    def set_unknown(self, unk_id: int | None) -> None:
         """Changes the id of what the vocabulary lacks."""
+        if unk_id == self.unk_id:
+            return
         self.unk_id = unk_id
         self._ids.clear()
         self._aligned.clear()
@@ -225,12 +227,22 @@ class ByteBpe:
         return [token] if self._is_whole(token) else self.merge(list(token))
 
     def _make_ids(self, word: str) -> tuple[int, ...]:
-        return tuple(map(self.vocab.get, self.split(word), repeat(self.unk_id)))
+        return self._ids_of(self.split(word), word)
+
+    def _ids_of(self, tokens: list[str], word: str) -> tuple[int, ...]:
+        ids = tuple(map(self.vocab.get, tokens, repeat(self.unk_id)))
+        if self.unk_id is None and None in ids:
+            lacking = tokens[ids.index(None)]
+            raise ValueError(
+                f"the vocabulary has no token {lacking!r} for a part of {word!r}, and the tokenizer no unk_token that "
+                "would stand for it; give one: unk_token='[UNK]'"
+            )
+        return ids  # type: ignore[return-value]  # no None is left
 
     def _make_aligned(self, word: str) -> tuple[tuple[int, ...], ...]:
         """Ids, ends of the spans in the word, and widths of the spans, trimmed and not."""
         tokens = self.split(word)
-        ids = tuple([self.vocab.get(token, self.unk_id) for token in tokens])
+        ids = self._ids_of(tokens, word)
         # A character takes one to four bytes, and tokens may end inside it: each of them then has the whole of it.
         owner = [i for i, char in enumerate(word) for _ in char.encode()]  # character that owns each byte
         ends = list(accumulate(map(len, tokens), initial=0))

@@ -75,7 +75,7 @@ class DebertaTokenizer(Tokenizer):
     ) -> None:
         source = BpeSource.read(vocab_file, merges_file, tokenizer_file)
         rules = followed(type(self), source.rules, {} if source.rules is None or vocab_file is None else source.files())
-        engine: Engine = ByteBpe(source.vocab, source.merges, 0) if rules is None else rules
+        engine: Engine = ByteBpe(source.vocab, source.merges) if rules is None else rules
         own_prefix = rules is not None and rules.add_prefix_space
         self.add_prefix_space = own_prefix if add_prefix_space is None else bool(add_prefix_space)
         self.errors, self.add_bos_token = errors, bool(add_bos_token)
@@ -89,8 +89,6 @@ class DebertaTokenizer(Tokenizer):
         common["added_tokens_decoder"] = union(source.added_tokens, common.get("added_tokens_decoder"))
         tokens = (bos_token, eos_token, unk_token, sep_token, pad_token, cls_token, mask_token)
         super().__init__(engine, dict(zip(SPECIAL_NAMES, tokens, strict=True)), **common)
-        if self.unk_token is not None and isinstance(engine, ByteBpe):
-            engine.set_unknown(self.unk_token_id)
 
     @property
     def byte_encoder(self) -> dict[int, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .added_tokens import AddedToken
 from .arguments import STRATEGIES, choice
-from .inputs import read_examples
+from .inputs import listed, read_examples
 from .trainers import SPECIALS, checked_texts, least_size
 from .vocabulary import SPECIAL_NAMES
 
@@ -102,7 +102,8 @@ def train_new_from_iterator(
     least = least_size(has_bytes=has_bytes)
     if vocab_size < least:
         warnings.warn(f"vocab_size={vocab_size} has no place for all bytes: {least} is taken", stacklevel=2)
-    texts = (text for part in text_iterator for text in ([part] if isinstance(part, str) else part))
+    parts = (listed(part) for part in text_iterator)
+    texts = (text for part in parts for text in ([part] if isinstance(part, str) else part))
     renamed = dict(special_tokens_map or {})
     present = [getattr(tokenizer, name) or token for name, token in FIRST]
     specials = [renamed.get(token, token) for token in present]

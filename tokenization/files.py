@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,13 @@ def to_json(content: Any) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
+def write_files(folder: Path, files: Mapping[str, bytes], gone: Sequence[str] = ()) -> tuple[str, ...]:
     """Writes files that all appear together, when they are complete.
 
     Args:
         folder: made where it does not exist.
         files: content by name.
+        gone: names of older files that would be read beside the new ones; they are removed.
 
     Returns:
         The paths.
@@ -87,6 +88,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> tuple[str, ...]:
     if folder.is_file():
         raise ValueError(f"{folder} is a file, expected a folder to save into")
     with Replacement(folder) as commit:
+        commit.drop(gone)
         for name, content in files.items():
             commit.write(name, content)
         return tuple(str(path) for path in commit.commit())

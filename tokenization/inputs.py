@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 Side = str | list[str]
 # How columns of pyarrow, their single values, columns of polars and pandas, and arrays turn into Python's own values.
-TO_LIST = ("to_pylist", "as_py", "to_list", "tolist")
+TO_LIST = ("to_pylist", "as_py", "tolist", "to_list")
+ONE_COLUMN = "table['text']"
 T = TypeVar("T")
 U = TypeVar("U")
 Texts = tuple[list[T], list[T | None] | None]  # one for each first text, one for each second where there are pairs
@@ -107,7 +108,7 @@ def read_examples(text: Any, pair: Any, split: bool) -> Examples:
         TypeError: something is no text, or a batch meets a single second text.
         ValueError: the two batches differ in length.
     """
-    text, pair = _listed(text), _listed(pair)
+    text, pair = listed(text), listed(pair)
     if pair is None and not split and isinstance(text, list) and set(map(type, text)) <= {str}:
         return Examples(list(text), None, False, False)
     if _is_one(text, split):
@@ -135,13 +136,25 @@ def _kind(value: Any) -> str:
     return f"a batch of {len(value)}" if isinstance(value, list) else repr(value)
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
+    """A column, array or sequence as a list, and a single value of one as Python's own; anything else as it is.
+
+    Raises:
+        TypeError: for a table.
+    """
     if isinstance(value, (str, bytes, list)) or value is None:
         return value
+    if any(hasattr(type(value), name) for name in ("columns", "column_names")):
+        raise TypeError(f"a {type(value).__name__} has several columns, expected one, such as {ONE_COLUMN}")
     for name in TO_LIST:
         if hasattr(value, name) and not isinstance(value, type):
             return getattr(value, name)()
     return list(value) if isinstance(value, Sequence) else value
+
+
+def values_of(column: Any) -> list[Any]:
+    """The values of a column, or of a list of what columns hold, as Python's own."""
+    return [value if isinstance(value, str) else listed(value) for value in listed(column)]
 
 
 def _is_one(value: Any, split: bool) -> bool:
@@ -153,7 +166,7 @@ def _is_one(value: Any, split: bool) -> bool:
 def _example(item: Any, split: bool, number: int) -> tuple[Side, Side | None]:
     if isinstance(item, str) and not split:
         return item, None
-    item = _listed(item)
+    item = listed(item)
     is_pair = isinstance(item, list) and len(item) == 2
     if is_pair and (not split or any(isinstance(side, (list, tuple)) for side in item)):
         return _side(item[0], split, number), _side(item[1], split, number)
@@ -170,8 +183,11 @@ def _side(value: Any, split: bool, number: int) -> Side:
         if split:
             raise TypeError(f"entry {number} is {value!r}, expected a list of words with is_split_into_words=True")
         return value if type(value) is str else str(value)
-    value = _listed(value)
+    value = listed(value)
+    if isinstance(value, str):
+        return _side(value, split, number)
     if split and isinstance(value, list):
+        value = values_of(value)
         for word in value:
             if not isinstance(word, str):
                 raise TypeError(f"entry {number} holds the word {word!r}, expected a string; {_advice(word)}")
@@ -180,7 +196,8 @@ def _side(value: Any, split: bool, number: int) -> Side:
 
 
 def _advice(value: Any) -> str:
-    if value is None:
+    missing = value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)
+    if missing:
         return "replace missing texts by ''"
     if isinstance(value, bytes):
         return "decode bytes first, for instance with .decode('utf-8')"

@@ -8,6 +8,7 @@ from typing import Any
 from deberta_core.batching import pad_lists
 
 from .arguments import BatchOptions, check_tensor_type
+from .inputs import listed
 
 
 def is_ragged(value: Any) -> bool:
@@ -29,12 +30,13 @@ def tensor_kind(value: Any) -> str | None:
 
 
 def as_lists(value: Any) -> Any:
-    """The value with every tensor and array in it turned into lists and numbers."""
+    """The value with every tensor, array and column in it turned into lists and numbers."""
     if isinstance(value, (list, tuple)):
         return [as_lists(item) if not isinstance(item, (int, str)) else item for item in value]
-    if tensor_kind(value) is None:
-        return value
-    return value.numpy().tolist() if tensor_kind(value) == "tf" else value.tolist()
+    if tensor_kind(value) == "tf":
+        return value.numpy().tolist()
+    found = listed(value)
+    return as_lists(found) if isinstance(found, list) else found
 
 
 def to_tensor(name: str, value: Any, tensor_type: str) -> Any:

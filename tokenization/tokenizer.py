@@ -43,7 +43,7 @@ from .folder import (
     saved_special_tokens,
     vocabulary_arguments,
 )
-from .inputs import Examples, Texts, each, read_examples
+from .inputs import Examples, Texts, each, listed, read_examples, values_of
 from .template import UNFRAMED, Template, published_template
 from .tensors import as_lists, by_key, pad_columns, tensor_kind, to_tensor
 from .vocabulary import SPECIAL_NAMES, Vocabulary, as_integers
@@ -682,9 +682,8 @@ class Tokenizer(Beside):
                 "tokens cannot be added to a tokenizer.json that is reproduced with legacy_ids=True; "
                 "add them to the file, or load without legacy_ids"
             )
-        values = [new_tokens] if isinstance(new_tokens, (str, AddedToken)) else new_tokens
-        if not isinstance(values, (list, tuple)):
-            values = [values]
+        new_tokens = listed(new_tokens)
+        values = values_of(new_tokens if isinstance(new_tokens, list) else [new_tokens])
         tokens = [AddedToken.of(value, special=True if special_tokens else None) for value in values if value != ""]
         lowers = self.do_lower_case and not self._engine.follows_file
         return sum(
@@ -737,13 +736,14 @@ class Tokenizer(Beside):
     def convert_tokens_to_ids(self, tokens: str) -> int: ...
     @overload
     def convert_tokens_to_ids(self, tokens: list[str] | tuple[str, ...]) -> list[int]: ...
-    def convert_tokens_to_ids(self, tokens: str | list[str] | tuple[str, ...]) -> int | list[int]:
-        """Ids of tokens; that of the unknown token where the vocabulary lacks one.
+    def convert_tokens_to_ids(self, tokens: str | list[str] | tuple[str, ...]) -> Any:
+        """Ids of tokens; that of the unknown token where the vocabulary lacks one, ``None`` where there is none either.
 
         Raises:
             TypeError: something is no string.
         """
-        if isinstance(tokens, (list, tuple)):
+        tokens = listed(tokens)
+        if isinstance(tokens, list):
             return [self.convert_tokens_to_ids(token) for token in tokens]
         if not isinstance(tokens, str):
             raise TypeError(f"a token is a string, not {tokens!r}; use convert_ids_to_tokens for ids")
@@ -782,7 +782,7 @@ class Tokenizer(Beside):
         ``[CLS] Hello[MASK] there.[SEP]``.
         """
         vocabulary = self._vocabulary
-        return self._engine.text_of(tokens, vocabulary.added.ids, set(vocabulary.special), self.errors)
+        return self._engine.text_of(values_of(tokens), vocabulary.added.ids, set(vocabulary.special), self.errors)
 
     def decode(
         self,
@@ -915,7 +915,8 @@ class Tokenizer(Beside):
         """Writes vocabulary and settings, so that ``from_pretrained`` and transformers 4 read them.
 
         Args:
-            save_directory: the folder, made where it does not exist. Files appear in it only when all are complete.
+            save_directory: the folder, made where it does not exist. Files appear in it only when all are complete;
+                further ones of a tokenizer that was there before go.
             legacy_format: ``False`` writes tokenizer.json without the files it makes unnecessary to fast tokenizers of
                 other libraries, ``True`` writes no tokenizer.json; default: all that the class has.
             filename_prefix: put before each name, with a hyphen.
@@ -946,7 +947,9 @@ class Tokenizer(Beside):
             files["added_tokens.json"] = to_json(added)
         if legacy_format is not True:
             files |= self._fast_files()
-        written = write_files(Path(save_directory), prefixed(files, filename_prefix))
+        # A tokenizer.json, added tokens or a vocabulary of another tokenizer would be read beside these.
+        gone = prefixed(dict.fromkeys(TOKENIZER_FILES, b""), filename_prefix)
+        written = write_files(Path(save_directory), prefixed(files, filename_prefix), list(gone))
         if push_to_hub:
             push_saved([Path(path) for path in written], hub)
         return written

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .byte_bpe import BYTE_TO_CHAR
+from .inputs import listed
 
 # Ids 0 to 3 in every published vocabulary, and the last one.
 SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
@@ -27,7 +28,7 @@ def checked_texts(texts: Iterable[str]) -> Iterator[str]:
     if isinstance(texts, (str, bytes)):
         raise TypeError("texts is a single string; give a list or iterator of texts")
     empty = True
-    for number, text in enumerate(texts):
+    for number, text in enumerate(map(listed, texts)):
         if not isinstance(text, str):
             raise TypeError(f"text {number} is {text!r}, expected a string")
         empty = empty and not text.strip()

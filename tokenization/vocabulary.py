@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from .added_tokens import AddedToken, AddedVocabulary
+from .byte_bpe import ByteBpe
 from .engine import Engine
 
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -100,12 +101,12 @@ class Vocabulary:
         )
 
     @property
-    def unk_id(self) -> int:
-        """The id that stands for what no token is."""
+    def unk_id(self) -> int | None:
+        """The id that stands for what no token is; ``None`` where nothing does."""
         named = self.named["unk_token"]
         if self.engine.follows_file and named is not None:
-            return self.id_of(named) or 0
-        return self.engine.unk_id or 0
+            return self.id_of(named)
+        return self.engine.unk_id
 
     def add(self, token: AddedToken) -> bool:
         """Adds a token, or gives a known one its flags.
@@ -132,6 +133,8 @@ class Vocabulary:
     def name(self, name: str, value: Any) -> None:
         """Makes a token the special one of a name, ``None`` for none."""
         self.named[name] = None if value is None else self.add_special(value, name).content
+        if name == "unk_token" and isinstance(self.engine, ByteBpe):  # whose files do not say what is unknown
+            self.engine.set_unknown(None if value is None else self.id_of(str(self.named[name])))
 
     def set_additional(self, values: Iterable[Any], *, after: Iterable[str] = ()) -> None:
         """Makes tokens the special ones without a name of their own, behind those that are to stay such.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import importlib.util
 import json
 import warnings
 
@@ -197,27 +200,47 @@ def test_ids_beyond_the_vocabulary(made, folder):
         tokenizer.decode([size + 8])
 
 
-def columns(texts):
-    """The texts as a column of each library that is installed."""
-    yield "tuple", tuple(texts)
-    yield "NumPy", np.array(texts)
-    yield "NumPy objects", np.array(texts, object)
-    for name, make in (
-        ("pandas", lambda library: library.Series(texts)),
-        ("polars", lambda library: library.Series(texts)),
-        ("pyarrow", lambda library: library.array(texts)),
-    ):
-        try:
-            yield name, make(__import__(name))
-        except ImportError:
-            continue
-    try:
+def columns(values):
+    """The values as a column of each library that is installed, in each form that it has for them."""
+    is_text, rows = isinstance(values[0], str), isinstance(values[0], list)
+    yield "tuple", tuple(values)
+    if is_text and None not in values:
+        yield "NumPy", np.array(values)
+        yield "NumPy strings", np.array(values, np.dtypes.StringDType())
+    found = np.empty(len(values), object)
+    found[:] = [np.array(value) for value in values] if rows else values
+    yield "NumPy objects", found
+    with contextlib.suppress(ImportError):
+        import pandas
+
+        kinds = (
+            ("object", "string", "category", *(["string[pyarrow]"] if has("pyarrow") else [])) if is_text else [None]
+        )
+        index = range(9, 9 + len(values))
+        yield from ((f"pandas {kind}", pandas.Series(values, dtype=kind, index=index)) for kind in kinds)
+        yield "pandas index", pandas.Index(values)
+        yield "pandas categories", pandas.Categorical(values) if is_text else pandas.Series(values)
+        yield "pandas arrays", pandas.Series(list(found)) if rows else pandas.array(values)
+    with contextlib.suppress(ImportError):
+        import polars
+
+        yield "polars", polars.Series(values)
+        if is_text:
+            yield "polars categories", polars.Series(values, dtype=polars.Categorical)
+    with contextlib.suppress(ImportError):
         import pyarrow
 
-        yield "pyarrow chunks", pyarrow.table({"a": texts})["a"]
-        yield "pyarrow values", list(pyarrow.array(texts))
-    except ImportError:
-        return
+        yield "pyarrow", pyarrow.array(values)
+        yield "pyarrow chunks", pyarrow.chunked_array([values[:1], values[1:]])
+        yield "pyarrow column", pyarrow.table({"a": values})["a"]
+        yield "pyarrow values", list(pyarrow.array(values))
+        if is_text:
+            yield "pyarrow large", pyarrow.array(values, pyarrow.large_string())
+            yield "pyarrow dictionary", pyarrow.array(values).dictionary_encode()
+
+
+def has(library):
+    return importlib.util.find_spec(library) is not None
 
 
 def test_columns_of_other_libraries(made):
@@ -227,12 +250,50 @@ def test_columns_of_other_libraries(made):
         assert made(column)["input_ids"] == want, name
         assert made(column, column)["input_ids"] == pairs, name
     assert made(np.str_("This is"))["input_ids"] == made(np.array("This is"))["input_ids"] == want[0]
-    words = [["This", "is"], ["New"]]
-    for name, column in columns(["This", "is"]):
-        assert (
-            made([column, ["New"]], is_split_into_words=True)["input_ids"]
-            == made(words, is_split_into_words=True)["input_ids"]
+
+
+def test_columns_of_words_and_of_pairs(made):
+    words, pairs = [["This", "is"], ["New"], ["x"]], [["This", "is"], ["New", "York"]]
+    want = made(words, is_split_into_words=True)["input_ids"]
+    for name, column in columns(words):
+        assert made(column, is_split_into_words=True)["input_ids"] == want, name
+    for name, column in columns(words[0]):
+        assert made([column, ["New"], ["x"]], is_split_into_words=True)["input_ids"] == want, name
+    for name, column in columns(pairs):
+        assert made(column)["input_ids"] == made(pairs)["input_ids"], name
+
+
+def test_columns_of_ids_and_of_tokens(made):
+    ids = made(["This is", "", "New York's"])["input_ids"]
+    for name, column in columns(ids):
+        assert made.batch_decode(column) == made.batch_decode(ids), name
+        assert np.array_equal(
+            made.pad({"input_ids": column})["input_ids"], made.pad({"input_ids": ids})["input_ids"]
         ), name
+    for name, column in columns(ids[0]):
+        assert made.decode(column) == made.decode(ids[0]), name
+        assert list(made.pad({"input_ids": column})["input_ids"]) == ids[0], name
+    tokens = made.tokenize("This is")
+    for name, column in columns(tokens):
+        assert made.convert_tokens_to_ids(column) == made.convert_tokens_to_ids(tokens), name
+        assert made.convert_tokens_to_string(column) == made.convert_tokens_to_string(tokens), name
+        assert copy.deepcopy(made).add_tokens(column) == 0, name
+    for _, column in columns(TEXTS):
+        new = made.train_new_from_iterator(column, 330)
+    assert new(TEXTS)["input_ids"] == made.train_new_from_iterator(TEXTS, 330)(TEXTS)["input_ids"]
+
+
+def test_columns_that_are_no_texts(made):
+    for name, column in columns(["a", None]):
+        with pytest.raises(TypeError, match=r"entry 1 is (None|nan|<NA>), expected a string; replace missing texts by"):
+            pytest.fail(f"{name}: {made(column)}")
+    for library, table in (("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "table")):
+        if has(library):
+            frame = getattr(__import__(library), table)({"a": TEXTS})
+            with pytest.raises(
+                TypeError, match=r"a (DataFrame|Table) has several columns, expected one, such as table\['text'\]"
+            ):
+                made(frame)
 
 
 COLLATORS = ["DataCollatorWithPadding", "DataCollatorForTokenClassification", "DataCollatorForLanguageModeling",

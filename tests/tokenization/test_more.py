@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tokenization import DebertaV2TokenizerFast, compare_tokenizers, train_from_iterator
+from tokenization import (
+    AutoTokenizer,
+    DebertaTokenizer,
+    DebertaTokenizerFast,
+    DebertaV2TokenizerFast,
+    compare_tokenizers,
+    train_from_iterator,
+)
 from tokenization.compare import main
 
 from .conftest import SENTENCES
@@ -142,3 +150,37 @@ def test_time_is_linear_in_the_length_of_a_word(tokenizer):
         return min(runs)
 
     assert seconds(80_000) < 8 * max(seconds(20_000), 0.002)  # four times the length; a square law would give sixteen
+
+
+def test_what_the_vocabulary_lacks_without_an_unknown_token(v1_files):
+    vocab = json.loads(v1_files[0].read_text())
+    vocab = {token: number for number, token in enumerate(token for token in vocab if token != "~")}
+    for make in (DebertaTokenizer, DebertaTokenizerFast):
+        tokenizer = make(vocab, [], unk_token=None)
+        assert tokenizer.convert_tokens_to_ids("no such token") is None
+        for options in ({}, {"return_offsets_mapping": True}):
+            with pytest.raises(ValueError, match=r"no token '~' for a part of '~', and the tokenizer no unk_token"):
+                tokenizer("well, a~b", **options)
+        tokenizer.unk_token = "[UNK]"
+        assert tokenizer("~", add_special_tokens=False)["input_ids"] == [tokenizer.unk_token_id]
+        tokenizer.add_special_tokens({"unk_token": "[PAD]"})
+        assert tokenizer("~", add_special_tokens=False)["input_ids"] == [tokenizer.pad_token_id]
+
+
+@pytest.mark.parametrize("prefix", [None, "mine"])
+def test_saving_leaves_no_file_of_a_former_tokenizer(build, prefix, tmp_path):
+    former = build("v2 fast")
+    former.add_tokens(["<former>"])
+    former.save_pretrained(tmp_path, filename_prefix=prefix)
+    (tmp_path / "notes.txt").write_text("stay")
+    begin = f"{prefix}-" if prefix else ""
+    assert {f"{begin}tokenizer.json", f"{begin}added_tokens.json"} <= {path.name for path in tmp_path.iterdir()}
+    build("v2 slow").save_pretrained(tmp_path, filename_prefix=prefix)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert f"{begin}tokenizer.json" not in left
+    assert "<former>" not in (tmp_path / f"{begin}added_tokens.json").read_text()
+    assert {"notes.txt", f"{begin}spm.model"} <= left
+    build("v1 slow").save_pretrained(tmp_path, filename_prefix=prefix)
+    assert f"{begin}spm.model" not in {path.name for path in tmp_path.iterdir()}
+    if not prefix:
+        assert AutoTokenizer.from_pretrained(tmp_path).tokenize("a <former>") == build("v1 slow").tokenize("a <former>")
