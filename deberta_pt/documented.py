@@ -20,6 +20,7 @@ class Documented(Beside):
     """Names that any model answers for; mixed into ``PreTrainedModel``."""
 
     config: Any
+    config_class: ClassVar[Any]
     head: ClassVar[str]
     taken_for = ("transformers.modeling_utils", "PreTrainedModel")
 
@@ -156,9 +157,9 @@ class Documented(Beside):
             attn_implementation: instead of the config's.
             trust_remote_code: of old scripts; without effect.
         """
+        if attn_implementation is not None:  # in a copy: the caller's config may be that of other models
+            config = cls.config_class.of(config, cls.__name__).copy(attn_implementation=attn_implementation)
         model = cls(config)  # type: ignore[call-arg]
-        if attn_implementation is not None:
-            model.set_attn_implementation(attn_implementation)
         return model.to(read_dtype(dtype if dtype is not None else torch_dtype, set()))  # type: ignore[attr-defined]
 
     # Memory.

@@ -25,8 +25,20 @@ class TFDebertaV2PreTrainedModel(TFPreTrainedModel):
     config_class: ClassVar[type[BaseConfig]] = DebertaV2Config
 
 
+class _Itself:
+    """The main layer that a documented encoder holds as ``deberta``: the encoder itself, which has its parts.
+
+    No property, which would refuse a class of a user's own that holds another one under this name.
+    """
+
+    def __get__(self, encoder: Any, owner: type) -> Any:
+        return self if encoder is None else encoder
+
+
 class TFDebertaModel(heads.TFModel, TFDebertaPreTrainedModel):
     """DeBERTa v1 encoder without head."""
+
+    deberta = _Itself()
 
 
 TFDebertaPreTrainedModel.encoder_class = TFDebertaModel
@@ -59,6 +71,8 @@ class TFDebertaForReplacedTokenDetection(heads.TFReplacedTokenDetection, TFDeber
 
 class TFDebertaV2Model(heads.TFModel, TFDebertaV2PreTrainedModel):
     """DeBERTa v2/v3 encoder without head."""
+
+    deberta = _Itself()
 
 
 TFDebertaV2PreTrainedModel.encoder_class = TFDebertaV2Model

@@ -276,11 +276,10 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             trust_remote_code: of old scripts; without effect.
         """
         if not isinstance(config, Mapping):
+            if attn_implementation is not None:  # in a copy: the caller's config may be that of other models
+                config = cls.config_class.of(config, cls.__name__).copy(attn_implementation=attn_implementation)
             with policy(read_policy(dtype if dtype is not None else torch_dtype, set())):
-                model = cls(config)
-            if attn_implementation is not None:
-                model.config.attn_implementation = attn_implementation
-            return model
+                return cls(config)
         model = cls(cls.config_class.from_dict(config["config"]))
         model._name = config.get("name", model.name)
         return model

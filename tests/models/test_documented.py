@@ -94,8 +94,9 @@ def test_tags_warnings_and_names(tmp_path):
 def test_from_config_and_its_switches():
     config = small_config("v3")
     for make in (deberta_pt.DebertaV2Model.from_config, deberta_pt.DebertaV2Model._from_config):
-        model = make(config.copy(), dtype="bfloat16", attn_implementation="eager")
+        model = make(config, dtype="bfloat16", attn_implementation="eager")
         assert (model.dtype, model.config._attn_implementation) == (torch.bfloat16, "eager")
+        assert config.attn_implementation == "auto", "the caller's own"
         model.set_attn_implementation("sdpa")
         assert model.config.attn_implementation == "sdpa"
     model = deberta_pt.AutoModelForMaskedLM.from_config(config, torch_dtype=torch.float16, trust_remote_code=True)

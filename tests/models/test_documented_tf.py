@@ -34,6 +34,63 @@ def test_dummy_inputs_and_signatures_fit(head):
     assert len(model.weights) == before
 
 
+class Wrapped(deberta_tf.TFDebertaV2Model):
+    """A user's encoder that holds another one under the usual name."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.deberta = deberta_tf.TFDebertaV2Model(config)
+
+
+@pytest.mark.parametrize("family", ["Deberta", "DebertaV2"])
+def test_the_main_layer_of_an_encoder(family, tmp_path):
+    model = tf_model(small_config("v1" if family == "Deberta" else "v3"), "Model")
+    assert model.deberta is model
+    assert len(model.deberta.encoder.layer) == model.config.num_hidden_layers
+    model.deberta.embeddings.trainable = False
+    assert not any("embeddings" in v.name and "rel" not in v.name for v in model.trainable_weights)
+    model.save_pretrained(tmp_path)
+    again = deberta_tf.TFAutoModel.from_pretrained(tmp_path)
+    assert len(again.weights) == len(model.weights)
+    assert np.array_equal(model(model.dummy_inputs)[0], again.deberta(model.dummy_inputs)[0])
+    inner = Wrapped(small_config("v3"))
+    assert inner.deberta is not inner
+    assert type(inner.deberta) is deberta_tf.TFDebertaV2Model
+
+
+@pytest.mark.parametrize("limit", ["1GB", "9KB"])
+@pytest.mark.parametrize("safe", [True, False])
+def test_variants(limit, safe, tmp_path):
+    head = "ForSequenceClassification"
+    model, other = (
+        tf_model(small_config("v3"), head),
+        deberta_tf.TFDebertaV2ForSequenceClassification(small_config("v3")),
+    )
+    model.save_pretrained(tmp_path, safe_serialization=safe)
+    other.save_pretrained(tmp_path, variant="fp16", safe_serialization=safe, max_shard_size=limit)
+    single = "model.fp16.safetensors" if safe else "tf_model.fp16.h5"
+    index = "model.safetensors.index.fp16.json" if safe else "tf_model.h5.index.fp16.json"
+    assert (tmp_path / (single if limit == "1GB" else index)).is_file()
+    ids = model.dummy_inputs
+    for variant, want in ((None, model), ("fp16", other)):
+        for cls in (type(model), deberta_tf.TFAutoModelForSequenceClassification):
+            assert np.array_equal(cls.from_pretrained(tmp_path, variant=variant)(ids).logits, want(ids).logits)
+    with pytest.raises(FileNotFoundError, match=r"looked for .*\.bf16\."):
+        type(model).from_pretrained(tmp_path, variant="bf16")
+    other.save_pretrained(tmp_path, variant="fp16", safe_serialization=safe)  # one file in the place of shards
+    names = {path.name for path in tmp_path.iterdir() if "fp16" in path.name}
+    assert names == {single}
+
+
+def test_from_config_leaves_the_config_of_its_caller():
+    config = small_config("v3")
+    model = deberta_tf.TFAutoModel.from_config(config, attn_implementation="eager")
+    assert (model.config.attn_implementation, config.attn_implementation) == ("eager", "auto")
+    with pytest.raises(ValueError, match="attn_implementation"):
+        deberta_tf.TFAutoModel.from_config(config, attn_implementation="sdap")
+    assert deberta_tf.TFAutoModel.from_config(config).config is config
+
+
 def test_inputs_have_the_names_and_the_order_of_the_documented_classes():
     transformers = pytest.importorskip("transformers")
     for head in HEADS:
