@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.report import fill, replace_section, split_at
-from benchmarks.settings import Settings, Shape
+from benchmarks.settings import ALLOCATORS, Settings, Shape
 from benchmarks.tables import TABLES, command, describe, short
 from benchmarks.timing import Record, Recorder, read_records
 
@@ -31,6 +31,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--layers", type=positive, help="layers of all models (default 12, in training and memory 4)")
     parser.add_argument("--shapes", type=shapes, help="texts x tokens, such as 1x32,8x128, of inference and training")
     parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="of every side (default all cores)")
+    parser.add_argument(
+        "--allocator", choices=tuple(ALLOCATORS), default="kept",
+        help="memory that a call frees stays with the process (default), goes back to the system, or as glibc decides",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="2 layers, few rounds, small shapes")
     parser.add_argument(
         "--write", type=Path, help="Markdown file for the sections, such as benchmarks/RESULTS.md; plots beside it"
@@ -46,6 +50,7 @@ def main(words: list[str] | None = None) -> int:
         layers=given.layers or (2 if given.quick else None),
         shapes=given.shapes or (((1, 32),) if given.quick else None),
         quick=given.quick,
+        allocator=given.allocator,
     )
     if given.readme and not given.write:
         parser.error("--readme shows what --write has written; give both")
@@ -68,7 +73,7 @@ def run(names: tuple[str, ...], settings: Settings, write: Path | None, readme: 
             path = Path(folder) / "records"
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks", "--child", name, settings.to_json(), str(path)],
-                env=environment(name, settings.threads),
+                env=environment(name, settings),
             )
             records = read_records(path)
         if done.returncode:
@@ -90,13 +95,13 @@ def child(name: str, settings: str, path: str) -> int:
     return 0
 
 
-def environment(name: str, threads: int) -> dict[str, str]:
-    """Variables that must be set before a framework is imported: threads, and that transformers brings only one."""
-    count = str(threads)
+def environment(name: str, settings: Settings) -> dict[str, str]:
+    """Variables that must be set before a framework is imported: threads, memory, one framework for transformers."""
+    count = str(settings.threads)
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
     other = {"USE_TORCH": "0", "TF_USE_LEGACY_KERAS": "1"} if name.endswith("-tf") else {"USE_TF": "0"}
-    return {**os.environ, **dict.fromkeys(pools, count), **quiet, **other}
+    return {**os.environ, **dict.fromkeys(pools, count), **quiet, **other, **ALLOCATORS[settings.allocator]}
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def memory(settings: Settings, record: Recorder) -> None:
             case = f"{name}, {label(shape)}"
             with record.peer(f"{case}, {side}"):
                 seconds, megabytes = in_child(side, shape, layers, train=name == "training", runs=1)
-                record(Record(case, side, seconds, megabytes))
+                record(Record(case, side, seconds, megabytes=megabytes))
 
 
 def growth(settings: Settings, record: Recorder) -> None:
@@ -58,7 +58,7 @@ def growth(settings: Settings, record: Recorder) -> None:
                     continue
                 with record.peer(f"{label(shape)}, {side}"):
                     seconds, megabytes = in_child(side, shape, layers, train=False, runs=3)
-                    record(Record(label(shape), side, seconds, megabytes))
+                    record(Record(label(shape), side, seconds, megabytes=megabytes))
                     # time and memory at most quadruple with the length, and those of short texts say little yet
                     expected[side] = seconds * factor, megabytes * factor
 

@@ -7,6 +7,7 @@ model without disentangled attention would cost.
 from __future__ import annotations
 
 import functools
+import statistics
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ def measure(record: Recorder, models: dict[str, Any], shape: Shape, train: bool,
             peaks[name] = (torch.cuda.max_memory_allocated() - before) / 1e6
             sides[name] = side
     for name, seconds in alternate(sides, rounds).items():
-        record(Record(case, name, seconds, peaks[name]))
+        record(Record(case, name, statistics.median(seconds), (min(seconds), max(seconds)), peaks[name]))
 
 
 def step(model: Any, inputs: dict[str, Tensor], train: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
 from collections.abc import Callable
@@ -11,11 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 import deberta_tf
+from benchmarks.elsewhere import Elsewhere
 from benchmarks.floor import FLOOR, Product, by_layer
 from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, filled, label, model_values, uneven
 from benchmarks.timing import Recorder, Side, measure
 
-PEER = "transformers"
+PEER, HUB = "transformers", "keras-hub"
+HUB_PROGRAM = ["-m", "benchmarks.keras_hub_side"]
+HUB_VARIABLES = {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"}  # it is built on Keras 3
+HUB_PACKAGES = ["keras-hub==0.32.0", "tensorflow==2.21.0"]
 MODES = {" graph": False, " XLA": True}
 Inputs = dict[str, tf.Tensor]
 
@@ -39,25 +44,6 @@ def both_models(record: Recorder, layers: int) -> dict[str, Any]:
         models = {PEER: peer, "ours": deberta_tf.TFDebertaV2Model.from_pretrained(folder)}
     models.setdefault("ours", deberta_tf.TFDebertaV2Model(deberta_tf.DebertaV2Config(**model_values(layers))))
     return models
-
-
-def keras_hub_model(layers: int) -> Callable[[Inputs], tf.Tensor]:
-    """The backbone of keras-hub, with random weights."""
-    import keras_hub
-
-    values = model_values(layers)
-    backbone = keras_hub.models.DebertaV3Backbone(
-        vocabulary_size=values["vocab_size"],
-        num_layers=layers,
-        num_heads=values["num_attention_heads"],
-        hidden_dim=values["hidden_size"],
-        intermediate_dim=values["intermediate_size"],
-        max_sequence_length=values["max_position_embeddings"],
-        bucket_size=values["position_buckets"],
-    )
-    return lambda given: backbone(
-        {"token_ids": given["input_ids"], "padding_mask": given["attention_mask"]}, training=False
-    )
 
 
 def states(model: Any, inputs: Inputs) -> tf.Tensor:
@@ -97,18 +83,22 @@ def inference(settings: Settings, record: Recorder) -> None:
             calls["ours optimized"] = functools.partial(states, optimize(model))
     if PEER in calls:
         compare(record, calls)
-    with record.peer("keras-hub"):
-        calls["keras-hub"] = keras_hub_model(layers)
-    for shape in settings.shapes or SHAPES:
-        # a function for each shape: the shapes are static, which is every side's fastest case
-        sides: dict[str, Side] = {
-            name + mode: functools.partial(tf.function(call, jit_compile=compiled, autograph=False), batch(shape))
-            for name, call in calls.items()
-            for mode, compiled in MODES.items()
-        }
-        sides = {name: ended(side) for name, side in sides.items()}
-        sides |= {FLOOR + mode: products(shape, layers, compiled) for mode, compiled in MODES.items()}
-        measure(record, label(shape), sides, settings.rounds)
+    with contextlib.ExitStack() as stack:
+        hub: Elsewhere | None = None
+        with record.peer(HUB):
+            hub = stack.enter_context(Elsewhere(HUB, HUB_PACKAGES, [*HUB_PROGRAM, str(layers)], HUB_VARIABLES))
+        for shape in settings.shapes or SHAPES:
+            # a function for each shape: the shapes are static, which is every side's fastest case
+            sides: dict[str, Side] = {
+                name + mode: functools.partial(tf.function(call, jit_compile=compiled, autograph=False), batch(shape))
+                for name, call in calls.items()
+                for mode, compiled in MODES.items()
+            }
+            sides = {name: ended(side) for name, side in sides.items()}
+            if hub:
+                sides |= {HUB + mode: hub.side(shape, compiled) for mode, compiled in MODES.items()}
+            sides |= {FLOOR + mode: products(shape, layers, compiled) for mode, compiled in MODES.items()}
+            measure(record, label(shape), sides, settings.rounds)
 
 
 def compare(record: Recorder, calls: dict[str, Callable[[Inputs], tf.Tensor]]) -> None:

@@ -6,6 +6,8 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
+import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,13 +17,25 @@ PACKAGES = ("torch", "tensorflow", "transformers", "onnxruntime", "keras-hub", "
 
 
 def replace_section(path: Path, heading: str, lines: list[str]) -> None:
-    """Writes a section of a Markdown file, in place of the one with the same heading."""
-    before = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
-    start = before.find(f"\n## {heading}\n")
-    if start >= 0:
-        end = before.find("\n## ", start + 1)
-        before = before[:start] + (before[end:] if end >= 0 else "")
-    path.write_text(before.rstrip("\n") + "\n\n" + "\n".join([f"## {heading}", "", *lines]) + "\n", encoding="utf-8")
+    """Writes a section of a Markdown file under this kind of processor, in place of the one with the same heading.
+
+    Each kind is headed with commit and date of what was measured last; other kinds keep what they have, marked as older
+    where their commit is another.
+    """
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    title, *parts = re.split(r"^(?=## )", text, flags=re.M)
+    kinds = {part[3:].partition("\n")[0]: re.split(r"^(?=### )", part, flags=re.M) for part in parts}
+    kind, today = processor_kind(), f"Measured at commit {commit()}, {datetime.date.today()}"
+    _, *sections = kinds.pop(kind, [""])
+    sections = [part for part in sections if not part.startswith(f"### {heading}\n")]
+    sections.append("\n".join([f"### {heading}", "", *lines]))
+    for name, (head, *_) in kinds.items():
+        measured = next((line for line in head.splitlines() if line.startswith("Measured at ")), "")
+        measured = measured.partition(";")[0].rstrip(".")
+        kinds[name][0] = f"## {name}\n\n{measured}{'; older.' if measured != today else '.'}"
+    kinds = {kind: [f"## {kind}\n\n{today}.", *sections], **kinds}
+    blocks = [title, *(block for blocks in kinds.values() for block in blocks)]
+    path.write_text("\n\n".join(block.strip("\n") for block in blocks) + "\n", encoding="utf-8")
 
 
 def split_at(path: Path, mark: str) -> tuple[str, str]:
@@ -45,8 +59,8 @@ def fill(path: Path, mark: str, lines: Iterable[str]) -> None:
 
 
 def find_table(text: str, heading: str, corner: str) -> list[str]:
-    """The lines of a table, known by its first cell, in a section of a Markdown text; none if it is not there."""
-    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    """The lines of a table, known by its first cell, in the first section of a heading; none if it is not there."""
+    section = re.split(r"^##", text.partition(f"\n### {heading}\n")[2], maxsplit=1, flags=re.M)[0]
     _, found, rest = section.partition(f"\n| {corner} |")
     return f"| {corner} |{rest.partition(chr(10) * 2)[0]}".splitlines() if found else []
 
@@ -81,7 +95,7 @@ def ratios(records: list[Record], base: Callable[[str], str], corner: str, *, in
 
 
 def machine(threads: int) -> str:
-    """Processor, threads, versions and date in one line."""
+    """Processor, threads, versions, commit and date in one line."""
     versions = []
     for name in PACKAGES:
         try:
@@ -89,18 +103,35 @@ def machine(threads: int) -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return (
-        f"{processor()}; {os.cpu_count()} cores, {threads} thread(s); Python {platform.python_version()}, "
-        f"{', '.join(versions)}; {datetime.date.today()}."
+        f"{processor()}, {processor_kind()}; {os.cpu_count()} cores, {threads} thread(s); "
+        f"Python {platform.python_version()}, {', '.join(versions)}; commit {commit()}, {datetime.date.today()}."
     )
 
 
-def processor() -> str:
-    """Name of the processor and the widest instructions that PyTorch uses on it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+def commit() -> str:
+    """The commit that is measured, with a ``+`` if files differ from it; ``unknown`` outside a checkout."""
+    words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
-        import torch
-    except ImportError:
-        return name or platform.machine()
-    return f"{name or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def processor() -> str:
+    """Name of the processor."""
+    return next((line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")), "") or (
+        platform.processor() or platform.machine()
+    )
+
+
+def processor_kind() -> str:
+    """What decides which products are quick: the widest instructions."""
+    flags = next((line.split() for line in cpuinfo() if line.startswith("flags")), [])
+    kinds = {"amx_tile": "AVX-512 and AMX", "avx512f": "AVX-512", "avx2": "AVX2"}
+    return next((kind for flag, kind in kinds.items() if flag in flags), platform.machine())
+
+
+def cpuinfo() -> list[str]:
+    """What Linux says of the first processors; nothing elsewhere."""
+    info = Path("/proc/cpuinfo")
+    return info.read_text(encoding="utf-8").splitlines() if info.exists() else []

@@ -11,6 +11,13 @@ from typing import Any, Self
 Shape = tuple[int, int]  # texts and tokens of each
 SHAPES: tuple[Shape, ...] = ((1, 32), (1, 128), (8, 128), (1, 512), (4, 512))
 TRAINING_SHAPES: tuple[Shape, ...] = ((8, 128), (4, 512))
+# How glibc gives memory to every side alike. By default it decides by what was freed before, and page faults of large
+# arrays can double a side's time in one process and not in another.
+ALLOCATORS = {
+    "kept": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)},
+    "returned": {"MALLOC_MMAP_THRESHOLD_": str(1 << 17), "MALLOC_TRIM_THRESHOLD_": str(1 << 17)},
+    "default": {},
+}
 WHOLE = ", no padding"  # of a side that is given as many tokens as there are places
 
 
@@ -23,6 +30,7 @@ class Settings:
     layers: int | None = None
     shapes: tuple[Shape, ...] | None = None
     quick: bool = False
+    allocator: str = "kept"
 
     @property
     def longest(self) -> int:

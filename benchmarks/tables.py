@@ -50,6 +50,11 @@ class Kind:
 
 
 FASTER, ABOVE = "times as fast as transformers", "MB above the model"
+MEMORY = {
+    "kept": "Memory that a call frees stays with the process, for every side.",
+    "returned": "Large memory that a call frees goes back to the system, for every side.",
+    "default": "Whether freed memory goes back to the system is as glibc decides, which depends on what ran before.",
+}
 UNEVEN = "texts from an eighth of a length on, padded to it; forward, or forward and backward pass with dropout 0.1"
 FROM_PT, FROM_TF = "benchmarks.models_pt", "benchmarks.models_tf"
 TABLES = {
@@ -74,9 +79,7 @@ TABLES = {
     "inside-transformers": Kind(
         "Inside transformers", "benchmarks.inside:inside", 12, "its pipelines and cross-encoders, float32"
     ),
-    "exports": Kind(
-        "Exports", "benchmarks.exports:exports", 12, "float32, by graphs of both libraries", same_runtime
-    ),
+    "exports": Kind("Exports", "benchmarks.exports:exports", 12, "float32, by graphs of both libraries", same_runtime),
     "gpu": Kind("GPU, PyTorch", "benchmarks.models_gpu:gpu", 12, "bfloat16, batches of 8192 tokens, without dropout"),
 }
 
@@ -84,6 +87,8 @@ TABLES = {
 def command(name: str, settings: Settings) -> str:
     """The words that measure a table again."""
     words = ["python -m benchmarks", f"--only {name}", f"--rounds {settings.rounds}", f"--threads {settings.threads}"]
+    if settings.allocator != Settings.allocator:
+        words.append(f"--allocator {settings.allocator}")
     if settings.quick:
         words.append("--quick")
     if settings.layers:
@@ -98,7 +103,8 @@ def describe(name: str, records: list[Record], settings: Settings, folder: Path 
     kind = TABLES[name]
     layers = settings.layers or kind.layers
     lines = [
-        f"Sizes of v3-base, {layers} {'layers' if layers > 1 else 'layer'}; {kind.text}. {machine(settings.threads)}",
+        f"Sizes of v3-base, {layers} {'layers' if layers > 1 else 'layer'}; {kind.text}. {MEMORY[settings.allocator]} "
+        + machine(settings.threads),
         "",
     ]
     lines += block(pivot(records, milliseconds, "milliseconds"))
@@ -120,10 +126,16 @@ def block(lines: list[str]) -> list[str]:
 
 
 def milliseconds(record: Record) -> str:
-    """The time of a record as text."""
+    """The time of a record as text, with the least and the most of its rounds."""
     if record.seconds is None:
         return ""
-    value = record.seconds * 1000
+    least, most = (rounded(value) for value in record.spread or (record.seconds, record.seconds))
+    return rounded(record.seconds) + (f" ({least} to {most})" if record.spread else "")
+
+
+def rounded(seconds: float) -> str:
+    """Milliseconds with three digits or more."""
+    value = seconds * 1000
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 

@@ -26,12 +26,14 @@ class Record:
     case: str = ""
     side: str = ""
     seconds: float | None = None
+    spread: tuple[float, float] | None = None  # the least and the most of the rounds that count, seconds
     megabytes: float | None = None
     note: str = ""
 
     def __str__(self) -> str:
         figures = [
             "" if self.seconds is None else f"{self.seconds * 1000:.1f} ms",
+            "" if self.spread is None else f"({self.spread[0] * 1000:.1f} to {self.spread[1] * 1000:.1f})",
             "" if self.megabytes is None else f"{self.megabytes:.0f} MB",
             self.note,
         ]
@@ -73,8 +75,8 @@ def read_records(path: Path) -> list[Record]:
     return [Record(**json.loads(line)) for line in lines]
 
 
-def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, float]:
-    """Median seconds of each side; all take a turn in each round, every other round in reverse.
+def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each side in each round; all take a turn in each round, every other round in reverse.
 
     What is measured is a call among others: a short one is made twice, because the first wakes the processor up and
     brings the weights back into the caches.
@@ -88,7 +90,7 @@ def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, float]:
                 taken = duration(sides[name])
             if number >= 0:
                 seconds[name].append(taken)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return seconds
 
 
 def duration(side: Side) -> float:
@@ -106,4 +108,4 @@ def measure(record: Recorder, case: str, sides: dict[str, Side], rounds: int) ->
             before()
             sides[name] = before
     for name, seconds in alternate(sides, rounds).items():
-        record(Record(case, name, seconds))
+        record(Record(case, name, statistics.median(seconds), (min(seconds), max(seconds))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.elsewhere import Elsewhere
 from benchmarks.report import fill, find_table, pivot, ratios, replace_section
 from benchmarks.timing import WARM_UP, Record, Recorder, alternate, measure, read_records
 
@@ -24,8 +27,8 @@ def test_sides_take_turns_and_the_first_rounds_do_not_count(monkeypatch: pytest.
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     monkeypatch.setattr("benchmarks.timing.PAUSE", 0.0)
-    medians = alternate({"a": lambda: side("a", 1.0), "b": lambda: side("b", 3.0)}, rounds=3)
-    assert medians == {"a": 1.0, "b": 3.0}
+    seconds = alternate({"a": lambda: side("a", 1.0), "b": lambda: side("b", 3.0)}, rounds=3)
+    assert seconds == {"a": [1.0] * 3, "b": [3.0] * 3}
     rounds = [calls[i : i + 2] for i in range(0, len(calls), 2)]
     assert len(rounds) == WARM_UP + 3
     assert {tuple(pair) for pair in rounds} == {("a", "b"), ("b", "a")}
@@ -41,7 +44,7 @@ def test_of_short_calls_the_second_counts(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     monkeypatch.setattr("benchmarks.timing.PAUSE", 0.0)
-    assert alternate({"a": side}, rounds=3) == {"a": 0.125}
+    assert alternate({"a": side}, rounds=3) == {"a": [0.125] * 3}
     assert len(calls) == 2 * (WARM_UP + 3)
 
 
@@ -81,18 +84,66 @@ def test_tables_and_ratios() -> None:
     assert pivot(records, lambda record: "", "s") == []
 
 
-def test_only_its_own_section_is_replaced(tmp_path: Path) -> None:
+def test_only_its_own_section_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "RESULTS.md"
-    for heading, line in (("One", "1"), ("Two", "2"), ("One", "3")):
+    monkeypatch.setattr("benchmarks.report.datetime.date", Date)
+    for kind, commit, heading, line in (
+        ("AVX2", "abc", "One", "1"), ("AVX2", "abc", "Two", "2"),
+        ("AVX-512", "abc", "One", "#x"), ("AVX2", "abd", "One", "3"),
+    ):  # fmt: skip
+        monkeypatch.setattr("benchmarks.report.processor_kind", lambda kind=kind: kind)
+        monkeypatch.setattr("benchmarks.report.commit", lambda commit=commit: commit)
         replace_section(path, heading, [line])
-    assert path.read_text(encoding="utf-8") == "# Results\n\n## Two\n\n2\n\n## One\n\n3\n"
+    written = path.read_text(encoding="utf-8")
+    assert written == (
+        "# Results\n\n## AVX2\n\nMeasured at commit abd, 2026-01-02.\n\n### Two\n\n2\n\n### One\n\n3\n\n"
+        "## AVX-512\n\nMeasured at commit abc, 2026-01-02; older.\n\n### One\n\n#x\n"
+    )
+    assert list(find_kinds(written)) == ["AVX2", "AVX-512"]
+
+
+class Date(datetime.date):
+    @classmethod
+    def today(cls) -> Date:
+        return cls(2026, 1, 2)
+
+
+def find_kinds(text: str) -> list[str]:
+    return [line[3:] for line in text.splitlines() if line.startswith("## ")]
+
+
+def test_the_kept_results_are_in_that_form() -> None:
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert set(find_kinds(text)) >= {"AVX-512 and AMX", "AVX-512", "AVX2"}
+    for part in text.split("\n## ")[1:]:
+        assert re.match(r"[\w -]+\n\nMeasured at commit \w+\+?, \d{4}-\d\d-\d\d(; older)?\.\n\n### ", part)
+    assert find_table(text, "Inference, PyTorch", "milliseconds")
 
 
 def test_a_table_is_found_by_section_and_corner() -> None:
-    text = "# R\n\n## A\n\n| x | y |\n| - | - |\n\n| s | t |\n| 1 | 2 |\n\n## B\n\n| x | z |\n"
+    table = "| x | y |\n| - | - |\n\n| s | t |\n| 1 | 2 |\n"
+    text = f"# R\n\n## K\n\n### A\n\n{table}\n### B\n\n| x | z |\n\n## L\n\n### B\n\n| s |\n"
     assert find_table(text, "A", "s") == ["| s | t |", "| 1 | 2 |"]
     assert find_table(text, "B", "x") == ["| x | z |"]
     assert find_table(text, "B", "s") == []
+
+
+def test_a_side_elsewhere_answers_and_says_what_went_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "side.py"
+    program.write_text(
+        "import json, sys\nprint('ready', flush=True)\n"
+        "for line in sys.stdin:\n    print('done' if json.loads(line)['compiled'] else 'too long', flush=True)\n"
+    )
+    monkeypatch.setattr("benchmarks.elsewhere.environment", lambda folder, packages: sys.executable)
+    with Elsewhere("peer", [], [str(program)], {}) as other:
+        other.side((1, 2), True)()
+        with pytest.raises(RuntimeError, match="too long"):
+            other.side((1, 2), False)()
+    with pytest.raises(RuntimeError, match="has ended"):
+        other.side((1, 2), True)()
+    program.write_text("raise SystemExit(1)")
+    with pytest.raises(ImportError, match="does not start"):
+        Elsewhere("peer", [], [str(program)], {})
 
 
 def test_only_what_is_between_the_marks_is_replaced(tmp_path: Path) -> None:
@@ -137,9 +188,9 @@ def test_a_short_run_writes_its_tables(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     text = results.read_text(encoding="utf-8")
     for heading in ("Inference, PyTorch", "Training, PyTorch", "Training, TensorFlow", *paddings):
-        assert text.count(f"## {heading}\n") == 1
+        assert text.count(f"### {heading}\n") == 1
     assert text.count("| times the matrix products |") == 3
     rows = [line for line in text.splitlines() if line.startswith("| 1 x 32 |")]
     assert len(rows) == 9
-    assert all(float(cell) > 0 for row in rows for cell in row.split("|")[2:-1])
+    assert all(float(cell.split(" (")[0]) > 0 for row in rows for cell in row.split("|")[2:-1])
     assert "times as fast as transformers" in readme.read_text(encoding="utf-8")
