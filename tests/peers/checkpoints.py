@@ -46,9 +46,9 @@ def make(folder: Path, sentencepiece: Path, framework: str) -> None:
 
         torch.manual_seed(0)
     else:
-        import tensorflow as tf
+        import tf_keras
 
-        tf.random.set_seed(0)
+        tf_keras.utils.set_random_seed(0)  # TensorFlow's own seed is none for Keras' starting weights
     summary = {}
     for family, tokenizer in tokenizers(folder, sentencepiece).items():
         config_class = getattr(transformers, family + "Config")

@@ -71,7 +71,7 @@ def run(checkout: Path, work: Path, checkpoints: Path, *, framework: str, ours: 
     found = {}
     for path, kind, options in PYTORCH if framework == "pt" else TENSORFLOW:
         place = work / path.removesuffix(".py").replace("/", "-")
-        place.mkdir(parents=True)
+        (place / "out").mkdir(parents=True)  # some of TensorFlow's write into it before they save
         (place / "tests").symlink_to(checkout / "tests")
         for source in (folder / path).parent.glob("*.py"):
             text = source.read_text(encoding="utf-8")
@@ -94,8 +94,8 @@ def run(checkout: Path, work: Path, checkpoints: Path, *, framework: str, ours: 
             module = package if ours else "transformers"
             load = (
                 f"from {module} import {prefix}DebertaV2{HEADS[kind]} as M, AutoTokenizer as T\n"
-                f"import sys\nM.from_pretrained(sys.argv[1]); T.from_pretrained(sys.argv[1])\n"
-            )
+                f"import sys\nM.from_pretrained(sys.argv[1])\n"
+            ) + ("T.from_pretrained(sys.argv[1])\n" if framework == "pt" else "")  # TensorFlow's save no tokenizer
             loads = code == 0 and not subprocess.run(
                 [sys.executable, "-c", load, str(place / "out")], cwd=place, env=env, stdout=log, stderr=log,
                 check=False,
