@@ -23,11 +23,13 @@ test: lint  ## lint, types and every test but the slow ones
 test-slow: $(STAMP) $(INSIDE:%=%/.installed) $(EXPORTS)/.installed  ## the slow tests alone, and those beside other libraries
 	$(BIN)/python -m pytest -m "slow and not everything" -n $(WORKERS) --dist loadfile --ignore tests/inside/consumers
 	.venv-transformers4/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/inside/consumers
+	TRITON_INTERPRET=1 .venv-transformers4/bin/python -m pytest -n $(WORKERS) -m "not everything" tests/models/test_triton.py
 	.venv-transformers5/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/inside
 	$(IN_EXPORTS) -m "slow and not everything" -k "onnx or openvino or framework"
 
 test-all: test test-slow  ## every test: also what is left of the matrix of exports
 	$(BIN)/python -m pytest -m everything -n $(WORKERS) --dist loadfile
+	TRITON_INTERPRET=1 .venv-transformers4/bin/python -m pytest -n $(WORKERS) -m everything tests/models/test_triton.py
 	$(IN_EXPORTS) -m everything -k "onnx or openvino"
 
 harness: $(STAMP)  ## damaged files, kills, full disks and threads, for hours: see SECURITY.md

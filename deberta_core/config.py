@@ -19,7 +19,7 @@ ACTIVATIONS = (
     "relu", "relu2", "relu6", "leaky_relu", "silu", "swish", "mish", "tanh", "sigmoid", "linear",
 )  # fmt: skip
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
-ATTENTIONS = ("auto", "eager", "sdpa", "blocked", "flex")
+ATTENTIONS = ("auto", "eager", "sdpa", "blocked", "flex", "triton")
 FLAT_VARIANCE = 0.01  # of a layer norm's input; below, nothing flows back into a row that sees nothing
 POOLED_ROWS = ("first", "first_visible")
 MLM_HEADS = ("auto", "legacy", "plain", "emd")

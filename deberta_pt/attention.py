@@ -11,6 +11,8 @@ Source: He et al. 2021 (arXiv 2006.03654), section 3.1.
 from __future__ import annotations
 
 import functools
+import importlib.util
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -57,7 +59,7 @@ class Mask(NamedTuple):
             ``Q x K``.
         is_padding: whether tokens are hidden as keys and as queries alike.
         places: of the tokens, if padding is left out of the states.
-        blocks: for flex_attention, the blocks in which any query sees a key.
+        blocks: as an implementation of ``fast/`` reads it, made once for all layers: which blocks hold anything.
     """
 
     keys: Tensor
@@ -102,21 +104,47 @@ class Heads(NamedTuple):
 
 
 LONGEST_WHOLE = {"cpu": 64, "cuda": 2048}  # keys up to which scores are held whole
+# Compute capabilities of devices on which the Triton kernels were checked and are the default: so far on none.
+CHECKED: frozenset[tuple[int, int]] = frozenset()
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")  # as Triton reads it
 CHEAP = 4  # products per row of the table up to which a product costs less than copying one that is there
 
 
 def can_flex(device: torch.device, dropout: float) -> bool:
     """Whether flex_attention computes this; a warning names the reason if not."""
     if device.type != "cuda":
-        _warn(f"needs a CUDA device, the model is on {device.type!r}")
+        _warn("flex", f"needs a CUDA device, the model is on {device.type!r}")
     elif dropout:
-        _warn("has no dropout of attention probabilities: train with attention_probs_dropout_prob=0")
+        _warn("flex", "has no dropout of attention probabilities: train with attention_probs_dropout_prob=0")
     return device.type == "cuda" and not dropout
 
 
+def can_triton(device: torch.device) -> bool:
+    """Whether the Triton kernels compute this; a warning names the reason if not."""
+    reason = None
+    if device.type == "cpu" and not INTERPRETED:
+        reason = "needs a CUDA device, the model is on 'cpu'; to try it there set TRITON_INTERPRET=1 before importing"
+    elif device.type not in ("cpu", "cuda"):
+        reason = f"needs a CUDA device, the model is on {device.type!r}"
+    elif not HAS_TRITON:
+        reason = "needs a package: pip install 'deberta[triton]'"
+    elif device.type == "cuda" and not is_traced() and _capability(device) < (8, 0):
+        reason = f"needs compute capability 8.0, that of {torch.cuda.get_device_name(device)} is lower"
+    if reason is not None:
+        _warn("triton", reason)
+    return reason is None
+
+
 @functools.cache
-def _warn(reason: str) -> None:
-    warnings.warn(f"attn_implementation 'flex' {reason}; the default is used instead", stacklevel=2)
+def _capability(device: torch.device) -> tuple[int, int]:
+    """That of a CUDA device."""
+    return torch.cuda.get_device_capability(device)
+
+
+@functools.cache
+def _warn(name: str, reason: str) -> None:
+    warnings.warn(f"attn_implementation {name!r} {reason}; the default is used instead", stacklevel=2)
 
 
 def skew(wide: Tensor, width: int) -> Tensor:
@@ -261,6 +289,10 @@ class DisentangledSelfAttention(nn.Module):
         if is_exported():
             return "sdpa" if self.c2p or self.p2c else reference
         if wanted == "flex" and not can_flex(device, self.dropout.p if self.training else 0.0):
+            wanted = "auto"
+        if wanted == "auto" and CHECKED and device.type == "cuda" and HAS_TRITON and _capability(device) in CHECKED:
+            wanted = "triton"
+        if wanted == "triton" and (torch._C._are_functorch_transforms_active() or not can_triton(device)):
             wanted = "auto"
         if wanted in ("auto", "blocked") and is_traced():
             return "sdpa"

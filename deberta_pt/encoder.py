@@ -19,15 +19,23 @@ from torch.utils.checkpoint import checkpoint
 from deberta_core.config import BaseConfig
 from deberta_core.relative_position import distance_rows, needed_rows
 from deberta_pt.activations import ACTIVATIONS
-from deberta_pt.attention import ATTENTIONS, FusedSelfAttention, Mask, Relative, SeparateSelfAttention
+from deberta_pt.attention import (
+    ATTENTIONS,
+    DisentangledSelfAttention,
+    FusedSelfAttention,
+    Mask,
+    Relative,
+    SeparateSelfAttention,
+)
 from deberta_pt.fast.blocked import blocked
 from deberta_pt.fast.exported import exported
 from deberta_pt.fast.flex import block_mask, flex
 from deberta_pt.fast.linear import apply
 from deberta_pt.fast.padding import SAVED, Places, pack, places_of, unpack
+from deberta_pt.fast.triton import seen_of, skewed
 from deberta_pt.layers import Dropout, is_exported, is_traced, layer_norm
 
-ATTENTIONS.update(blocked=blocked, exported=exported, flex=flex)
+ATTENTIONS.update(blocked=blocked, exported=exported, flex=flex, triton=skewed)
 
 
 class Output(nn.Module):
@@ -207,12 +215,15 @@ class Encoder(nn.Module):
         found: Tensor = kept[device]
         return found
 
-    def uses_flex(self, output_attentions: bool, hidden: Tensor) -> bool:
-        """Whether the layers attend by flex_attention."""
-        if self.config.attn_implementation != "flex" or not len(self.layer):
-            return False
-        attention: Any = self.layer[0]
-        return bool(attention.attention.self.choose(output_attentions, hidden.shape[1], hidden.device) == "flex")
+    def blocks(self, mask: Mask, output_attentions: bool, hidden: Tensor) -> Any:
+        """The mask as the layers' attention reads it, if that is made once for all of them."""
+        first = next(iter(self.layer), None)
+        attention = first.attention.self if isinstance(first, Layer) else None
+        if not isinstance(attention, DisentangledSelfAttention):  # one of a user's own
+            return None
+        chosen = attention.choose(output_attentions, hidden.shape[1], hidden.device)
+        read = {"flex": block_mask, "triton": seen_of}.get(chosen)
+        return None if read is None else read(mask, hidden.shape[1])
 
     def normalise(self, rows: Tensor) -> Tensor:
         """Rows ``[R, H]`` of the relative table as attention reads them."""
@@ -251,8 +262,8 @@ class Encoder(nn.Module):
         attentions: list[Any] = []
         places = self.places(mask)
         mask = None if mask is None else mask._replace(places=places)
-        if mask is not None and self.uses_flex(output_attentions, hidden):
-            mask = mask._replace(blocks=block_mask(mask, hidden.shape[1]))  # once for all layers
+        if mask is not None:
+            mask = mask._replace(blocks=self.blocks(mask, output_attentions, hidden))
         packed = pack(hidden, places)
         for i, layer in enumerate(self.layer):
             packed, probs = self.run_layer(layer, packed, mask, relative, None, output_attentions)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deberta_core.config import BaseConfig
 from deberta_core.relative_position import even_distance
 from deberta_pt.attention import (
     DisentangledSelfAttention,
@@ -29,6 +30,7 @@ from deberta_pt.attention import (
     Mask,
     Relative,
     SeparateSelfAttention,
+    can_triton,
     sdpa,
     skew,
 )
@@ -50,6 +52,7 @@ from deberta_pt.fast.blocked import (
 from deberta_pt.fast.exported import context_of_any, scores_of_any
 from deberta_pt.fast.linear import FrozenLinear, computes_bfloat16, linear
 from deberta_pt.fast.padding import Places, pack, places_of, unpack
+from deberta_pt.fast.triton import seen_of, skewed
 from deberta_pt.layers import is_traced
 
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
@@ -108,6 +111,11 @@ def close(module: Output, states: Tensor, residual: Tensor) -> Tensor:
     return F.layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
+def wants_triton(config: BaseConfig, hidden: Tensor) -> bool:
+    """Whether layers attend by the Triton kernels; on a CPU, where texts are computed one by one, they never do."""
+    return config.attn_implementation == "triton" and hidden.device.type != "cpu" and can_triton(hidden.device)
+
+
 class PreparedLayer(nn.Module):
     """A layer whose projections are fused and whose relative keys and queries are kept; called as ``Layer``.
 
@@ -120,6 +128,7 @@ class PreparedLayer(nn.Module):
     def __init__(self, layer: Layer, rows: Tensor | None, even: int) -> None:
         super().__init__()
         self.even, attention = even, layer.attention.self
+        self.config = attention.config
         self.num_heads, self.width = attention.num_heads, attention.width
         self.projection = fused_projection(attention)
         self.attention_output, self.output = layer.attention.output, layer.output
@@ -201,7 +210,7 @@ class PreparedLayer(nn.Module):
         if output_attentions or not (self.c2p or self.p2c):
             context, probs = context_of_any(scores_of_any(heads, relative), value, mask)
         else:
-            context, probs = sdpa(None, heads, relative, mask)
+            context, probs = (skewed if wants_triton(self.config, hidden) else sdpa)(None, heads, relative, mask)
         return context.transpose(1, 2).flatten(-2), probs if output_attentions else None  # [B, Q, N*D]
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
@@ -335,6 +344,10 @@ class PreparedEncoder(Encoder):
         if mask is None or not mask.is_padding or is_traced() or mask.keys.device.type != "cpu":
             return None
         return places_of(mask.tokens())
+
+    def blocks(self, mask: Mask, output_attentions: bool, hidden: Tensor) -> Any:
+        """As of ``Encoder``."""
+        return seen_of(mask, hidden.shape[1]) if not output_attentions and wants_triton(self.config, hidden) else None
 
     def forward(
         self,

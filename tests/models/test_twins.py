@@ -34,12 +34,14 @@ ONLY_PT = {
     "as_tensor": "tf's inputs are read where Keras is called",
     "read_inputs": "likewise",
     "Mask.of": "torch's prepared layers take one text at a time",
-    "_warn": "of what flex_attention cannot do",
+    "_warn": "of what kernels for GPUs cannot do",
     "Relative.mirrored": "tf asks in its graphs how many rows there are",
     "skew_any": "likewise",
     "can_flex": "tf has no flex_attention",
     "Mask.blocks": "likewise",
-    "Encoder.uses_flex": "likewise",
+    "Encoder.blocks": "likewise",
+    "can_triton": "tf has XLA",
+    "_capability": "likewise",
     "Encoder.rows_on": "tf places constants of a graph by itself",
 }
 
