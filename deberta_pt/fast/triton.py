@@ -10,6 +10,10 @@ relative table, ``S`` distances.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
+import os
+import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative, sdpa
+from deberta_pt.layers import is_traced
 
 VECTOR = 16  # rows and columns of tables are multiples of it, so that kernels read whole vectors
 LARGEST = 64  # queries or keys of a tile
@@ -109,6 +114,23 @@ def table(states: Tensor, positions: Tensor, rows: Tensor) -> Tensor:
     return torch.bmm(flat, ordered).unflatten(1, (batch, count + spare)).transpose(0, 1)
 
 
+@functools.cache
+def load_kernels() -> Any:
+    """The module of the kernels, which imports Triton.
+
+    TensorFlow has an LLVM of its own, and where it came first, Triton's would find that one and end the process, unless
+    its libraries look for names in themselves first.
+    """
+    flags = sys.getdlopenflags() if hasattr(sys, "getdlopenflags") else 0  # which Windows lacks
+    if flags and "tensorflow" in sys.modules:
+        sys.setdlopenflags(os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
+    try:
+        return importlib.import_module("deberta_pt.fast.kernels")
+    finally:
+        if flags:
+            sys.setdlopenflags(flags)
+
+
 def skewed(
     module: DisentangledSelfAttention | None, heads: Heads, relative: Relative | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
@@ -117,6 +139,8 @@ def skewed(
     queries, keys = query.shape[2], key.shape[2]
     if query.dtype == torch.float64:  # which no matrix unit that the kernels are written for multiplies
         return sdpa(module, heads, relative, mask)
+    if not is_traced():  # before calling an operator makes PyTorch import Triton
+        load_kernels()
     c2p = p2c = None
     if relative is not None:
         rows = by_distance(relative, queries, keys)
@@ -127,7 +151,7 @@ def skewed(
     # On the device, so that a captured graph draws anew each time that it runs.
     seed = torch.randint(2**62, (1,), device=query.device) if rate else None
     reach = 0 if relative is None else relative.reach
-    given = query, key, value, c2p, p2c
+    given: tuple[Any, ...] = query, key, value, c2p, p2c
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         # Triton's interpreter takes the bits of bfloat16 for integers when it multiplies matrices.
         given = tuple(None if x is None else x.float() for x in given)
@@ -146,12 +170,13 @@ def _strides(**tensors: Tensor) -> dict[str, int]:
 
 
 def _launch(
-    kernel: str, query: Tensor, key: Tensor, value: Tensor, c2p: Tensor | None, p2c: Tensor | None,
-    seen: Tensor | None, ends: Tensor | None, seed: Tensor | None, reach: int, dropout: float, **more: Any,
+    kernel: str, more: dict[str, Any], query: Tensor, key: Tensor, value: Tensor, c2p: Tensor | None,
+    p2c: Tensor | None, seen: Tensor | None, ends: Tensor | None, seed: Tensor | None, reach: int, dropout: float,
 ) -> None:  # fmt: skip
-    """Run a kernel: one program for each tile of each head. Arguments as of ``attention``, and what is the kernel's."""
-    from deberta_pt.fast import kernels  # here: it imports Triton
+    """Run a kernel: one program for each tile of each head.
 
+    ``more`` are arguments that it alone has, ``ends`` that of ``Seen`` which it reads; others as of ``attention``.
+    """
     (batch, heads, queries, size), keys = query.shape, key.shape[2]
     tile = tile_of(kernel, query.dtype, size, seed is not None)
     tiles = -(-keys // tile.keys) if kernel == "backward_keys" else -(-queries // tile.queries)
@@ -159,7 +184,7 @@ def _launch(
     c, p = query if c2p is None else c2p, query if p2c is None else p2c
     device = contextlib.nullcontext() if query.device.type == "cpu" else torch.get_device_module().device(query.device)
     with device:
-        getattr(kernels, kernel)[(tiles * batch * heads,)](
+        getattr(load_kernels(), kernel)[(tiles * batch * heads,)](
             Q=query, K=key, V=value, C=c, P=p, SEEN=seen, SEED=seed,
             FIRST=None if ends is None else ends[0], LAST=None if ends is None else ends[1],
             **_strides(q=query, k=key, v=value),
@@ -208,7 +233,7 @@ def attention(
     """
     context, lse = _empty(query), query.new_empty(query.shape[:3], dtype=torch.float32)
     given = query, key, value, c2p, p2c, seen, of_queries, seed, reach, dropout
-    _launch("forward", *given, OUT=context, LSE=lse, **_strides(o=context))
+    _launch("forward", {"OUT": context, "LSE": lse, **_strides(o=context)}, *given)
     return context, lse
 
 
@@ -231,10 +256,11 @@ def attention_backward(
     found = d_query, d_key, d_value, d_c2p, d_p2c = _gradients(query, key, value, c2p, p2c)
     grad, delta = grad if grad.stride(-1) == 1 else grad.contiguous(), torch.empty_like(lse)
     both = {"LSE": lse, "GRAD": grad, "DELTA": delta, **_strides(g=grad)}
+    of_query = {"OUT": context, "DQ": d_query, "DC": d_c2p, **_strides(o=context)}
+    of_key = {"DK": d_key, "DV": d_value, "DP": d_p2c, **_strides(d=d_key)}
     states, position = (query, key, value, c2p, p2c, seen), (seed, reach, dropout)
-    of_own = {"OUT": context, "DQ": d_query, "DC": d_c2p, **_strides(o=context)}
-    _launch("backward_queries", *states, of_queries, *position, **both, **of_own)
-    _launch("backward_keys", *states, of_keys, *position, **both, DK=d_key, DV=d_value, DP=d_p2c, **_strides(d=d_key))
+    _launch("backward_queries", both | of_query, *states, of_queries, *position)
+    _launch("backward_keys", both | of_key, *states, of_keys, *position)
     return found
 
 
