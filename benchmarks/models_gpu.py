@@ -44,7 +44,7 @@ def all_models(record: Recorder, layers: int) -> dict[str, Any]:
     with record.peer(PEER):
         models[PEER] = peer_model(layers, **NO_DROPOUT)
     models["ours"] = our_model(layers, **NO_DROPOUT)
-    for name in ("flex", "blocked"):
+    for name in ("flex", "blocked", "triton"):
         models[f"ours {name}"] = our_model(layers, **NO_DROPOUT, attn_implementation=name)
     with record.peer("FlashDeBERTa"):
         from flashdeberta import FlashDebertaV2Model
