@@ -15,6 +15,7 @@ from conversion.batches import Batch
 from conversion.source import Source
 from deberta_core.checks import LEFT_PADDING
 from deberta_core.heads import FAMILIES, fit_head
+from deberta_core.integers import widened
 from deberta_core.loading import plan_load
 
 Outputs = dict[str, np.ndarray[Any, Any]]
@@ -53,7 +54,8 @@ def load_torch(source: Source, head: str, dtype: str) -> Any:
     config = fit_head(source.config, head, source.shapes)
     with torch.device("meta"):  # no memory for starting values that the file replaces
         model = getattr(families, FAMILIES[config.model_type] + head)(config)
-    model.load_file(source.file, plan_load(source.file, config, model.weight_rows()), dtype)
+    file = widened(source.file)
+    model.load_file(file, plan_load(file, config, model.weight_rows()), dtype)
     return model.eval()
 
 
@@ -66,7 +68,8 @@ def load_tensorflow(source: Source, head: str, dtype: str) -> Any:
     config = fit_head(source.config, head, source.shapes)
     with policy(dtype):
         model = getattr(families, "TF" + FAMILIES[config.model_type] + head)(config)
-        model.load_file(source.file, plan_load(source.file, config, model.weight_rows()))
+        file = widened(source.file)
+        model.load_file(file, plan_load(file, config, model.weight_rows()))
     return model
 
 

@@ -11,7 +11,8 @@ from conversion.source import Source
 from conversion.transfer import FLOATS, Move, is_bfloat16_in_disguise, is_narrower
 from deberta_core.checkpoint import TensorInfo
 from deberta_core.checkpoint.tensors import recognise_naming
-from deberta_core.weight_names import is_kernel, to_pt
+from deberta_core.integers import is_scale, scale_of
+from deberta_core.weight_names import is_kernel, published_key, to_pt
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,10 @@ class Planner:
             return Place(name)
         if self.to == "pt":
             return Place(to_pt(name, family=self.names.family), is_kernel(name))
+        if is_scale(name):  # of a weight of integers, with which it goes
+            path, _, leaf = (published_key(name, naming="pt", family=self.names.family) or "").rpartition(".")
+            weight = self.names.table.get(f"{path}.weight")
+            return Place(scale_of(weight.tf_name, leaf)) if weight else None
         # A PyTorch name does not say which of its dots were slashes: only names noted on the way here go back.
         given = self.source.record.names
         return Place(given[name], is_kernel(given[name])) if name in given else None

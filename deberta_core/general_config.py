@@ -55,7 +55,7 @@ FOREIGN_KEYS = frozenset(GENERAL) | frozenset(
     """
     auto_map decoder discriminator embedding_sharing generator padding_idx pooling
     summary_activation summary_last_dropout summary_type summary_use_proj use_cache z_steps output_past
-    _name_or_path _attn_implementation_autoset
+    _name_or_path _attn_implementation_autoset quantization_config
     """.split()  # noqa: SIM905 - a column of quotes says no more
 )
 LABELS = ("num_labels", "id2label", "label2id")

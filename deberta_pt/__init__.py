@@ -36,7 +36,7 @@ from deberta_pt.families import (
     DebertaV2Model,
     DebertaV2PreTrainedModel,
 )
-from deberta_pt.fast.inference import optimize_for_inference
+from deberta_pt.fast.inference import optimize_for_inference, quantize
 from deberta_pt.pretrained import PreTrainedModel
 from deberta_pt.pretraining import ReplacedTokenPretraining
 
@@ -99,6 +99,7 @@ __all__ = [
     "PretrainedConfig",
     "ReplacedTokenPretraining",
     "optimize_for_inference",
+    "quantize",
 ]
 
 __getattr__, __dir__ = lazy(__name__, {"tokenization": [name for name in __all__ if "Tokenizer" in name]})

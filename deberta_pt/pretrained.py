@@ -22,6 +22,7 @@ from deberta_core.folder import Folder, open_folder, open_in_memory
 from deberta_core.heads import HEADS, weights
 from deberta_core.hub.card import write_config_and_card
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
+from deberta_core.integers import Integers, integers_of, note_method, widened
 from deberta_core.loading import (
     HeldTensor,
     LoadReport,
@@ -64,6 +65,8 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         config = self.config_class.of(config, type(self).__name__)
         self.config = config
         self.unused_tensors: Unused = {}  # of the file it was loaded from, for saving
+        self.integers: dict[str, Integers] = {}  # that weights of that file stand for, by full key
+        self.quantization: Any = None  # what ``quantize`` found
         self._input_hook: Any = None
         self.register_load_state_dict_pre_hook(_read_published_names)
 
@@ -303,7 +306,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         in_memory = None if state_dict is None else NamedTensors(_tensors(state_dict))
         opening = partial(open_in_memory, weights=in_memory) if in_memory else partial(open_folder, known=FORMATS)
         with opening(path, options) as folder:
-            folder.weights = file = with_plain_names(folder.weights, key_mapping)
+            folder.weights = file = widened(with_plain_names(folder.weights, key_mapping))
             config = read_config(cls, folder, options)
             checked: dict[str, Any] = {"name": cls.__name__, "ignore_mismatched": ignore_mismatched_sizes}
             if cls._has_own_layers():
@@ -356,6 +359,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             if key not in report.fresh:
                 filling.put(self.own_key(key), torch.from_numpy(np.array(read_tensor(file, name), order="C")))
         self.unused_tensors = unused_tensors(file, report, self.config.model_type)
+        self.integers = integers_of(file, report.sources)
         self.tie_weights()
 
     def _later(self, key: str, unused: UnusedTensor | HeldTensor) -> tuple[TensorInfo, Any]:
@@ -367,6 +371,22 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             return np.asarray(_reader(tensor.to(self.dtype) if tensor.is_floating_point() else tensor)())
 
         return TensorInfo(key, unused.shape, dtype), read
+
+    def kept_integers(self, state_dict: Mapping[str, Tensor] | None = None) -> dict[str, Integers]:
+        """The integers of weights that are still what those stand for, by full key.
+
+        Args:
+            state_dict: weights instead of the model's own.
+        """
+        state = (self.state_dict() if state_dict is None else state_dict) if self.integers else {}
+        found = {}
+        for key, held in self.integers.items():
+            weight = state.get(self.own_key(key))
+            if weight is None or weight.shape != held.values.shape:
+                continue
+            if torch.equal(weight.detach().cpu(), torch.from_numpy(held.widened()).to(weight.dtype)):
+                found[key] = held
+        return found
 
     def weight_rows(self) -> dict[str, Weight]:
         """The model's weights by full published key, those of a user's layers by their names in the ``state_dict``."""
@@ -441,18 +461,48 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         if not is_main_process:
             return
         check_push(push_to_hub, hub)
-        sources = {key: self._later(key, unused) for key, unused in self.unused_tensors.items()}
-        sources |= _tensors(self.state_dict() if state_dict is None else state_dict)
-        format = "safetensors" if safe_serialization else "bin"
         with Replacement(Path(path)) as files:
-            write_weights(
-                files, [sources[key] for key in sorted(sources)], format=format, max_shard_size=max_shard_size,
-                file_name=with_variant(weights_name(format), variant),
+            self.write_into(
+                files, safe_serialization=safe_serialization, max_shard_size=max_shard_size, state_dict=state_dict,
+                variant=variant, name=hub.get("repo_id"),
             )  # fmt: skip
-            write_config_and_card(files, self.saved_config(), hub.get("repo_id"))
             written = files.commit()
         if push_to_hub:
             push_saved(written, hub)
+
+    def write_into(
+        self,
+        files: Replacement,
+        *,
+        safe_serialization: bool = True,
+        max_shard_size: int | str = "5GB",
+        state_dict: Mapping[str, Tensor] | None = None,
+        variant: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Add to a commit what ``save_pretrained`` writes, of which it also has the arguments.
+
+        Args:
+            files: the commit.
+            safe_serialization: ``model.safetensors`` or ``pytorch_model.bin``.
+            max_shard_size: of one file.
+            state_dict: weights instead of the model's own.
+            variant: put into the name of the weights.
+            name: where the card's examples load the model from; default the folder's name.
+        """
+        sources = {key: self._later(key, unused) for key, unused in self.unused_tensors.items()}
+        sources |= _tensors(self.state_dict() if state_dict is None else state_dict)
+        integers, config = self.kept_integers(state_dict), self.saved_config()
+        for key, held in integers.items():
+            own = held.tensors(self.own_key(key))
+            sources |= {tensor: (TensorInfo(tensor, a.shape, a.dtype.name), a) for tensor, a in own.items()}
+        note_method(config, bool(integers))
+        format = "safetensors" if safe_serialization else "bin"
+        write_weights(
+            files, [sources[key] for key in sorted(sources)], format=format, max_shard_size=max_shard_size,
+            file_name=with_variant(weights_name(format), variant),
+        )  # fmt: skip
+        write_config_and_card(files, config, name)
 
     def saved_config(self) -> BaseConfig:
         """The config as written beside the weights: with class name and dtype."""

@@ -14,6 +14,7 @@ COMMANDS = (
     Command("pretrain", "train a model on plain text: masked or replaced tokens", "deberta_tasks.pretrain.command"),
     *CONVERSION,
     Command("trim", "cut a model's vocabulary down to what texts use", "deberta_tasks.smaller.trim_command"),
+    Command("quantize", "give a model weights of 8-bit integers", "deberta_tasks.smaller.quantize_command"),
     Command("attention", "draw the attention of a text, by head and part", "deberta_tasks.attention.command"),
     Command("info", "say what is installed: versions, devices", "deberta_tasks.info_command"),
     Command("compare-tokenizers", "compare the tokens of two tokenizers on texts", "tokenization.compare"),

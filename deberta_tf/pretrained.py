@@ -25,6 +25,7 @@ from deberta_core.folder import Folder, open_folder
 from deberta_core.heads import HEADS, h5_layout, weights
 from deberta_core.hub.card import write_config_and_card
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
+from deberta_core.integers import Integers, integers_of, note_method, scale_of, widened
 from deberta_core.loading import (
     HeldTensor,
     LoadReport,
@@ -60,6 +61,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
     main_input_name: ClassVar[str] = "input_ids"
     prepared: bool = False  # for inference
     unused_tensors: Unused
+    integers: dict[str, Integers]
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Tell Keras the class, so that its ``load_model`` finds it, and let its ``call`` take inputs in any way."""
@@ -79,6 +81,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         self._autocast = False  # soft labels and given embeddings keep their precision
         self.config = config
         self.__dict__["unused_tensors"] = {}  # of the file it was loaded from, for saving; Keras would track it
+        self.__dict__["integers"] = {}  # that weights of that file stand for, by full key
         self.built = True  # all weights exist from construction on
 
     # Inputs.
@@ -363,7 +366,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         if path is None:
             raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, got None")
         with open_folder(path, options, FORMATS) as folder:
-            folder.weights = file = with_plain_names(folder.weights, key_mapping)
+            folder.weights = file = widened(with_plain_names(folder.weights, key_mapping))
             config = read_config(cls, folder, options)
             checked: dict[str, Any] = {"name": cls.__name__, "ignore_mismatched": ignore_mismatched_sizes}
             asked = dtype if dtype is not None else torch_dtype
@@ -413,6 +416,21 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
                 variable = self.variable(wanted[key])
                 variable.assign(tf.cast(array.T if wanted[key].transposed else array, variable.dtype))
         self.__dict__["unused_tensors"] = unused_tensors(file, report, self.config.model_type)
+        self.__dict__["integers"] = integers_of(file, report.sources)
+
+    def kept_integers(self) -> dict[str, Integers]:
+        """The integers of weights that are still what those stand for, by full key."""
+        rows, found = self.weight_rows() if self.integers else {}, {}
+        for key, held in self.integers.items():
+            variable = self.variable(rows[key])
+            stored = tuple(variable.shape)
+            if (stored[::-1] if rows[key].transposed else stored) != held.values.shape:
+                continue
+            wide = held.widened()
+            wanted = tf.cast(wide.T if rows[key].transposed else wide, variable.dtype)
+            if bool(tf.reduce_all(variable == wanted)):
+                found[key] = held
+        return found
 
     def weight_rows(self) -> dict[str, Weight]:
         """The model's weights by full published key, those of a user's layers by their attributes."""
@@ -517,11 +535,19 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         if self.prepared:
             raise ValueError("a model prepared for inference cannot be saved; save the one it was made of")
         check_push(push_to_hub, hub)
-        tensors = []
+        tensors, config = [], self.saved_config()
+        integers = self.kept_integers()
         for weight in self.weight_rows().values():
             variable = self.variable(weight)
-            tensors.append((TensorInfo(weight.tf_name, tuple(variable.shape), variable.dtype.name), _reader(variable)))
             dtype = variable.dtype
+            if weight.key not in integers:
+                tensors.append((TensorInfo(weight.tf_name, tuple(variable.shape), dtype.name), _reader(variable)))
+                continue
+            for leaf, array in integers[weight.key].tensors("weight").items():
+                name = weight.tf_name if leaf == "weight" else scale_of(weight.tf_name, leaf)
+                array = np.ascontiguousarray(array.T) if leaf == "weight" and weight.transposed else array
+                tensors.append((TensorInfo(name, array.shape, array.dtype.name), array))
+        note_method(config, bool(integers))
         for key, unused in self.unused_tensors.items():
             name, transposed = tf_name_of(key, self.config)
             shape, wanted = unused.shape[::-1] if transposed else unused.shape, tf.as_dtype(unused.dtype)
@@ -537,7 +563,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
                 h5=h5_layout(self.config, self.head or "Model", names),
                 file_name=with_variant(weights_name(format), variant),
             )  # fmt: skip
-            write_config_and_card(files, self.saved_config(), hub.get("repo_id"))
+            write_config_and_card(files, config, hub.get("repo_id"))
             written = files.commit()
         if saved_model:
             self._save_servable(Path(path) / "saved_model" / str(version), signatures)

@@ -63,7 +63,7 @@ class PyTorchModel:
         import deberta_pt
         from deberta_pt.graphs import export_program
 
-        prepared = deberta_pt.optimize_for_inference(self.model).to(getattr(torch, dtype))
+        prepared = deberta_pt.optimize_for_inference(self.model, dtype=getattr(torch, dtype))
         with _quietly():
             program = export_program(prepared, names, example, longest)
             _WRITERS[to](program, path, names, dtype)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deberta_core.config import BaseConfig
+from deberta_core.integers import Integers
 from deberta_core.relative_position import even_distance
 from deberta_pt.attention import (
     DisentangledSelfAttention,
@@ -50,13 +51,16 @@ from deberta_pt.fast.blocked import (
     turned,
 )
 from deberta_pt.fast.exported import context_of_any, scores_of_any
-from deberta_pt.fast.linear import FrozenLinear, computes_bfloat16, linear
+from deberta_pt.fast.int8 import LOWEST, Int8Embedding, Int8Linear, in_one
+from deberta_pt.fast.linear import FrozenLinear, computes_bfloat16
 from deberta_pt.fast.padding import Places, pack, places_of, unpack
+from deberta_pt.fast.quantising import Batch, quantised
 from deberta_pt.fast.triton import seen_of, skewed
 from deberta_pt.layers import is_traced
 
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
 Scoring = Callable[[Block, list[Tensor]], Tensor]
+Held = Mapping[nn.Module, Integers]
 
 
 def lengths_of(token_mask: Tensor) -> list[int] | None:
@@ -76,26 +80,37 @@ def plain_linear(source: nn.Module) -> nn.Linear:
     return source
 
 
-def frozen(source: nn.Module, activation: Callable[[Tensor], Tensor] | None = None) -> FrozenLinear:
-    """The same map, which shares the weights."""
+def frozen(
+    source: nn.Module, held: Held, activation: Callable[[Tensor], Tensor] | None = None, lowest: float | None = None
+) -> FrozenLinear | Int8Linear:
+    """The same map, which shares the weights, or computes with the integers that they are held as."""
     dense = plain_linear(source)
+    if dense in held:
+        return Int8Linear(held[dense], dense.bias, activation, lowest)
     return FrozenLinear(dense.weight, dense.bias, activation)
 
 
-def fused_projection(attention: DisentangledSelfAttention) -> FrozenLinear:
+def fused_projection(attention: DisentangledSelfAttention, held: Held) -> FrozenLinear | Int8Linear:
     """Query, key and value as one layer ``[3*N*D, H]``, the queries scaled."""
     width = attention.width
+    integers: Integers | None = None
     if isinstance(attention, FusedSelfAttention):
-        source = plain_linear(attention.in_proj).weight
-        by_head = source.unflatten(0, (attention.num_heads, 3, attention.head_size))
-        weight = by_head.transpose(0, 1).flatten(0, 2).clone()  # all queries, all keys, all values
+        dense = plain_linear(attention.in_proj)
+        # All queries, all keys, all values, where the file has those of a head together.
+        rows = torch.arange(3 * width).unflatten(0, (attention.num_heads, 3, -1)).transpose(0, 1).flatten()
+        weight = dense.weight[rows]
         bias = torch.cat([attention.q_bias, torch.zeros_like(attention.q_bias), attention.v_bias])
+        integers = held[dense].rows(rows.numpy()) if dense in held else None
     elif isinstance(attention, SeparateSelfAttention):
         parts = [plain_linear(x) for x in (attention.query_proj, attention.key_proj, attention.value_proj)]
         weight, bias = torch.cat([x.weight for x in parts]), torch.cat([x.bias for x in parts])
+        integers = in_one([held[x] for x in parts]) if all(x in held for x in parts) else None
     weight[:width] *= attention.scale
     bias[:width] *= attention.scale
-    return FrozenLinear(weight, bias)
+    if integers is None:
+        return FrozenLinear(weight, bias)
+    integers.scale[:width] *= attention.scale
+    return Int8Linear(integers, bias)
 
 
 def without_gaps(states: Tensor) -> Tensor:
@@ -123,19 +138,20 @@ class PreparedLayer(nn.Module):
         layer: what it computes.
         rows: the whole relative table, as attention reads it, ``[R, H]``; ``None`` for a model without.
         even: distance up to which, on either side of its middle, the rows of the table follow distances one by one.
+        held: weights of its layers that are integers.
     """
 
-    def __init__(self, layer: Layer, rows: Tensor | None, even: int) -> None:
+    def __init__(self, layer: Layer, rows: Tensor | None, even: int, held: Held) -> None:
         super().__init__()
         self.even, attention = even, layer.attention.self
         self.config = attention.config
         self.num_heads, self.width = attention.num_heads, attention.width
-        self.projection = fused_projection(attention)
+        self.projection = fused_projection(attention, held)
         self.attention_output, self.output = layer.attention.output, layer.output
-        parts: tuple[Any, ...] = (self.attention_output, self.output)
-        for part in parts:
-            part.dense = frozen(part.dense)
-        self.intermediate = frozen(layer.intermediate.dense, layer.intermediate.activation)
+        activation, ends = layer.intermediate.activation, list[Any]((layer.attention.output, layer.output))
+        for end, lowest in zip(ends, (None, LOWEST.get(activation)), strict=True):
+            end.dense = frozen(end.dense, held, lowest=lowest)
+        self.intermediate = frozen(layer.intermediate.dense, held, activation)
         pos_key, pos_query = (None, None) if rows is None else attention.project_positions(rows)
         self.c2p, self.p2c = pos_key is not None, pos_query is not None
 
@@ -228,8 +244,7 @@ class PreparedLayer(nn.Module):
         """Query, key and value, or some of these three, beside each other: ``[..., H]`` -> ``[..., C*N*D]``."""
         if last - first == 3:
             return self.projection(hidden)
-        part = slice(first * self.width, last * self.width)
-        return linear(hidden, self.projection.weight[part], self.projection.bias[part])
+        return self.projection.part(hidden, slice(first * self.width, last * self.width))
 
     def heads(self, states: Tensor) -> Tensor:
         """The view ``[C, N, L, D]`` of ``[L, C*N*D]`` of one text."""
@@ -326,9 +341,10 @@ class PreparedEncoder(Encoder):
 
     Args:
         encoder: what it computes.
+        held: weights of its layers that are integers.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, held: Held | None = None) -> None:
         nn.Module.__init__(self)
         for name in ("config", "span", "reach", "reads_positions", "compresses", "checkpointing"):
             setattr(self, name, getattr(encoder, name))
@@ -337,7 +353,7 @@ class PreparedEncoder(Encoder):
             setattr(self, name, module)
         rows = self.normalise(self.rel_embeddings.weight) if self.reads_positions else None
         layers, even = list[Any](encoder.layer), even_distance(self.distance_rows)
-        self.layer = nn.ModuleList([PreparedLayer(layer, rows, even) for layer in layers])
+        self.layer = nn.ModuleList([PreparedLayer(layer, rows, even, held or {}) for layer in layers])
 
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens wherever any are hidden: texts behind each other need not be put to their places."""
@@ -386,7 +402,9 @@ class PreparedEncoder(Encoder):
         return last, tuple(states) if output_hidden_states else None, None
 
 
-def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) -> AnyModel:
+def optimize_for_inference(
+    model: AnyModel, dtype: torch.dtype | str | None = None, calibration: Iterable[Batch] | None = None
+) -> AnyModel:
     """A copy of a model that gives the same outputs faster, and cannot be trained or saved.
 
     Weights that stay as they are are shared with the model; the prepared copy does not follow later changes to it. On a
@@ -394,8 +412,10 @@ def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) ->
 
     Args:
         model: any model of this package, without adapters; one that is prepared already is given back.
-        dtype: dtype of the weights, default: as they are. On processors with bfloat16 instructions ``torch.bfloat16``
-            is faster still, with results near those of float32.
+        dtype: dtype of the weights, default: as they are, integers of a quantised folder among them. On processors with
+            bfloat16 instructions ``torch.bfloat16`` is faster still, with results near those of float32. ``"int8"``
+            (or ``torch.int8``) computes the layers' products with 8-bit integers, on a CPU; see ``quantize``.
+        calibration: for ``"int8"``, batches as of ``quantize``, unless the model was loaded from a quantised folder.
 
     Returns:
         A model of the same class, in eval mode: same inputs, same outputs, attentions on request. Models with talking
@@ -403,30 +423,104 @@ def optimize_for_inference(model: AnyModel, dtype: torch.dtype | None = None) ->
 
     Raises:
         TypeError: for something that is not a model of this package.
-        ValueError: if a linear layer was replaced, as by an adapter, or a prepared model is to have another dtype.
+        ValueError: if a linear layer was replaced, as by an adapter, a prepared model is to have another dtype, or
+            there is nothing to choose integers by.
     """
-    if not hasattr(type(model), "prepared"):
-        raise TypeError(f"expected a model of deberta_pt, got a {type(model).__name__}; unwrap it first")
-    own: Any = model
+    own = _of_ours(model)
+    dtype = torch.int8 if dtype == "int8" else dtype
+    if isinstance(dtype, str) or not (dtype is None or dtype.is_floating_point or dtype == torch.int8):
+        raise ValueError(f"dtype is {dtype!r}, expected 'int8' or a floating-point dtype such as torch.bfloat16")
+    if calibration is not None and dtype != torch.int8:
+        raise ValueError(f"calibration is for dtype='int8', but dtype is {dtype}; leave one of them out")
     if own.prepared:
-        if dtype not in (None, own.dtype):
-            raise ValueError(f"the model was prepared in {own.dtype}; give dtype={dtype} where it is prepared first")
+        kept = torch.int8 if any(isinstance(module, Int8Linear) for module in own.modules()) else own.dtype
+        if dtype not in (None, kept):
+            raise ValueError(f"the model was prepared in {kept}; give dtype={dtype} where it is prepared first")
         return model
     if dtype == torch.bfloat16 and own.device.type == "cpu" and not computes_bfloat16():
         warnings.warn("this processor has no instructions for bfloat16: float32 is faster", stacklevel=2)
+    if dtype == torch.int8 and not own.integers:
+        if calibration is None:
+            raise ValueError("dtype is 'int8', but there is no calibration; give batches of the model's inputs")
+        model = own = quantize(model, calibration)
+    if dtype in (None, torch.int8):
+        of_floats = own.device.type != "cpu" or own.dtype != torch.float32  # which integers are not computed with
+        return prepared_of(model, {} if of_floats else own.kept_integers(), None)
+    return prepared_of(model, {}, dtype)
+
+
+def quantize(model: AnyModel, calibration: Iterable[Batch]) -> AnyModel:
+    """A copy of a model whose layers' weights are those that 8-bit integers stand for.
+
+    Prepared for inference it computes with the integers, and saved it is written with them, in a quarter of the space;
+    else it is a model as any other, and once trained it is no longer quantised.
+
+    Args:
+        model: any model of this package, on the CPU, without adapters.
+        calibration: batches of its inputs, dicts of tensors, arrays or lists: some texts of the kind that it is for.
+
+    Returns:
+        The copy; ``quantization`` is the report, which names what stays float.
+
+    Raises:
+        TypeError: for something that is not a model of this package, or a batch that is no dict.
+        ValueError: the model is quantised or prepared already or not on the CPU, or there is no batch.
+    """
+    own = _of_ours(model)
+    if own.integers or own.prepared:
+        state = "quantised" if own.integers else "prepared for inference"
+        raise ValueError(f"the model is {state} already; take the one it was made of")
+    if own.device.type != "cpu":
+        raise ValueError(f"the model is on {own.device}, expected the CPU: model.to('cpu')")
+    for module in own.base_model.encoder.layer.modules():
+        if isinstance(module, nn.Module) and hasattr(module, "weight") and module.weight.ndim == 2:
+            plain_linear(module)
+    found: Any = copy.deepcopy(model).float().eval()
+    found.integers, found.quantization = quantised(found, calibration, partial(prepared_of, dtype=None))
+    with torch.no_grad():
+        for key, integers in found.integers.items():
+            found.get_parameter(found.own_key(key)).copy_(torch.from_numpy(integers.widened()))
+    result: AnyModel = found
+    return result
+
+
+def _of_ours(model: Any) -> Any:
+    if not hasattr(type(model), "prepared"):
+        raise TypeError(f"expected a model of deberta_pt, got a {type(model).__name__}; unwrap it first")
+    return model
+
+
+def prepared_of(model: AnyModel, integers: Mapping[str, Integers], dtype: torch.dtype | None) -> AnyModel:
+    """The prepared copy of a model.
+
+    Args:
+        model: plain.
+        integers: weights that are computed with as such, by full key.
+        dtype: of floating-point weights.
+    """
 
     def shared(tensor: Tensor) -> Tensor:
         tensor = tensor.detach()
         return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
 
-    memo: dict[int, Any] = {id(p): nn.Parameter(shared(p), requires_grad=False) for p in model.parameters()}
-    memo |= {id(b): shared(b) for b in model.buffers()}
-    memo[id(own.unused_tensors)] = {}  # which are kept for saving
+    own: Any = model
+    by_name = {own.own_key(key): held for key, held in integers.items()}
+    memo: dict[int, Any] = {id(b): shared(b) for b in model.buffers()}
+    for name, p in model.named_parameters():
+        # What a table of integers or a product of its positions is made of are those floats, whoever holds the model.
+        wide = torch.from_numpy(by_name[name].widened()) if name in by_name else shared(p)
+        memo[id(p)] = nn.Parameter(wide, requires_grad=False)
+    memo[id(own.unused_tensors)] = memo[id(own.integers)] = {}  # which are kept for saving
     with torch.no_grad():
         prepared: Any = copy.deepcopy(model, memo)
         body = prepared.base_model
         if not own.config.mixes_heads and own.config.masked_rows == "zero":
-            body.encoder = PreparedEncoder(body.encoder)
+            paths = {name.removesuffix(".weight"): held for name, held in by_name.items()}
+            held = {module: paths[name] for name, module in prepared.named_modules() if name in paths}
+            body.encoder = PreparedEncoder(body.encoder, held)
+            words = body.embeddings.word_embeddings
+            if words in held and not any(getattr(m, "predicts_words", False) for m in prepared.modules()):
+                body.embeddings.word_embeddings = Int8Embedding(held[words], prepared.dtype)
             prepared.prepared = True
     found: AnyModel = prepared.eval()
     return found

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -113,14 +114,19 @@ def _ones(*shape: int) -> Tensor:
 
 def _race(operands: list[tuple[Tensor, Tensor]]) -> float:
     """How many times as fast oneDNN is."""
+    return race([(partial(F.linear, *both), partial(by_onednn, *both)) for both in operands])
 
-    def seconds(run: Callable[[Tensor, Tensor], Tensor]) -> float:
+
+def race(runs: Sequence[tuple[Callable[[], object], Callable[[], object]]]) -> float:
+    """How many times as fast the second of each two is, all of them taken together."""
+
+    def seconds(side: int) -> float:
         start = time.perf_counter()
-        for states, weight in operands:
-            run(states, weight)
+        for both in runs:
+            both[side]()
         return time.perf_counter() - start
 
-    pairs = [(seconds(F.linear), seconds(by_onednn)) for _ in range(_TRIES)]
+    pairs = [(seconds(0), seconds(1)) for _ in range(_TRIES)]
     return min(a for a, _ in pairs) / min(b for _, b in pairs)
 
 
@@ -228,6 +234,10 @@ class FrozenLinear(nn.Module):
         if faster and self.activation is F.gelu:  # one pass over the result less
             return by_onednn(states, self._reordered, self.bias, "gelu")
         return self._activated(by_onednn(states, self._reordered, self.bias))
+
+    def part(self, states: Tensor, part: slice) -> Tensor:
+        """Some of the outputs, before any activation."""
+        return linear(states, self.weight[part], self.bias[part])
 
     def _activated(self, found: Tensor) -> Tensor:
         """The activation; GELU in place, since a new tensor of that size costs more than its arithmetic."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deberta_tasks.smaller.quantizing import QuantizeReport, quantize
 from deberta_tasks.smaller.trimming import TrimReport, trim
 
-__all__ = ["TrimReport", "trim"]
+__all__ = ["QuantizeReport", "TrimReport", "quantize", "trim"]

@@ -29,7 +29,7 @@ from tokenization import AutoTokenizer
 from tokenization.trimming import Trimmed, batches, trim_vocabulary
 
 CONFIGS = (CONFIG, GENERATOR_CONFIG, "gliner_config.json")
-WORD_TABLE = re.compile(r"(^|\.)word_embeddings\._?weight$")
+WORD_TABLE = re.compile(r"(^|\.)word_embeddings\._?weight(_scale)?$")  # and the scales of one of integers
 # Beside word tables, what predicts words has a row for each: biases, and the matrices of models that are not tied.
 PREDICTS_WORDS = re.compile(r"(predictions|lm_head)(\.\w+)*?\.(decoder\.)?(bias|weight)$|(predictions|lm_head)\.bias$")
 INSIDE_HEADS = re.compile(r"\.(transform|dense|LayerNorm|classifier)\.")
