@@ -56,7 +56,7 @@ from deberta_pt.fast.linear import FrozenLinear, computes_bfloat16
 from deberta_pt.fast.padding import Places, pack, places_of, unpack
 from deberta_pt.fast.quantising import Batch, quantised
 from deberta_pt.fast.triton import seen_of, skewed
-from deberta_pt.layers import is_traced
+from deberta_pt.layers import is_exported, is_traced
 
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
 Scoring = Callable[[Block, list[Tensor]], Tensor]
@@ -176,6 +176,8 @@ class PreparedLayer(nn.Module):
         """As ``Layer``: states ``[B, Q, H]`` and probabilities ``[B, N, Q, K]`` or ``None``."""
         residual = hidden if query_states is None else query_states
         places = None if mask is None else mask.places
+        if is_exported():
+            return self.in_graph(hidden, residual, relative, mask, output_attentions)
         if is_traced() or hidden.device.type != "cpu":
             found, all_probs = self.at_once(hidden, query_states, relative, mask, output_attentions)
             return self.close(found, residual), all_probs
@@ -228,6 +230,30 @@ class PreparedLayer(nn.Module):
         else:
             context, probs = (skewed if wants_triton(self.config, hidden) else sdpa)(None, heads, relative, mask)
         return context.transpose(1, 2).flatten(-2), probs if output_attentions else None  # [B, Q, N*D]
+
+    def in_graph(
+        self, hidden: Tensor, query_states: Tensor, relative: Relative | None, mask: Mask | None, wants_probs: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """As ``forward``, in steps that runtimes do fast: rows of all texts behind each other, each product by itself.
+
+        ONNX Runtime adds the bias inside a product of two matrices, not of more axes, and its own fusion of a sum and
+        a layer norm, which it makes of three axes alone, takes four times as long as the two by themselves.
+        """
+        split = (self.num_heads, self.width // self.num_heads)
+        batch, residual = hidden.shape[0], query_states.reshape(-1, query_states.shape[-1])  # [B*Q, H]
+        rows = residual if query_states is hidden else hidden.reshape(-1, hidden.shape[-1])  # [B*K, H]
+        projected = (self.project(states, i, i + 1) for i, states in enumerate((residual, rows, rows)))
+        query, key, value = (states.view(batch, -1, *split).transpose(1, 2) for states in projected)  # [B, N, L, D]
+        pos_key = self.positions[0, :, 1:].flip(1).transpose(0, 1) if self.positions is not None and self.c2p else None
+        pos_query = self.positions[-1, :, :-1].transpose(0, 1) if self.positions is not None and self.p2c else None
+        heads = Heads(query, key, value, pos_key, pos_query)
+        probs: Tensor | None = None
+        if wants_probs or not (self.c2p or self.p2c):
+            context, probs = context_of_any(scores_of_any(heads, relative), value, mask)
+        else:
+            context, _ = sdpa(None, heads, relative, mask)
+        found = self.close(context.transpose(1, 2).reshape(-1, self.width), residual)
+        return found.view(query_states.shape), probs if wants_probs else None
 
     def packed(self, hidden: Tensor, lengths: list[int], relative: Relative | None) -> Tensor:
         """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
