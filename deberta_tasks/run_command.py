@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import IO, Any
 from conversion.command_line import FINE, add_hub_options, terminate_cleanly
 from deberta_core.batching import with_bar
 from deberta_core.wording import harmless
+from deberta_tasks.parts import PARQUET
 from deberta_tasks.pipelines import Pipeline, pipeline
 from deberta_tasks.pipelines.loading import choose_framework, export_of
 from deberta_tasks.quiet import start_tensorflow_quietly
@@ -47,11 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--generator", action="store_true", help="the generator beside a discriminator, for fill-mask")
     add_hub_options(parser)
-    parser.add_argument("--input", metavar="FILE", help="default: standard input")
-    parser.add_argument("--output", metavar="FILE", help="JSONL file to write; default: standard output")
     parser.add_argument(
-        "--format", choices=sorted(set(FORMATS.values())), help="default: by the file's name or first line"
+        "--input", metavar="FILE", help="default: standard input; of an engine also a folder or pattern"
     )
+    parser.add_argument(
+        "--output", metavar="FILE", help="JSONL file to write, of an engine a folder; default: standard output"
+    )
+    parser.add_argument(
+        "--format", choices=sorted({*FORMATS.values(), PARQUET}), help="default: by the file's name or first line"
+    )
+    parser.add_argument("--engine", choices=("ray",), help="spread files over processes or machines, by Ray Data")
+    parser.add_argument("--workers", type=int, metavar="N", help="of an engine; default one a GPU, or four cores")
     parser.add_argument(
         "--column", action="append", default=[], metavar="FIELD=NAME", help="column that a field is read from"
     )
@@ -120,6 +127,15 @@ def run(args: argparse.Namespace) -> int:
         if isinstance(value, list) and len(value) == 1:  # "a, b" is two values; with several, each is what it says
             options[name] = listed(value[0])
     task.options_class().changed(options)
+    fetch = {name: value for name, value in (("revision", args.revision), ("subfolder", args.subfolder)) if value}
+    wanted: dict[str, Any] = {
+        "task": args.task, "model": args.model, "framework": args.framework, "tokenizer": args.tokenizer,
+        "device": args.device, "dtype": args.dtype, "prepare": args.prepare,
+        "model_kwargs": {"generator": True} if args.generator else None, **fetch, **options,
+    }  # fmt: skip
+    if args.engine or args.workers is not None or args.format == PARQUET:
+        print(_spread(args, wanted), file=sys.stderr)
+        return FINE
     interactive = args.input is None and sys.stdin.isatty()
     records = _records(args, task)
     if not interactive:
@@ -127,11 +143,7 @@ def run(args: argparse.Namespace) -> int:
     export = export_of(args.model, {"subfolder": args.subfolder})
     if (export["to"] in ("savedmodel", "tflite")) if export else choose_framework(args.framework, args.model) == "tf":
         start_tensorflow_quietly()
-    fetch = {name: value for name, value in (("revision", args.revision), ("subfolder", args.subfolder)) if value}
-    pipe = pipeline(
-        args.task, args.model, args.framework, tokenizer=args.tokenizer, device=args.device, dtype=args.dtype,
-        prepare=args.prepare, model_kwargs={"generator": True} if args.generator else None, **fetch, **options,
-    )  # fmt: skip
+    pipe = pipeline(**wanted)
     with _writer(args, pipe) as write:
         to_terminal = args.output is None and sys.stdout.isatty()
         answers = pipe.answered(records, read_ahead=1 if interactive else None)
@@ -146,8 +158,41 @@ def _given(args: argparse.Namespace, start: str) -> dict[str, Any]:
     return {name: value for name, value in named if value is not None}
 
 
-def _records(args: argparse.Namespace, task: Task) -> Iterator[Record]:
+def _spread(args: argparse.Namespace, wanted: Mapping[str, Any]) -> str:
+    """Answer many files by an engine; what was done, in a line.
+
+    Raises:
+        ValueError: without an engine, or names of files.
+    """
+    if args.engine is None:
+        raise ValueError("--workers and Parquet are for --engine ray; give it, too")
+    if args.input is None or args.output is None:
+        raise ValueError(f"--engine {args.engine} reads --input (files) and writes --output (a folder); give both")
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers is {args.workers}, expected 1 or more")
+    from deberta_tasks.ray_engine import run_on_ray
+
+    # Workers may stand in another folder.
+    here = {
+        name: os.path.abspath(wanted[name]) for name in ("model", "tokenizer") if os.path.exists(wanted[name] or "")
+    }
+    asked = {name: value for name, value in vars(args).items() if name not in ("output", "engine", "workers", "run")}
+    return run_on_ray(argparse.Namespace(**{**asked, **here}), {**wanted, **here}, args.output, args.workers, _reply)
+
+
+def _reply(args: argparse.Namespace, pipe: Pipeline, lines: Iterable[bytes], stream: IO[str]) -> None:
+    """Answers to the lines of a part, in their order."""
+    for record, answer in pipe.answered(_records(args, task_named(args.task), lines)):
+        _write_json(stream, record, answer)
+
+
+def _records(args: argparse.Namespace, task: Task, lines: Iterable[bytes] | None = None) -> Iterator[Record]:
     """The records to work on.
+
+    Args:
+        args: those of the command.
+        task: whose fields are read.
+        lines: of the input, if it is open already.
 
     Raises:
         ValueError: for a field that the task does not have, or plain text for a task that needs more than that.
@@ -162,7 +207,7 @@ def _records(args: argparse.Namespace, task: Task) -> Iterator[Record]:
         if args.input is not None:
             raise ValueError(f"all fields are given, so there is nothing to read from {args.input}; drop one of them")
         return iter([Record(fixed, "the arguments")])
-    source: Any = sys.stdin.buffer if args.input is None else args.input
+    source: Any = lines or (sys.stdin.buffer if args.input is None else args.input)
     format = args.format or ("text" if args.input is None else format_of(args.input))
     if args.input is None and args.format is None and not sys.stdin.isatty():
         format, source = detect_format(sys.stdin.buffer)
@@ -217,6 +262,11 @@ def _writer(args: argparse.Namespace, pipe: Pipeline) -> Iterator[Any]:
 
 
 def _write_json(file: IO[str], record: Record, answer: Any) -> None:
+    """A line for a record and its answer.
+
+    Raises:
+        ValueError: if the record has a column that is called as the answer is.
+    """
     if ANSWER in record:
         raise ValueError(
             f"{record.place} has a column {ANSWER!r}, which is where the answer goes; give it another name"

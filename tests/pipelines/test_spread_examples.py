@@ -1,0 +1,94 @@
+"""The examples that spread work by other libraries, where these are installed: on two workers, over loopback."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from deberta_tasks import pipeline
+
+ROOT = Path(__file__).parents[2]
+TEXTS = ["A day of sun.", "Rain again, and wind, and no end of it.", "Snow.", "Mist over the fields."]
+
+
+def needs(*names: str) -> Any:
+    missing = [name for name in names if not (importlib.util.find_spec(name) or shutil.which(name))]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
+
+
+def assert_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    assert [answer["label"] for answer in found] == [answer["label"] for answer in wanted]
+    assert [answer["score"] for answer in found] == pytest.approx([answer["score"] for answer in wanted], abs=1e-5)
+
+
+@needs("pyspark", "java", "pyarrow")
+@pytest.mark.slow
+def test_spark(tmp_path, checkpoint):
+    import pyarrow
+    import pyarrow.parquet
+
+    model = checkpoint("text-classification")
+    pyarrow.parquet.write_table(pyarrow.table({"text": TEXTS}), tmp_path / "texts.parquet", row_group_size=2)
+    given = {"--model": model, "--input": tmp_path / "texts.parquet", "--output": tmp_path / "labels.parquet"}
+    script = ROOT / "examples" / "spread" / "label_spark.py"
+    command = [sys.executable, script, *(part for item in given.items() for part in item)]
+    local = {**environment(), "PYSPARK_SUBMIT_ARGS": "--master local[2] --conf spark.ui.enabled=false pyspark-shell"}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=local, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = pyarrow.parquet.read_table(tmp_path / "labels.parquet").to_pylist()
+    found.sort(key=lambda row: TEXTS.index(row["text"]))
+    assert_same(found, pipeline("text-classification", str(model))(TEXTS))
+
+
+@needs("ray", "starlette")
+@pytest.mark.slow
+def test_ray_serve(tmp_path, checkpoint):
+    model = str(checkpoint("text-classification"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(ROOT / "examples" / "spread" / "serve_ray.py"), "--model", model, "--replicas", "2"]
+    with open(tmp_path / "log", "w") as log:
+        server = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log, env=environment())
+
+    def ask(text: str) -> dict[str, Any]:
+        body = json.dumps({"text": text}).encode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}", body, timeout=60) as answer:
+            return dict(json.loads(answer.read()))
+
+    try:
+        deadline = time.monotonic() + 240
+        while True:
+            try:
+                ask("Is it there?")
+                break
+            except (urllib.error.URLError, ConnectionError):
+                text = (tmp_path / "log").read_text()[-3000:]
+                assert server.poll() is None, text
+                assert time.monotonic() < deadline, text
+                time.sleep(1)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(ask, TEXTS * 4))
+        assert_same(found, pipeline("text-classification", model)(TEXTS * 4))
+    finally:
+        server.terminate()
+        server.wait(60)
