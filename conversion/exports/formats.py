@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Largest difference that passes, relative to the largest value of an output of the float32 model.
@@ -25,6 +26,7 @@ class Format:
         dtypes: types that the runtime computes, the default first.
         needs: modules that make and run it, with the oldest version that does.
         extra: the extra of this project that installs them.
+        module: the one of them that runs it.
         compiles: whether a C++ compiler is needed.
     """
 
@@ -35,6 +37,7 @@ class Format:
     dtypes: tuple[str, ...]
     needs: tuple[tuple[str, str], ...]
     extra: str
+    module: str
     compiles: bool = False
 
 
@@ -43,23 +46,27 @@ FORMATS = {
     for row in (
         Format(
             "onnx", "ONNX Runtime", "model.onnx", "pt", ("float32", "float16"),
-            (("torch", "2.9"), ("onnx", "1.18"), ("onnxscript", "0.5"), ("onnxruntime", "1.23")), "onnx",
+            (("torch", "2.9"), ("onnx", "1.18"), ("onnxscript", "0.5"), ("onnxruntime", "1.23")), "onnx", "onnxruntime",
         ),
         Format(
             "openvino", "OpenVINO", "model.xml", "pt", ("float32", "float16"),
-            (("torch", "2.6"), ("openvino", "2025.0")), "openvino",
+            (("torch", "2.6"), ("openvino", "2025.0")), "openvino", "openvino",
         ),
-        Format("torch", "PyTorch", "model.pt2", "pt", ("float32", "float16", "bfloat16"), (("torch", "2.6"),), "pt"),
         Format(
-            "aot", "PyTorch", "model.pt2", "pt", ("float32", "bfloat16"), (("torch", "2.6"),), "pt", compiles=True
+            "torch", "PyTorch", "model.pt2", "pt", ("float32", "float16", "bfloat16"),
+            (("torch", "2.6"),), "pt", "torch",
+        ),
+        Format(
+            "aot", "PyTorch", "model.pt2", "pt", ("float32", "bfloat16"),
+            (("torch", "2.6"),), "pt", "torch", compiles=True,
         ),
         Format(
             "savedmodel", "TensorFlow", "saved_model", "tf", ("float32", "bfloat16"),
-            (("tensorflow", "2.18"), ("tf_keras", "2.18")), "tf",
+            (("tensorflow", "2.18"), ("tf_keras", "2.18")), "tf", "tensorflow",
         ),
         Format(
             "tflite", "TensorFlow Lite", "model.tflite", "tf", ("float32", "float16"),
-            (("tensorflow", "2.18"), ("tf_keras", "2.18")), "tf",
+            (("tensorflow", "2.18"), ("tf_keras", "2.18")), "tf", "tensorflow",
         ),
     )
 }  # fmt: skip
@@ -88,18 +95,31 @@ def check_installed(row: Format) -> None:
     Raises:
         ImportError: a package or a compiler is missing, or too old; the text has the line that installs it.
     """
-    line = f"pip install --upgrade 'deberta[{row.extra}]'"
-    for module, oldest in row.needs:
-        if importlib.util.find_spec(module) is None:
-            raise ImportError(f"{module} is not installed, and --to {row.name} needs it: {line}")
-        found = importlib.metadata.version(module.replace("_", "-"))
-        if _numbers(found) < _numbers(oldest):
-            raise ImportError(f"{module} is {found}, and --to {row.name} needs {oldest} or later: {line}")
+    _check(row, row.needs, f"--to {row.name}")
     compilers = [name for name in (os.environ.get("CXX"), "g++", "clang++") if name]
     if row.compiles and not any(map(shutil.which, compilers)):
         raise ImportError(
             f"there is no C++ compiler ({', '.join(compilers)}), and --to {row.name} needs one: apt install g++"
         )
+
+
+def check_runtime(row: Format) -> None:
+    """Refuse to open a graph that the runtime here does not know.
+
+    Raises:
+        ImportError: it is missing or too old; the text has the line that installs it.
+    """
+    _check(row, [(module, oldest) for module, oldest in row.needs if module == row.module], row.graph)
+
+
+def _check(row: Format, needs: Iterable[tuple[str, str]], what: str) -> None:
+    line = f"pip install --upgrade 'deberta[{row.extra}]'"
+    for module, oldest in needs:
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(f"{module} is not installed, and {what} needs it: {line}")
+        found = importlib.metadata.version(module.replace("_", "-"))
+        if _numbers(found) < _numbers(oldest):
+            raise ImportError(f"{module} is {found}, and {what} needs {oldest} or later: {line}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

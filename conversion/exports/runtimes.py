@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from conversion.exports.formats import FORMATS, check_runtime
+
 Arrays = dict[str, np.ndarray[Any, Any]]
 Graph = Callable[[Mapping[str, np.ndarray[Any, Any]]], Arrays]
 MANIFEST = "export.json"  # what an export says of itself
@@ -47,8 +49,9 @@ def open_graph(path: Path, manifest: Mapping[str, Any]) -> Graph:
 
     Raises:
         FileNotFoundError: it is not there.
-        ImportError: its runtime is not installed.
+        ImportError: its runtime is not installed, or too old.
     """
+    check_runtime(FORMATS[manifest["to"]])
     if not path.exists():
         raise FileNotFoundError(f"there is no {path.name} in {path.parent}; export the model again")
     run, names = _OPEN[manifest["to"]](path), list(manifest["outputs"])

@@ -15,7 +15,9 @@ import pytest
 import conversion
 from conversion.command_line import COMMANDS, ERROR, run
 from conversion.exports import exporting, formats
+from conversion.exports.pytorch import PyTorchModel
 from conversion.exports.runtimes import open_graph, read_manifest
+from conversion.source import open_source
 from tests.conversion.helpers import write_checkpoint
 from tests.models.helpers import BASES, HEADS, small_config
 
@@ -115,6 +117,40 @@ def test_halves(tmp_path, name, dtype):
     report = conversion.export(source, tmp_path / "out", to=name, dtype=dtype)
     assert (report.dtype, report.tolerance) == (dtype, formats.TOLERANCES[dtype])
     assert 1e-7 < report.worst.relative <= report.tolerance
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in ("torch", "onnx")])
+def test_scores_beyond_half_precision(tmp_path, name):
+    """Products that are not scaled first would be infinite in float16, and what comes of them no number."""
+    with open_source(checkpoint(tmp_path / "source", "v3", "Model", num_hidden_layers=1)) as source:
+        config, model = source.config, PyTorchModel(source, "Model")
+    attention, products = model.model.encoder.layer[0].attention.self, {}
+    inputs = exporting._inputs(config, "Model", 2, 33)
+
+    def largest():
+        hooks = [
+            projection.register_forward_hook(
+                lambda _, __, found, name=name: products.setdefault(name, []).append(found)
+            )
+            for name, projection in (("query", attention.query_proj), ("key", attention.key_proj))
+        ]
+        products.clear()
+        model.run(inputs, ["last_hidden_state"])
+        for hook in hooks:
+            hook.remove()
+        query, key = (attention.split_heads(products[name][0]) for name in ("query", "key"))  # of states, not positions
+        return float((query @ key.transpose(-1, -2)).abs().max())
+
+    most = float(np.finfo(np.float16).max)
+    factor = (1.2 * most / largest()) ** 0.5
+    for projection in (attention.query_proj, attention.key_proj):
+        projection.weight.mul_(factor)
+        projection.bias.mul_(factor)
+    assert largest() > most > 3 * largest() * attention.scale, "each of three terms is in range"
+    path = tmp_path / formats.FORMATS[name].graph
+    model.write(name, path, "float16", ["last_hidden_state"], inputs, None)
+    manifest = {"to": name, "inputs": list(inputs), "outputs": ["last_hidden_state"]}
+    assert np.isfinite(open_graph(path, manifest)(inputs)["last_hidden_state"]).all()
 
 
 @needs("onnx")
@@ -235,6 +271,15 @@ def test_what_is_missing_is_said_before_work_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(formats.shutil, "which", lambda name: None)
     with pytest.raises(ImportError, match=r"no C\+\+ compiler .*apt install g\+\+"):
         conversion.export("model", tmp_path / "out", to="aot")
+
+
+def test_a_runtime_that_is_too_old_for_a_graph(tmp_path, monkeypatch):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    manifest = {"to": "onnx", "inputs": ["input_ids"], "outputs": ["logits"]}
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(formats.importlib.metadata, "version", lambda name: "1.22.1")
+    with pytest.raises(ImportError, match=r"onnxruntime is 1.22.1, and model.onnx needs 1\.23 or later: pip install"):
+        open_graph(tmp_path / "model.onnx", manifest)
 
 
 def test_a_damaged_export(tmp_path):
