@@ -283,6 +283,24 @@ def test_compilers_take_it_as_one_operator() -> None:
 
 
 @here
+@pytest.mark.parametrize("family", ["v3", pytest.param("v1", marks=matrix)])
+def test_prepared_layers_take_it_off_the_cpu(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which they compute at once, all texts of a batch."""
+    import deberta_pt.fast.inference as inference
+
+    model = pt_model(small_config(family))
+    prepared = inference.optimize_for_inference(model)
+    mask = read_mask(mask_of("left", 21, 21))
+    hidden, relative = torch.randn(2, 21, 24), model.encoder.relative(21, 21, torch.device("cpu"))
+    results = []
+    for wanted in (False, True):
+        monkeypatch.setattr(inference, "wants_triton", lambda *_, wanted=wanted: wanted)
+        with torch.no_grad():
+            results.append(prepared.encoder.layer[0].at_once(hidden, None, relative, mask, False)[0])
+    assert_close(results[1], results[0], "triton")
+
+
+@here
 def test_the_operator_keeps_its_promises_to_pytorch() -> None:
     query, key, value = (torch.randn(1, 1, 16, 16, requires_grad=True) for _ in range(3))
     given = (query, key, value, None, None, None, None, None, None, 4, 0.0)
