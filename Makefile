@@ -32,10 +32,13 @@ test-all: test test-slow  ## every test: also what is left of the matrix of expo
 	TRITON_INTERPRET=1 .venv-transformers4/bin/python -m pytest -n $(WORKERS) -m everything tests/models/test_triton.py
 	$(IN_EXPORTS) -m everything -k "onnx or openvino"
 
+CASES ?= 2000
+KILLS ?= 100
+SECONDS_SERVED ?= 600
 harness: $(STAMP)  ## damaged files, kills, full disks and threads, for hours: see SECURITY.md
-	$(BIN)/python -m tests.fuzz --cases 2000
-	$(BIN)/python -m tests.fuzz.kills --kills 100
-	$(BIN)/python -m tests.fuzz.soak --seconds 600 --calls 200000
+	$(BIN)/python -m tests.fuzz --cases $(CASES)
+	$(BIN)/python -m tests.fuzz.kills --kills $(KILLS)
+	$(BIN)/python -m tests.fuzz.soak --seconds $(SECONDS_SERVED) --calls 200000
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

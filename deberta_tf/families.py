@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from deberta_core.config import AutoConfig, BaseConfig, DebertaConfig, DebertaV2Config
 from deberta_core.folder import open_folder
+from deberta_core.general_config import build_config
 from deberta_core.heads import FAMILIES
 from deberta_core.loading import take_keywords
 from deberta_tf import heads
@@ -136,8 +137,8 @@ class TFAutoModel:
         if path is None:
             raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, got None")
         with open_folder(path, options, FORMATS) as folder:
-            family = AutoConfig.family(folder.config.get("model_type"))
-            return cls.model_class(family).from_pretrained(folder, **options)
+            named = build_config(lambda v: AutoConfig.family(v.get("model_type")), folder.config, folder.config_file)
+            return cls.model_class(named).from_pretrained(folder, **options)
 
 
 class TFAutoModelForSequenceClassification(TFAutoModel):

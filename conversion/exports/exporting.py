@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from conversion.exports.programs import PROGRAM, card, program
 from conversion.exports.report import Check, ExportReport
 from conversion.exports.runtimes import MANIFEST, Arrays, open_graph
 from conversion.source import Source, open_source
+from deberta_core.commits import is_leftover
 from deberta_core.config import BaseConfig
 from deberta_core.file_names import CARD, CONFIG, tokenizer_files
 from deberta_core.files import Replacement
@@ -26,6 +29,7 @@ from deberta_core.weight_names import head_weights
 
 # In the order in which a graph gives them; a head has its own, else the states.
 OUTPUTS = ("logits", "start_logits", "end_logits")
+_NEARLY_FULL = 1 << 16  # bytes
 SIZES = ((1, 1), (1, 7), (3, 33), (2, 512), (1, 600))  # batch and length of the runs that an export is checked by
 
 
@@ -66,13 +70,20 @@ def export(
     if task is not None and task not in TASK_HEADS:
         raise ValueError(f"task is {task!r}, expected one of {', '.join(TASK_HEADS)}")
     check_installed(row)
-    if os.path.lexists(dst):
+    # What a kill left counts as nothing: the same command is to succeed when it is given again.
+    names = os.listdir(dst) if os.path.isdir(dst) else []
+    if os.path.lexists(dst) and not (names and all(is_leftover(name) for name in names)):
         raise FileExistsError(f"there is something at {os.fspath(dst)}; give the name of a folder that is to be made")
     with open_source(src, isolate_h5=isolate_h5) as source:
         head = choose_head(source, task)
         with Replacement(Path(os.path.realpath(dst))) as files:
             tell(f"reading the model of {os.fspath(src)}")
-            report = _write(files, source, row, head, dtype, tell)
+            try:
+                report = _write(files, source, row, head, dtype, tell)
+            except Exception as error:  # which says of a full disk what the runtime likes: "unexpected pos 64 vs 0"
+                if isinstance(error, OSError) or shutil.disk_usage(files.folder).free > _NEARLY_FULL:
+                    raise
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             report.source, report.target = os.fspath(src), os.fspath(dst)
             files.write(CARD, card(row, report, source.config, Path(dst).name))
             report.files.append(CARD)

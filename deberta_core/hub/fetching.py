@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -206,7 +207,8 @@ def _patiently(call: Callable[[], Result], *, transfer: bool) -> Result:
         except Exception as error:
             status = status_of(error)
             again = transfer if status is None else status in (408, 429, 500, 502, 503, 504)
-            if attempt == ATTEMPTS or not again or is_final(error):
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if attempt == ATTEMPTS or not again or full or is_final(error):
                 raise
             time.sleep(_wait(error, 2.0 ** (attempt - 1)))
     raise AssertionError("unreachable")

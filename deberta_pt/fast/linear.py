@@ -56,6 +56,11 @@ def filled_up(rows: int) -> int:
     if rows in _met or len(_met) < _MOST_MET:
         _met.add(rows)
         return rows
+    return _next_of_eight(rows)
+
+
+def _next_of_eight(rows: int) -> int:
+    """The least of eight numbers in each octave that is not below ``rows``."""
     step = 1 << max((rows - 1).bit_length() - 4, 0) if rows else 1
     return -(-rows // step) * step
 
@@ -149,10 +154,14 @@ class OneDnnLinear(torch.autograd.Function):
         (states, weight), (grad,) = ctx.saved_tensors, grads
         product = linear if torch.is_grad_enabled() else by_onednn
         to_states, to_weight, to_bias = ctx.needs_input_grad
-        flat = grad.flatten(0, -2)
+        flat, inputs = grad.flatten(0, -2), states.flatten(0, -2)
+        # The sum over rows is code for their number, too. Rows of zeros add nothing to it; always, and not only after
+        # many numbers, for the order of a sum is in its last bits, and a resumed run is to have those of a whole one.
+        if to_weight and (more := _next_of_eight(len(flat)) - len(flat)):
+            flat, inputs = F.pad(flat, (0, 0, 0, more)), F.pad(inputs, (0, 0, 0, more))
         return (
             product(grad, weight.t()) if to_states else None,
-            product(flat.t(), states.flatten(0, -2).t()) if to_weight else None,
+            product(flat.t(), inputs.t()) if to_weight else None,
             flat.sum(0) if to_bias else None,
         )
 

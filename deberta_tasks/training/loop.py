@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,9 +111,16 @@ class History:
         return asdict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
-        for name in asdict(self):
-            setattr(self, name, state[name])
+        """Go on where ``state_dict`` was taken.
+
+        Raises:
+            TypeError: a value is of another type.
+        """
+        for field in fields(self):
+            value, kind = state[field.name], type(field.default)
+            if type(value) is not kind and (kind is not float or type(value) is not int):
+                raise TypeError(f"{field.name} is {value!r}, expected {kind.__name__}")
+            setattr(self, field.name, value)
 
 
 @dataclass(frozen=True)

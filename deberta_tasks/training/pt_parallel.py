@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,7 @@ def read_state(folder: Path, model: nn.Module) -> dict[str, Any]:
         ValueError: if it is damaged, or of a model of another shape.
     """
     try:
+        _check_sums(folder / FILE)
         state: dict[str, Any] = torch.load(folder / FILE, map_location="cpu", weights_only=True)
         whole = isinstance(state["model"], dict)
     except Exception:  # nearly anything comes out of a torn archive, with advice to execute what is in it
@@ -217,3 +219,17 @@ def read_state(folder: Path, model: nn.Module) -> dict[str, Any]:
                 f"{wanted.get(name, 'nothing')}; start from the model that the run began with, or in a new folder"
             )
     return state
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the archive's checksums, which ``torch.load`` does not: a changed bit would be trained on in silence.
+
+    Raises:
+        zipfile.BadZipFile: an entry is not what was written.
+    """
+    with zipfile.ZipFile(path) as file:
+        for info in file.infolist():
+            if info.CRC:  # torch.save can be told to leave the sums out; it then writes zeros
+                with file.open(info) as entry:
+                    while entry.read(1 << 20):
+                        pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -201,9 +202,10 @@ class Run:
         lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
         found = []
         for line in lines:
-            with contextlib.suppress(ValueError, RecursionError):
+            with contextlib.suppress(ValueError, TypeError, AttributeError, OverflowError, RecursionError):
                 values = json.loads(line)
-                if isinstance(values, dict) and all(isinstance(value, (int, float)) for value in values.values()):
+                "".join(values).encode()  # half a character in a name cannot be drawn, nor a number beyond all floats
+                if all(float(value) == value or math.isnan(value) for value in values.values()):
                     found += [values] if "step" in values else []
         if len(found) < len(lines):
             warnings.warn(f"{path}: {len(lines) - len(found)} damaged lines are left out", stacklevel=2)
@@ -232,7 +234,7 @@ class Run:
             axes = figure.add_subplot(len(shown), 1, number, xlabel="step", ylabel=kind)
             for name in drawn:
                 points = [(line["step"], line[name]) for line in lines if name in line]
-                axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
+                axes.plot(*zip(*points, strict=True), label=name.replace("$", r"\$"), linewidth=1)
             axes.legend()
         with replacing(self.folder / PLOT) as made:
             figure.savefig(made, format="png", dpi=120)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -239,6 +240,32 @@ def test_a_place_that_cannot_be_written(tmp_path):
         conversion.export(source, tmp_path / "new", to="torch")
     assert sorted(os.listdir(tmp_path)) == ["file", "out", "source"]
     assert not os.listdir(tmp_path / "out")
+
+
+def test_a_full_disk_is_called_that(tmp_path, monkeypatch):
+    """Writers of graphs say "unexpected pos 64 vs 0" and the like."""
+    source = checkpoint(tmp_path / "source", "v3", "Model", num_hidden_layers=1)
+
+    def write(*arguments):
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    monkeypatch.setattr("conversion.exports.exporting._write", write)
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        conversion.export(source, tmp_path / "out", to="torch")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+    with pytest.raises(OSError, match="no space"):
+        conversion.export(source, tmp_path / "out", to="torch")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*has no tokenizer")
+def test_what_a_kill_left_is_no_export(tmp_path):
+    source = checkpoint(tmp_path / "source", "v3", "Model", num_hidden_layers=1)
+    (tmp_path / "out" / ".deberta-0123456789abcdef" / "new").mkdir(parents=True)
+    conversion.export(source, tmp_path / "out", to="torch")
+    assert "model.pt2" in os.listdir(tmp_path / "out")
+    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
 
 
 def test_a_graph_that_differs_is_not_put_in_place(tmp_path, monkeypatch):

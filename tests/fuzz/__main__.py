@@ -1,8 +1,12 @@
-"""``python -m tests.fuzz``: damages files of all kinds and says what came of it; ends with 1 if anything did."""
+"""``python -m tests.fuzz``: damages files of all kinds and says what came of it; ends with 1 if anything did.
+
+Files that something was wrong with once are tried first.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -13,7 +17,9 @@ os.environ.update(
 )
 
 from tests.fuzz.kinds import KINDS
-from tests.fuzz.runner import run
+from tests.fuzz.runner import keep, run
+
+FOUND = Path(__file__).parent / "found"  # files that something was wrong with once
 
 
 def import_everything() -> None:
@@ -34,13 +40,17 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS), help="of files; default all")
     parser.add_argument("--cases", type=int, default=100, help="of each kind")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--keep", type=Path, help="folder for the files that something is wrong with")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for the files that something is wrong with, such as ours in found"
+    )
     given = parser.parse_args()
     import_everything()
     wrong = 0
     for name in given.kinds:
         started = time.monotonic()
-        report = run(KINDS[name], range(given.first, given.first + given.cases))
+        cases = math.ceil(given.cases * KINDS[name].share)
+        kept = sorted((FOUND / name.replace(" ", "-")).glob("*.gz"))
+        report = run(KINDS[name], range(given.first, given.first + cases), kept)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
         print(
             f"{name}: {counts}, {len(report.findings)} wrong; at most {report.slowest:.1f} s and "
@@ -49,8 +59,7 @@ def main() -> int:
         for case, text in report.findings:
             print(f"  {case.seed} ({case.framework}): {text}", flush=True)
             if given.keep:
-                given.keep.mkdir(parents=True, exist_ok=True)
-                (given.keep / f"{name}-{case.seed}".replace(" ", "-")).write_bytes(case.content)
+                keep(case, given.keep)
         wrong += len(report.findings)
     return 1 if wrong else 0
 

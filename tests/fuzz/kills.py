@@ -13,6 +13,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -23,16 +24,17 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.update(
     OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1",
     HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_TELEMETRY="1",
 )  # fmt: skip
+
+from tests.fuzz.runner import be_quiet, made_in_child
 
 LIMIT = 300.0  # seconds that one child may take
 BYTE_COUNTS = 20
@@ -50,6 +52,7 @@ class Operation:
         state: of the target: ``old``, ``new``, or anything else for what is mixed or does not load.
         ready: what a first use takes time for, before the clock is started.
         ends_alike: ``state`` is to be asked only after it was done again, as of a run that goes on.
+        share: of the kills and byte counts, where it takes long.
         tidy: no other files than those of the new state may be left; the cache of ``huggingface_hub`` is its own.
         around: what has to run meanwhile.
     """
@@ -60,6 +63,7 @@ class Operation:
     state: Callable[[Path], str]
     ready: Callable[[], object] = lambda: None
     ends_alike: bool = False
+    share: float = 1.0
     tidy: bool = True
     around: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
 
@@ -75,11 +79,7 @@ def fork(work: Callable[[Callable[[str], None]], object]) -> tuple[int, int]:
         os.close(into)
         return child, out
     os.close(out)
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - ends with the process
-    warnings.simplefilter("ignore")
+    be_quiet()
 
     def tell(line: str) -> None:
         os.write(into, json.dumps(line).encode() + b"\n")
@@ -109,13 +109,6 @@ def ask(work: Callable[[Callable[[str], None]], object]) -> list[str]:
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return lines or ["the process told nothing"]
-
-
-def succeed(work: Callable[[], object]) -> None:
-    """Do something in a child, which has to go well."""
-    lines = ask(lambda tell: work())
-    if lines != ["done"]:
-        raise RuntimeError(lines[-1])
 
 
 def state_of(operation: Operation, folder: Path) -> str:
@@ -150,45 +143,63 @@ def listing(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def kill_again_and_again(operation: Operation, count: int, seed: int) -> list[str]:
+class States(NamedTuple):
+    """Folders of an operation's old and new state, side by side in one that has room for more.
+
+    Attributes:
+        begin: the old state, and what is needed to make the new one.
+        ended: the new one, which nobody stopped.
+        seconds: from one to the other.
+    """
+
+    begin: Path
+    ended: Path
+    seconds: float
+
+
+def both_states(operation: Operation, top: Path) -> States:
+    """Make them in an empty folder."""
+    begin, ended, first = top / "begin", top / "ended", top / "first"
+    begin.mkdir()
+    made_in_child(lambda: operation.begin(begin))
+    shutil.copytree(begin, first, symlinks=True)
+    made_in_child(lambda: (operation.ready(), operation.act(first)))  # from here on all that it takes is imported
+    shutil.copytree(begin, ended, symlinks=True)
+
+    def timed(tell: Callable[[str], None]) -> None:
+        operation.ready()
+        started = time.monotonic()
+        operation.act(ended)
+        tell(str(time.monotonic() - started))
+
+    return States(begin, ended, float(ask(timed)[0]))
+
+
+def kill_again_and_again(operation: Operation, states: States, count: int, seed: int) -> list[str]:
     """What went wrong in so many kills."""
     draw, wrong, at_work = random.Random(f"{operation.name} {seed}"), [], 0
-    with tempfile.TemporaryDirectory() as top:
-        begin, ended = Path(top) / "begin", Path(top) / "ended"
-        begin.mkdir()
-        succeed(lambda: operation.begin(begin))
-        shutil.copytree(begin, ended, symlinks=True)
-        seconds: list[float] = []
-
-        def timed() -> None:
-            operation.ready()
-            started = time.monotonic()
-            operation.act(ended)
-            (Path(top) / "seconds").write_text(str(time.monotonic() - started))
-
-        succeed(timed)
-        seconds.append(float((Path(top) / "seconds").read_text()))
-        if not operation.ends_alike and state_of(operation, begin) != "old":
-            return [f"the old state is {state_of(operation, begin)}"]
-        if state_of(operation, ended) != "new":
-            return [f"the new state is {state_of(operation, ended)}"]
-        for number in range(count):
-            folder = Path(top) / f"at-{number}"
-            shutil.copytree(begin, folder, symlinks=True)
-            at_work += killed_at(operation, folder, draw.uniform(0, 1.05 * seconds[0]))
-            left = [name for name in listing(folder) if name not in listing(begin)]
-            if not operation.ends_alike and (found := state_of(operation, folder)) not in ("old", "new"):
-                wrong.append(f"kill {number}: {found}")
-            lines = ask(lambda tell, folder=folder: (operation.ready(), operation.act(folder)))
-            if lines != ["done"]:
-                wrong.append(f"kill {number}: again: {lines[-1]}")
-            elif (found := state_of(operation, folder)) != "new":
-                wrong.append(f"kill {number}: again: {found}")
-            elif operation.tidy and listing(folder) != listing(ended):
-                wrong.append(f"kill {number}: files stay: {sorted(set(listing(folder)) ^ set(listing(ended)))[:9]}")
-            if wrong and wrong[-1].startswith(f"kill {number}:"):
-                wrong[-1] += f" (it had left {left[:6]})"
-            shutil.rmtree(folder)
+    begin, ended, seconds = states
+    if not operation.ends_alike and state_of(operation, begin) != "old":
+        return [f"the old state is {state_of(operation, begin)}"]
+    if state_of(operation, ended) != "new":
+        return [f"the new state is {state_of(operation, ended)}"]
+    for number in range(count):
+        folder = begin.parent / f"at-{number}"
+        shutil.copytree(begin, folder, symlinks=True)
+        at_work += killed_at(operation, folder, draw.uniform(0, 1.05 * seconds))
+        left = [name for name in listing(folder) if name not in listing(begin)]
+        if not operation.ends_alike and (found := state_of(operation, folder)) not in ("old", "new"):
+            wrong.append(f"kill {number}: {found}")
+        lines = ask(lambda tell, folder=folder: (operation.ready(), operation.act(folder)))
+        if lines != ["done"]:
+            wrong.append(f"kill {number}: again: {lines[-1]}")
+        elif (found := state_of(operation, folder)) != "new":
+            wrong.append(f"kill {number}: again: {found}")
+        elif operation.tidy and listing(folder) != listing(ended):
+            wrong.append(f"kill {number}: files stay: {sorted(set(listing(folder)) ^ set(listing(ended)))[:9]}")
+        if wrong and wrong[-1].startswith(f"kill {number}:"):
+            wrong[-1] += f" (it had left {left[:6]})"
+        shutil.rmtree(folder)
     if not at_work:
         wrong.append("it was always done before it was killed")
     return wrong
@@ -222,31 +233,25 @@ def size_of(folder: Path) -> int:
     return sum(-(-path.lstat().st_size // 4096) * 4096 + 4096 for path in [folder, *folder.rglob("*")])
 
 
-def fill_the_disk(operation: Operation) -> list[str]:
+def fill_the_disk(operation: Operation, states: States) -> list[str]:
     """What went wrong with the disk full at some byte counts."""
     wrong: list[str] = []
-    with tempfile.TemporaryDirectory() as top:
-        begin, ended = Path(top) / "begin", Path(top) / "ended"
-        begin.mkdir()
-        succeed(lambda: operation.begin(begin))
-        shutil.copytree(begin, ended, symlinks=True)
-        succeed(lambda: (operation.ready(), operation.act(ended)))
-        need = size_of(ended)
-        refused = 0
-        for number in range(BYTE_COUNTS):
-            room = need * number // (5 if operation.ends_alike else 16)  # a run holds two checkpoints at a time
-            lines = ask(lambda tell, room=room: on_full_disk(operation, begin, ended, room, tell))
-            if lines[0] == "no disks":
-                return ["no disk of a given size can be made here (unshare and mount are refused)"]
-            refused += lines[0] == "refused"
-            wrong += [f"full after {room} bytes: {line}" for line in lines if line not in ("refused", "done")]
-        if not refused:
-            wrong.append("the disk was never full")
+    need, refused = size_of(states.ended), 0
+    for number in range(0, BYTE_COUNTS, round(1 / operation.share)):
+        room = need * number // (5 if operation.ends_alike else 16)  # a run holds two checkpoints at a time
+        lines = ask(lambda tell, room=room: on_full_disk(operation, states, room, tell))
+        if lines[0] == "no disks":
+            return ["no disk of a given size can be made here (unshare and mount are refused)"]
+        refused += lines[0] == "refused"
+        wrong += [f"full after {room} bytes: {line}" for line in lines if line not in ("refused", "done")]
+    if not refused:
+        wrong.append("the disk was never full")
     return wrong
 
 
-def on_full_disk(operation: Operation, begin: Path, ended: Path, room: int, tell: Callable[[str], None]) -> None:
+def on_full_disk(operation: Operation, states: States, room: int, tell: Callable[[str], None]) -> None:
     """In a child: with so many bytes left on the disk, then with enough."""
+    begin, ended, _ = states
     folder = begin.parent / "disk"
     folder.mkdir(exist_ok=True)
     held = size_of(begin)
@@ -349,15 +354,39 @@ def convert_act(folder: Path) -> None:
     convert(folder / "b", folder / "target", to="tf", overwrite=True)
 
 
+def export_begin(folder: Path) -> None:
+    """A checkpoint with a tokenizer."""
+    save_model(folder / "a", 5, "pt")
+    save_tokenizer(folder / "a", 350)
+
+
+def export(folder: Path) -> None:
+    """For ``torch.export``, whose graph needs nothing that is not installed with PyTorch."""
+    from conversion import export
+
+    export(folder / "a", folder / "target", to="torch")
+
+
+def state_of_export(target: Path) -> str:
+    """``old`` where there is nothing that counts."""
+    from deberta_core.commits import is_leftover
+    from deberta_tasks.pipelines import pipeline
+
+    if not target.exists() or all(is_leftover(path.name) for path in target.iterdir()):
+        return "old"
+    (answer,) = pipeline("text-classification", target)(SENTENCES[:1])
+    return "new" if abs(answer["score"] - 0.2) < 1e-6 else f"a graph that answers {answer}"
+
+
 FINETUNE = ["--hidden-size", "8", "--layers", "1", "--heads", "1", "--max-length", "16", "--batch-size", "4"]
 CSV = "text,label\n" + "".join(f'"a text, number {i}",{"good" if i % 2 else "bad"}\n' for i in range(40))
 
 
 def command(*words: str) -> None:
-    """Of ``deberta``; raises what its errors say."""
+    """Of ``deberta``; raises what its errors say. No plot, which takes longer than the run and is one file."""
     from deberta_tasks import cli
 
-    said = io.StringIO()
+    said, sys.modules["matplotlib.backends.backend_agg"] = io.StringIO(), None  # type: ignore[assignment]
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         code = cli.main(words)
     if code:
@@ -367,18 +396,18 @@ def command(*words: str) -> None:
 
 
 def finetune(folder: Path) -> None:
-    """Six steps with a checkpoint after each."""
+    """Four steps with a checkpoint after each."""
     command(
         "finetune", "--task", "text-classification", "--train", str(folder / "data.csv"), "--output",
-        str(folder / "target"), *FINETUNE, "--steps", "6", "--save-every", "1", "--evaluate-every", "2",
+        str(folder / "target"), *FINETUNE, "--steps", "4", "--save-every", "1", "--evaluate-every", "2",
     )  # fmt: skip
 
 
 def pretrain(folder: Path) -> None:
-    """Six steps with a checkpoint after each."""
+    """Four steps with a checkpoint after each."""
     command(
         "pretrain", "--text", str(folder / "text.txt"), "--output", str(folder / "target"), "--objective", "mlm",
-        "--steps", "6", "--save-every", "1", "--batch-size", "4", "--max-length", "16", "--vocab-size", "400",
+        "--steps", "4", "--save-every", "1", "--batch-size", "4", "--max-length", "16", "--vocab-size", "400",
         "--hidden-size", "64", "--layers", "1",
     )  # fmt: skip
 
@@ -470,6 +499,7 @@ OPERATIONS = {
         Operation("saving a tokenizer", lambda f: save_tokenizer(f / "target", 350),
                   lambda f: save_tokenizer(f / "target", 360), in_target(state_of_tokenizer)),
         Operation("convert", convert_begin, convert_act, in_target(state_of_model)),
+        Operation("export", export_begin, export, in_target(state_of_export), share=0.2),
         Operation("finetune", lambda f: (f / "data.csv").write_text(CSV), finetune, alike({}), ends_alike=True),
         Operation("pretrain", lambda f: (f / "text.txt").write_text("\n".join(SENTENCES * 20)), pretrain, alike({}),
                   ends_alike=True),
@@ -506,11 +536,16 @@ def main() -> int:
     for name in given.operations:
         started = time.monotonic()
         operation = OPERATIONS[name]
-        with operation.around():
-            wrong, full = kill_again_and_again(operation, given.kills, given.seed), fill_the_disk(operation)
-        took = f"{time.monotonic() - started:.0f} s"
-        disk = f"disk full at {BYTE_COUNTS} byte counts, {len(full)} wrong"
-        print(f"{name}: {given.kills} kills, {len(wrong)} wrong; {disk}; {took}", flush=True)
+        kills = math.ceil(given.kills * operation.share)
+        with operation.around(), tempfile.TemporaryDirectory() as top:
+            states = both_states(operation, Path(top))
+            wrong = kill_again_and_again(operation, states, kills, given.seed)
+            killed = time.monotonic() - started
+            full = fill_the_disk(operation, states)
+        took = f"{killed:.0f} + {time.monotonic() - started - killed:.0f} s, {states.seconds:.2f} s each"
+        counts = len(range(0, BYTE_COUNTS, round(1 / operation.share)))
+        disk = f"disk full at {counts} byte counts, {len(full)} wrong"
+        print(f"{name}: {kills} kills, {len(wrong)} wrong; {disk}; {took}", flush=True)
         for text in wrong + full:
             print(f"  {text}", flush=True)
         bad += len(wrong) + len(full)

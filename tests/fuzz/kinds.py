@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
+import os
 import pickle
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tests.fuzz import mutators as m
 from tests.fuzz.runner import Kind
@@ -158,26 +163,88 @@ def use_records(folder: Path, framework: str) -> None:
     task.check_labels(examples, names)
 
 
-# Runs.
+# Runs, stopped after two of three steps, with the checkpoints of both.
 
-RUN = ["--hidden-size", "8", "--layers", "1", "--heads", "1", "--max-length", "16", "--batch-size", "4", "--steps"]
-
-
-def finetune(folder: Path, steps: int) -> None:
-    """``deberta finetune``, without its catching of errors."""
-    from deberta_tasks.cli import parse_args
-
-    args = parse_args([
-        "finetune", "--task", "text-classification", "--train", str(folder / "data.csv"), "--output",
-        str(folder / "run"), *RUN, str(steps), "--save-every", "1", "--evaluate-every", "2",
-    ])  # fmt: skip
-    args.run(args)
+STEPS = 3
+COMMANDS = {
+    "finetune": ("--task", "text-classification", "--train", "data.csv", "--hidden-size", "8", "--heads", "1",
+                 "--evaluate-every", "2"),
+    "pretrain": ("--text", "data.csv", "--objective", "rtd", "--hidden-size", "64", "--vocab-size", "300"),
+}  # fmt: skip
 
 
-def run_folder(folder: Path) -> None:
-    """Two steps of a run that wants two."""
-    table("data.csv", CSV)(folder)
-    finetune(folder, 2)
+def train(folder: Path, name: str) -> None:
+    """A command of ``deberta``; raises what went wrong in it."""
+    from deberta_tasks import cli
+
+    words = [str(folder / word) if word == "data.csv" else word for word in COMMANDS[name]]
+    how = ["--max-length", "16", "--batch-size", "4", "--layers", "1", "--steps", str(STEPS), "--save-every", "1"]
+    with mock.patch.dict(os.environ, DEBERTA_TRACEBACK="1"):
+        if cli.main([name, *words, "--output", str(folder / "run"), *how]):
+            raise RuntimeError(f"deberta {name} failed")
+
+
+class Stopped(BaseException):
+    """Ends a run as a kill would; nothing catches it."""
+
+
+def run_folder(name: str) -> Callable[[Path], None]:
+    """Makes one, as a kill before the first checkpoint went would leave it."""
+
+    def make(folder: Path) -> None:
+        from deberta_tasks.training.run import Run
+
+        table("data.csv", CSV)(folder)
+        save = Run.save
+
+        def keeping(run: Run, step: int, data: Any, write: Callable[[Any], None]) -> None:
+            if step == STEPS:
+                raise Stopped
+            save(run, step, data, write)
+            shutil.copytree(run.folder / f"checkpoint-{step:08d}", folder / "run" / "kept" / f"checkpoint-{step:08d}")
+
+        with mock.patch.object(Run, "save", keeping), contextlib.suppress(Stopped):
+            train(folder, name)
+        shutil.copytree(folder / "run" / "kept", folder / "run", dirs_exist_ok=True)
+        shutil.rmtree(folder / "run" / "kept")
+
+    return make
+
+
+@functools.cache
+def keras_learner() -> Any:
+    """A small model in training, one for all cases of a child: its state is what is read."""
+    from deberta_tasks.training.options import Options
+    from deberta_tasks.training.tf import KerasLearner
+    from tests.models.helpers import small_config, tf_model
+
+    return KerasLearner(lambda: tf_model(small_config("v3", vocab_size=20, num_hidden_layers=1), SEQUENCE), Options())
+
+
+def keras_run(folder: Path) -> None:
+    """Two checkpoints of TensorFlow."""
+    from deberta_tasks.training.loop import History
+    from deberta_tasks.training.run import Run
+
+    for part in ("kept", "run"):  # a run keeps the last one only
+        run = Run(folder / part, {"task": "regression"})
+        for step in (1,) if part == "kept" else (1, 2):
+            run.log(step, loss=1.0)
+            run.save(step, History(), keras_learner().save_state)
+    (folder / "kept" / "checkpoint-00000001").rename(folder / "run" / "checkpoint-00000001")
+    shutil.rmtree(folder / "kept")
+
+
+def resume_keras_run(folder: Path, framework: str) -> None:
+    """What a run reads before it goes on, and the plot at its end."""
+    from deberta_tasks.training.loop import History
+    from deberta_tasks.training.run import Run
+
+    run, history = Run(folder / "run", {"task": "regression"}), History()
+    run.resume(history, keras_learner().load_state)
+    history.add(3, 0.5, 2)
+    run.save(3, history, lambda made: None)
+    run.plot()
 
 
 MODEL, TOKENIZER = ("pt", "tf"), ("fast", "slow")
@@ -209,9 +276,14 @@ KINDS = {
              (m.text_lines, m.bytes_anywhere), use_tokenizer, TOKENIZER),
         Kind("bpe_encoder.bin", bpe_encoder, "bpe_encoder.bin", (m.pickle_opcodes, m.bare_pickle, m.bytes_anywhere),
              use_tokenizer, TOKENIZER),
-        Kind("csv", table("data.csv", CSV), "data.csv", (m.text_lines, m.text_lines, m.bytes_anywhere),
-             use_records, ("",)),
+        Kind("csv", table("data.csv", CSV), "data.csv",
+             (m.text_lines, m.text_lines, m.text_lines, m.bytes_anywhere, m.wide_table), use_records, ("",)),
         Kind("jsonl", table("data.jsonl", JSONL), "data.jsonl", (m.text_lines, m.json_lines, m.bytes_anywhere),
              use_records, ("",)),
+        Kind("run of finetune", run_folder("finetune"), "run/*", (m.by_content,), lambda f, _: train(f, "finetune"),
+             ("pt",), 0.4),
+        Kind("run of pretrain", run_folder("pretrain"), "run/*", (m.by_content,), lambda f, _: train(f, "pretrain"),
+             ("pt",), 0.4),
+        Kind("run of TensorFlow", keras_run, "run/*", (m.by_content,), resume_keras_run, ("tf",)),
     )
 }  # fmt: skip

@@ -295,6 +295,23 @@ def wide_table(content: bytes, draw: random.Random) -> bytes:
     return f"{row}\n{row}\n".encode() + content
 
 
+def by_content(content: bytes, draw: random.Random) -> bytes:
+    """A file of a run: archives, JSON and lines of JSON in their own ways, others byte by byte; or nothing is left."""
+    change = draw.random()
+    if change < 0.02 or not content:
+        return b""
+    if change < 0.3:
+        return bytes_anywhere(content, draw)
+    if content.startswith(b"PK"):
+        return draw.choice((zipped_pickle, zip_entries))(content, draw)
+    if not content.lstrip().startswith(b"{"):
+        return bytes_anywhere(content, draw)
+    try:
+        return json_values(content, draw)
+    except ValueError:  # an object in each line
+        return draw.choice((json_lines, text_lines))(content, draw)
+
+
 def bare_pickle(content: bytes, draw: random.Random) -> bytes:
     """A pickle of an arbitrary nesting of plain data."""
     value: Any = draw.choice((1, "a", None, b"x", 1.5))

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import fnmatch
+import gzip
+import importlib
 import json
 import os
 import random
@@ -40,10 +43,11 @@ class Kind:
     Args:
         name: of the kind.
         make: fills a folder with valid files.
-        file: the one that is damaged.
+        file: the one that is damaged, or a pattern for several, of which each case damages one.
         mutators: how.
         attempt: opens the folder in a framework, and uses what it got; raises what a caller would get.
         frameworks: that take turns.
+        share: of the cases that are asked for, where a case takes long.
     """
 
     name: str
@@ -52,14 +56,16 @@ class Kind:
     mutators: Sequence[Mutator]
     attempt: Callable[[Path, str], object]
     frameworks: Sequence[str] = ("pt", "tf")
+    share: float = 1.0
 
 
 @dataclass
 class Case:
-    """One damaged file."""
+    """One damaged file; ``file`` is its path in the folder."""
 
     kind: Kind
     seed: int
+    file: str
     content: bytes
 
     @property
@@ -94,7 +100,7 @@ def judge(case: Case, folder: Path) -> str:
         case.kind.attempt(folder, case.framework)
     except (ValueError, OSError) as error:
         text = str(error)
-        if str(folder) not in text and Path(case.kind.file).name not in text:
+        if str(folder) not in text and Path(case.file).name not in text:
             return f"no file named: {_last(error)}"
         return REFUSED if "\x1b" not in text else f"escapes of the file in the text: {text!r}"
     except BaseException as error:
@@ -121,14 +127,11 @@ def work(cases: Sequence[Case], files: Mapping[str, bytes], report: int) -> None
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - ends with the process
-    warnings.simplefilter("ignore")
+    be_quiet()
     with tempfile.TemporaryDirectory() as top:
         for framework in sorted({case.framework for case in cases}):  # what a first use takes is no case's
-            warm = Case(cases[0].kind, cases[0].kind.frameworks.index(framework), files[cases[0].kind.file])
+            kind, name = cases[0].kind, cases[0].file
+            warm = Case(kind, kind.frameworks.index(framework), name, files[name])
             outcome = judge(warm, _write(Path(top) / f"warm-{framework}", warm, files))
             if outcome != READ:
                 os.write(report, json.dumps({"outcome": f"the valid file: {outcome}"}).encode() + b"\n")
@@ -153,7 +156,7 @@ def work(cases: Sequence[Case], files: Mapping[str, bytes], report: int) -> None
 
 
 def _write(folder: Path, case: Case, files: Mapping[str, bytes]) -> Path:
-    for name, content in {**files, case.kind.file: case.content}.items():
+    for name, content in {**files, case.file: case.content}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
@@ -181,22 +184,64 @@ def in_child(cases: Sequence[Case], files: Mapping[str, bytes]) -> tuple[list[di
     return [json.loads(line) for line in received.splitlines() if line.endswith(b"}")], status
 
 
-def run(kind: Kind, seeds: Iterable[int], only: Mapping[int, bytes] | None = None) -> Report:
+def made_in_child(make: Callable[[], object]) -> None:
+    """Make files in a child, so that no framework has begun here; what it had to import for that is imported here.
+
+    Raises:
+        RuntimeError: it did not end well; with its traceback.
+    """
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        be_quiet()
+        before, error = set(sys.modules), ""
+        try:
+            make()
+        except BaseException:
+            error = traceback.format_exc()
+        with contextlib.suppress(BaseException), open(into, "w", encoding="utf-8") as file:
+            json.dump([error, *(name for name in sys.modules if name not in before)], file)
+        os._exit(0)
+    os.close(into)
+    with open(out, encoding="utf-8") as file:
+        told = file.read()
+    os.waitpid(child, 0)
+    error, *modules = json.loads(told or '["it died"]')
+    if error:
+        raise RuntimeError(error)
+    for name in modules:
+        with contextlib.suppress(Exception):  # parts of a package that only it can import
+            importlib.import_module(name)
+
+
+def be_quiet() -> None:
+    """Print nothing from here on, in a child, which ends with it."""
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - ends with the process
+    warnings.simplefilter("ignore")
+
+
+def made_files(kind: Kind) -> dict[str, bytes]:
+    """The valid files of a kind, by their path."""
+    with tempfile.TemporaryDirectory() as top:
+        made_in_child(lambda: kind.make(Path(top)))
+        return {p.relative_to(top).as_posix(): p.read_bytes() for p in Path(top).rglob("*") if p.is_file()}
+
+
+def run(kind: Kind, seeds: Iterable[int], found: Iterable[Path] = ()) -> Report:
     """Damage a kind's file again and again.
 
     Args:
         kind: of files.
         seeds: one for each case.
-        only: contents to try instead of damaged ones, by number.
+        found: damaged files to try first, kept by ``keep``.
     """
-    with tempfile.TemporaryDirectory() as top:
-        kind.make(Path(top))
-        files = {p.relative_to(top).as_posix(): p.read_bytes() for p in Path(top).rglob("*") if p.is_file()}
-    report = Report()
-    pending = list(only or seeds)
+    files, report = made_files(kind), Report()
+    pending = [*(_kept(kind, path, files) for path in found), *(damage(kind, seed, files) for seed in seeds)]
     while pending:
-        numbers, pending = pending[:TOGETHER], pending[TOGETHER:]
-        cases = [Case(kind, number, only[number] if only else damage(kind, number, files)) for number in numbers]
+        cases, pending = pending[:TOGETHER], pending[TOGETHER:]
         lines, status = in_child(cases, files)
         _take(report, cases, lines)
         for case in cases[len(lines) :]:
@@ -212,7 +257,22 @@ def _take(report: Report, cases: Sequence[Case], lines: Sequence[Mapping[str, fl
         report.take(case, line)
 
 
-def damage(kind: Kind, seed: int, files: Mapping[str, bytes]) -> bytes:
-    """The content of a case."""
+def damage(kind: Kind, seed: int, files: Mapping[str, bytes]) -> Case:
+    """A case."""
     draw = random.Random(f"{kind.name} {seed}")
-    return draw.choice(kind.mutators)(files[kind.file], draw)
+    names = sorted(fnmatch.filter(files, kind.file))
+    name = names[0] if len(names) == 1 else draw.choice(names)
+    return Case(kind, seed, name, draw.choice(kind.mutators)(files[name], draw))
+
+
+def keep(case: Case, folder: Path) -> None:
+    """Keep a damaged file, for ``run`` to try again: packed, under its kind, its seed and its name."""
+    folder = folder / case.kind.name.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{case.seed}-{Path(case.file).name}.gz").write_bytes(gzip.compress(case.content, 9, mtime=0))
+
+
+def _kept(kind: Kind, path: Path, files: Mapping[str, bytes]) -> Case:
+    seed, _, name = path.name.removesuffix(".gz").partition("-")
+    (file,) = [file for file in sorted(fnmatch.filter(files, kind.file)) if Path(file).name == name][:1]
+    return Case(kind, int(seed), file, gzip.decompress(path.read_bytes()))

@@ -1,5 +1,6 @@
 """Fetching by name: what is asked of the hub, what goes wrong, and what the user reads then."""
 
+import errno
 import os
 import sys
 import traceback
@@ -9,7 +10,7 @@ import pytest
 
 from deberta_core.config import AutoConfig, DebertaV2Config
 from deberta_core.file_names import checkpoint_files, config_files, model_files, tokenizer_files
-from deberta_core.hub.fetching import HUB_KEYWORDS, HubOptions, fetch, find, is_name
+from deberta_core.hub.fetching import HUB_KEYWORDS, HubOptions, _patiently, fetch, find, is_name
 from deberta_core.hub.pushing import push_files
 from tests.hub.server import GOOD_TOKEN
 
@@ -299,3 +300,16 @@ def test_tokens_in_addresses_and_under_other_names(tmp_path):
     with pytest.raises(TypeError, match="'hf_token' holds a token of a hub"):
         AutoConfig.from_pretrained(tmp_path, hf_token=token)
     assert not hasattr(AutoConfig.from_pretrained(tmp_path, token=token), "token")
+
+
+def test_a_full_disk_is_not_tried_again(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits for a disk that stays full"))
+    tried = []
+
+    def transfer():
+        tried.append(True)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        _patiently(transfer, transfer=True)
+    assert len(tried) == 1

@@ -396,3 +396,31 @@ def test_texts_of_all_lengths_do_not_fill_the_memory(monkeypatch):
             assert_close(found, torch.nn.functional.linear(states, weight, bias), str(rows))
     assert {*range(1, 65)} <= met  # the first ones as they are
     assert len(met) <= 64 + 3 * 8
+
+
+def test_batches_of_all_lengths_do_not_fill_the_memory():
+    """Gradients of weights are sums over rows, for whose numbers oneDNN keeps code, too."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from deberta_pt.fast.linear import OneDnnLinear, has_onednn
+
+    if not has_onednn():
+        pytest.skip("this PyTorch was built without oneDNN")
+    met = set()
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if "_linear_pointwise" in str(func):
+                met.add(args[0].shape[-1])
+            return func(*args, **(kwargs or {}))
+
+    weight, bias = torch.randn(5, 3, requires_grad=True), torch.randn(5, requires_grad=True)
+    for rows in range(256, 512):
+        states, upstream = torch.randn(1, rows, 3, requires_grad=True), torch.randn(1, rows, 5)
+        wanted = torch.autograd.grad(torch.nn.functional.linear(states, weight, bias), (states, weight, bias), upstream)
+        with Counting():
+            output = OneDnnLinear.apply(states, weight, bias)
+            found = torch.autograd.grad(output, (states, weight, bias), upstream)
+        for one, other in zip(found, wanted, strict=True):
+            assert_close(one, other, str(rows))
+    assert {number for number in met if number > 5} == {256, *range(288, 513, 32)}

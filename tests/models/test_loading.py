@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -420,6 +421,18 @@ def test_subfolder_and_auto_classes(saved, framework, tmp_path):
         auto.from_pretrained(None)
     with pytest.raises(ValueError, match="model_type is 'bert', expected one of deberta, deberta-v2"):
         auto.from_config(type("BertConfig", (), {"model_type": "bert"})())
+
+
+@pytest.mark.parametrize("framework", ["pt", "tf"])
+def test_auto_classes_name_the_file_of_an_unknown_family(saved, framework, tmp_path):
+    folder, config, _ = saved
+    shutil.copytree(folder, tmp_path / "other")
+    auto = deberta_pt.AutoModel if framework == "pt" else deberta_tf.TFAutoModel
+    for kind in (None, 5, ["deberta-v2"], "bert"):
+        (tmp_path / "other" / "config.json").write_text(json.dumps({**config.to_dict(), "model_type": kind}))
+        text = rf"config\.json: model_type is {re.escape(repr(kind))}, expected one of deberta, deberta-v2"
+        with pytest.raises(ValueError, match=text):
+            auto.from_pretrained(tmp_path / "other")
 
 
 @pytest.mark.parametrize("framework", ["pt", "tf"])

@@ -13,6 +13,7 @@ import pytest
 
 from deberta_tasks.masking import MLM, MaskingCollator
 from deberta_tasks.training import MaskedStream, Run, blocks, linear_rate, read_lines
+from deberta_tasks.training.loop import History
 from tests.pretraining.helpers import sentences, tokenizer
 
 
@@ -222,6 +223,28 @@ def test_damaged_settings_and_logs_gave_raw_errors(tmp_path):
         assert [row["step"] for row in run.losses()] == [1, 2]
 
 
+def test_lines_that_cannot_be_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    run, huge = Run(tmp_path, {}), "1" + "0" * 400
+    lines = ['{"step": 1, "\\ud800": 1.0}', f'{{"step": 1, "loss": {huge}}}', '{"step": "1", "loss": 1.0}']
+    kept = ['{"step": 1, "lo$s$\\\\x_": 1.0, "loss": NaN}', '{"step": 2, "loss": 0.5}']
+    (tmp_path / "losses.jsonl").write_text("\n".join([*lines, *kept, ""]))
+    with pytest.warns(UserWarning, match="3 damaged lines are left out"):
+        assert run.plot().read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_history_takes():
+    history = History()
+    history.add(8, 0.5, 2)
+    for name, value in (("best", "x"), ("best", None), ("best_step", 1.5), ("since", True), ("stopped", 0)):
+        with pytest.raises(TypeError, match=f"{name} is {value!r}, expected "):
+            History().load_state_dict({**history.state_dict(), name: value})
+    again = History()
+    again.load_state_dict(json.loads(json.dumps({**history.state_dict(), "best": 1})))
+    assert again.best == 1
+
+
+
 def test_torn_states_of_pytorch(tmp_path):
     torch = pytest.importorskip("torch")
     from deberta_tasks.training.pt_parallel import read_state, write_state
@@ -231,7 +254,10 @@ def test_torn_states_of_pytorch(tmp_path):
     assert read_state(tmp_path, model)["model"].keys() == model.state_dict().keys()
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    for torn in (b"", whole[: len(whole) // 2], b"\x80\x04N.", whole[:100] + b"\0" * 100 + whole[200:]):
+    values = model.state_dict()["weight"].numpy().tobytes()
+    changed = whole.replace(values, bytes([values[0] ^ 1]) + values[1:])
+    assert changed != whole
+    for torn in (b"", whole[: len(whole) // 2], b"\x80\x04N.", whole[:100] + b"\0" * 100 + whole[200:], changed):
         path.write_bytes(torn)
         with pytest.raises(ValueError, match="is damaged or not there, so that nothing can be resumed from it"):
             read_state(tmp_path, model)
