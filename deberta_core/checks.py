@@ -87,6 +87,21 @@ def too_long(limit: int) -> str:
     )
 
 
+def id_tables(config: BaseConfig, reads_positions: bool) -> list[tuple[str, str, int]]:
+    """Inputs that a model looks up in a table: name of the input, the table in words, its rows.
+
+    Args:
+        config: the model's config.
+        reads_positions: whether there is a table of absolute positions.
+    """
+    tables = [("input_ids", "the word table", config.vocab_size)]
+    if config.type_vocab_size > 0:
+        tables.append(("token_type_ids", "the table of token types", config.type_vocab_size))
+    if reads_positions:
+        tables.append(("position_ids", "the table of positions", config.max_position_embeddings))
+    return tables
+
+
 def out_of_range(name: str, table: str, rows: int) -> str:
     """An id beyond its table."""
     return (

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from deberta_core.general_config import GeneralConfig, load_config, whole
+from deberta_core.general_config import Check, GeneralConfig, load_config, whole
 
 ACTIVATIONS = (
     "gelu", "gelu_python", "gelu_10", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "quick_gelu",
@@ -23,27 +23,17 @@ ATTENTIONS = ("auto", "eager", "sdpa", "blocked", "flex", "triton")
 FLAT_VARIANCE = 0.01  # of a layer norm's input; below, nothing flows back into a row that sees nothing
 POOLED_ROWS = ("first", "first_visible")
 MLM_HEADS = ("auto", "legacy", "plain", "emd")
-Check = Callable[[Any], str | None]
-
-
-def _positive(value: Any) -> str | None:
-    return None if value > 0 else "a positive number"
-
-
-def _not_negative(value: Any) -> str | None:
-    return None if 0 <= value < math.inf else "zero or more, and finite"
-
-
-def _probability(value: Any) -> str | None:
-    return None if 0 <= value < 1 else "a probability, 0 <= p < 1"
-
-
-def _odd_or_zero(value: Any) -> str | None:
-    return None if value == 0 or (value > 0 and value % 2 == 1) else "0 (no convolution) or an odd number of tokens"
+# What a value must be, each with its words.
+POSITIVE = Check(lambda value: value > 0, "a positive number")
+NOT_NEGATIVE = Check(lambda value: 0 <= value < math.inf, "zero or more, and finite")
+PROBABILITY = Check(lambda value: 0 <= value < 1, "a probability, 0 <= p < 1")
+ODD_OR_ZERO = Check(
+    lambda value: value == 0 or (value > 0 and value % 2 == 1), "0 (no convolution) or an odd number of tokens"
+)
 
 
 def _one_of(*choices: str) -> Check:
-    return lambda value: None if value in choices else "one of " + ", ".join(choices)
+    return Check(lambda value: value in choices, "one of " + ", ".join(choices))
 
 
 def _spec(default: Any, meaning: str, check: Check | None = None) -> Any:
@@ -70,34 +60,32 @@ class BaseConfig(GeneralConfig):
     *not* a published model (see ``deberta_core.presets``).
     """
 
-    vocab_size: int = _spec(50265, "rows of the word table", _positive)
-    hidden_size: int = _spec(768, "width H of token states", _positive)
-    num_hidden_layers: int = _spec(12, "encoder layers", _positive)
-    num_attention_heads: int = _spec(12, "heads N; must divide hidden_size", _positive)
-    intermediate_size: int = _spec(3072, "width I of the feed-forward part", _positive)
+    vocab_size: int = _spec(50265, "rows of the word table", POSITIVE)
+    hidden_size: int = _spec(768, "width H of token states", POSITIVE)
+    num_hidden_layers: int = _spec(12, "encoder layers", POSITIVE)
+    num_attention_heads: int = _spec(12, "heads N; must divide hidden_size", POSITIVE)
+    intermediate_size: int = _spec(3072, "width I of the feed-forward part", POSITIVE)
     hidden_act: str = _spec("gelu", "activation of the feed-forward part", _one_of(*ACTIVATIONS))
-    hidden_dropout_prob: float = _spec(0.1, "probability", _probability)
-    attention_probs_dropout_prob: float = _spec(0.1, "probability", _probability)
-    max_position_embeddings: int = _spec(512, "rows of the absolute position table, tokens", _positive)
-    type_vocab_size: int = _spec(0, "token types; 0: no table, given type ids are ignored", _not_negative)
-    initializer_range: float = _spec(0.02, "standard deviation of fresh weights", _not_negative)
-    layer_norm_eps: float = _spec(1e-7, "added to the variance", _not_negative)
+    hidden_dropout_prob: float = _spec(0.1, "probability", PROBABILITY)
+    attention_probs_dropout_prob: float = _spec(0.1, "probability", PROBABILITY)
+    max_position_embeddings: int = _spec(512, "rows of the absolute position table, tokens", POSITIVE)
+    type_vocab_size: int = _spec(0, "token types; 0: no table, given type ids are ignored", NOT_NEGATIVE)
+    initializer_range: float = _spec(0.02, "standard deviation of fresh weights", NOT_NEGATIVE)
+    layer_norm_eps: float = _spec(1e-7, "added to the variance", NOT_NEGATIVE)
     relative_attention: bool = _spec(False, "whether the attention sees relative positions")
     max_relative_positions: int = _spec(-1, "largest distance M, tokens; below 1: max_position_embeddings")
-    pad_token_id: int | None = _spec(0, "row of the word table that starts at zero and gets no gradient", _not_negative)
+    pad_token_id: int | None = _spec(0, "row of the word table that starts at zero and gets no gradient", NOT_NEGATIVE)
     position_biased_input: bool = _spec(True, "add absolute positions to the input embeddings")
     pos_att_type: list[str] | str | None = _spec(None, "c2p, p2c, both or none, as list or 'c2p|p2c'")
-    embedding_size: int | None = _spec(None, "width E of the embedding tables; None: hidden_size", _positive)
-    pooler_dropout: float = _spec(0.0, "probability", _probability)
+    embedding_size: int | None = _spec(None, "width E of the embedding tables; None: hidden_size", POSITIVE)
+    pooler_dropout: float = _spec(0.0, "probability", PROBABILITY)
     pooler_hidden_act: str = _spec("gelu", "activation of the pooler", _one_of(*ACTIVATIONS))
-    pooler_hidden_size: int | None = _spec(None, "must be hidden_size (or None)", _positive)
-    cls_dropout: float | None = _spec(
-        None, "probability before the classifier; None: hidden_dropout_prob", _probability
-    )
+    pooler_hidden_size: int | None = _spec(None, "must be hidden_size (or None)", POSITIVE)
+    cls_dropout: float | None = _spec(None, "probability before the classifier; None: hidden_dropout_prob", PROBABILITY)
     legacy: bool = _spec(True, "masked-LM head of a fresh model: cls.predictions (True) or lm_predictions.lm_head")
     mlm_head: str = _spec("auto", "masked-LM head; auto: by the keys of the checkpoint", _one_of(*MLM_HEADS))
     tie_word_embeddings: bool = _spec(True, "share the word table with the masked-LM decoder")
-    num_labels: int = _spec(2, "labels of a classification head", _positive)
+    num_labels: int = _spec(2, "labels of a classification head", POSITIVE)
     id2label: dict[int, str] | None = _spec(None, "label names; None: LABEL_0, LABEL_1, ...")
     label2id: dict[str, int] | None = _spec(None, "the inverse of id2label")
     problem_type: str | None = _spec(None, "loss of sequence classification", _one_of(*PROBLEM_TYPES))
@@ -262,18 +250,18 @@ class DebertaV2Config(BaseConfig):
 
     model_type: ClassVar[str] = "deberta-v2"
 
-    vocab_size: int = _spec(128100, "rows of the word table", _positive)
-    hidden_size: int = _spec(1536, "width H of token states", _positive)
-    num_hidden_layers: int = _spec(24, "encoder layers", _positive)
-    num_attention_heads: int = _spec(24, "heads N; must divide hidden_size", _positive)
-    intermediate_size: int = _spec(6144, "width I of the feed-forward part", _positive)
+    vocab_size: int = _spec(128100, "rows of the word table", POSITIVE)
+    hidden_size: int = _spec(1536, "width H of token states", POSITIVE)
+    num_hidden_layers: int = _spec(24, "encoder layers", POSITIVE)
+    num_attention_heads: int = _spec(24, "heads N; must divide hidden_size", POSITIVE)
+    intermediate_size: int = _spec(6144, "width I of the feed-forward part", POSITIVE)
     share_att_key: bool = _spec(False, "project positions with the content's query and key projections")
     position_buckets: int = _spec(-1, "log buckets on each side of the relative table; below 1: none")
-    attention_head_size: int | None = _spec(None, "must be hidden_size / num_attention_heads (or None)", _positive)
+    attention_head_size: int | None = _spec(None, "must be hidden_size / num_attention_heads (or None)", POSITIVE)
     norm_rel_ebd: str = _spec("none", "'layer_norm' normalises the relative table")
-    conv_kernel_size: int = _spec(0, "tokens seen by the convolution after the first layer", _odd_or_zero)
+    conv_kernel_size: int = _spec(0, "tokens seen by the convolution after the first layer", ODD_OR_ZERO)
     conv_act: str = _spec("tanh", "activation of the convolution", _one_of(*ACTIVATIONS))
-    conv_groups: int = _spec(1, "groups of the convolution; must divide hidden_size", _positive)
+    conv_groups: int = _spec(1, "groups of the convolution; must divide hidden_size", POSITIVE)
 
     def _check_together(self) -> None:
         super()._check_together()
@@ -357,6 +345,23 @@ class AutoConfig:
         if not isinstance(kind, str) or kind not in CONFIGS:
             raise ValueError(f"model_type is {kind!r}, expected one of {', '.join(CONFIGS)}")
         return CONFIGS[kind]
+
+
+def resized_vocabulary(config: BaseConfig, words: int | None, multiple: int | None) -> int:
+    """Rows of the word table once it is resized.
+
+    Args:
+        config: of the model.
+        words: wanted; ``None``: as many as now.
+        multiple: round them up to a multiple of this.
+
+    Raises:
+        ValueError: for a multiple that is not of whole rows.
+    """
+    count = config.vocab_size if words is None else words
+    if multiple is not None and (multiple != int(multiple) or multiple < 1):
+        raise ValueError(f"pad_to_multiple_of is {multiple}, expected a whole number of at least 1")
+    return count if multiple is None else -(-count // int(multiple)) * int(multiple)
 
 
 def check_pruning(config: BaseConfig, heads: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:

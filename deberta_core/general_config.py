@@ -88,6 +88,18 @@ def warn_user(text: str) -> None:
     warnings.warn(text, stacklevel=level)
 
 
+class Check(NamedTuple):
+    """What a value must be.
+
+    Attributes:
+        holds: whether a value is so.
+        expected: the same in words.
+    """
+
+    holds: Callable[[Any], bool]
+    expected: str
+
+
 class Declared(NamedTuple):
     """One field of a config.
 
@@ -95,13 +107,13 @@ class Declared(NamedTuple):
         hint: its annotation.
         kinds: types that a value may be an instance of.
         make_default: gives the value of a config that says nothing.
-        check: what is wrong with a value, ``None`` if nothing.
+        check: what a value must be, beside its type.
     """
 
     hint: Any
     kinds: tuple[type, ...]
     make_default: Callable[[], Any]
-    check: Callable[[Any], str | None] | None
+    check: Check | None
 
     @classmethod
     def of(cls, field: dataclasses.Field[Any], hint: Any) -> Declared:
@@ -231,9 +243,8 @@ class GeneralConfig(PushToHub):
         if not (isinstance(value, kinds) or number) or (isinstance(value, bool) and bool not in kinds):
             spelt = str(hint) if typing.get_args(hint) else hint.__name__
             raise TypeError(f"{name} is {value!r} of type {type(value).__name__}, expected {spelt}")
-        expected = check(value) if check and value is not None else None
-        if expected:
-            raise ValueError(f"{name} is {value!r}, expected {expected}")
+        if check and value is not None and not check.holds(value):
+            raise ValueError(f"{name} is {value!r}, expected {check.expected}")
 
     def _check_together(self) -> None:
         """Refuse values that do not go together."""

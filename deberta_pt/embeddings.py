@@ -1,99 +1,41 @@
-"""From the inputs of a call, read and checked, to token, position and type embeddings.
+"""From the inputs of a call, their values checked, to token, position and type embeddings.
 
 Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deberta_core.checks import (
-    NEGATIVE_MASK,
-    SPREAD,
-    TEXTS,
-    TRUTH_VALUES,
-    UNEVEN,
-    check_inputs,
-    innermost,
-    out_of_range,
-)
+from deberta_core.checks import NEGATIVE_MASK, id_tables, out_of_range
 from deberta_core.config import BaseConfig
 from deberta_pt.attention import Mask
-from deberta_pt.layers import Dropout, layer_norm, refuse
+from deberta_pt.layers import Dropout, layer_norm, refuse_outside
 
 
-def as_tensor(value: Any, name: str, model: Any) -> Any:
-    """A tensor whose dtype PyTorch can look rows up by; arrays and nested lists become one.
-
-    Args:
-        value: a tensor, an array, nested lists of numbers or tensors, or ``None``, which stays.
-        name: of the input.
-        model: on whose device arrays and lists are put.
-
-    Raises:
-        TypeError: for a tensor of another library.
-        ValueError: for texts, truth values as ids, rows of several lengths, or a nested or sparse tensor.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, Tensor):
-        first = innermost(value)
-        if type(first).__module__.split(".")[0] in ("tensorflow", "keras", "tf_keras"):
-            raise TypeError(f"{name} is a tensor of TensorFlow, expected one of PyTorch: torch.tensor({name}.numpy())")
-        if isinstance(first, str) or getattr(getattr(value, "dtype", None), "kind", "") in ("U", "S"):
-            raise ValueError(TEXTS.format(name=name))
-        try:
-            if isinstance(first, Tensor):
-                value = torch.stack([as_tensor(row, name, model) for row in value])
-            value = torch.as_tensor(np.asarray(value) if isinstance(first, np.ndarray) else value, device=model.device)
-        except (ValueError, TypeError, RuntimeError) as error:  # an array of lists, nothing among numbers
-            raise ValueError(UNEVEN.format(name=name, error=error)) from None
-    if value.is_nested or value.layout is not torch.strided:
-        kind, how = ("nested", "torch.nested.to_padded_tensor") if value.is_nested else ("sparse", "to_dense()")
-        raise ValueError(SPREAD.format(name=name, kind=kind, how=how))
-    if value.dtype in (torch.int64, torch.int32) or value.is_floating_point():
-        return value
-    if value.dtype == torch.bool and name in ("input_ids", "position_ids"):
-        raise ValueError(TRUTH_VALUES.format(name=name))
-    return value.long()
-
-
-def read_inputs(model: Any, **given: Any) -> dict[str, Any]:
-    """The encoder's inputs as tensors, checked: shapes and kinds always, values where no graph is made.
+def check_values(config: BaseConfig, given: Mapping[str, Any], reads_positions: bool) -> None:
+    """Refuse ids beyond their table and additive masks, where no graph is made.
 
     Args:
-        model: the encoder.
-        **given: ``input_ids``, ``inputs_embeds``, ``attention_mask``, ``token_type_ids``, ``position_ids``.
+        config: the model's config.
+        given: inputs by name, ``None`` for one that was not given.
+        reads_positions: whether there is a table of absolute positions.
 
     Raises:
-        TypeError: for a tensor of another library.
         ValueError: for the first input that does not fit.
     """
-    config: BaseConfig = model.config
-    found = {name: as_tensor(value, name, model) for name, value in given.items()}
-    shapes = {name: None if x is None else x.shape for name, x in found.items()}
-    check_inputs(config, shapes, {name: x is not None and x.is_floating_point() for name, x in found.items()})
-    tables = [("input_ids", "the word table", config.vocab_size)]
-    if config.type_vocab_size > 0:
-        tables.append(("token_type_ids", "the table of token types", config.type_vocab_size))
-    if hasattr(model.embeddings, "position_embeddings"):
-        tables.append(("position_ids", "the table of positions", config.max_position_embeddings))
-    for name, table, rows in tables:
-
-        def beyond(ids: Tensor, rows: int = rows) -> Tensor:
-            return (ids < 0) | (ids >= rows)
-
-        if found[name] is not None:
-            refuse(found[name], beyond, partial(out_of_range, name, table, rows))
-    mask = found["attention_mask"]
+    for name, table, rows in id_tables(config, reads_positions):
+        ids = given[name]
+        if ids is not None:
+            refuse_outside(ids, rows, partial(out_of_range, name, table, rows))
+    mask = given["attention_mask"]
     if mask is not None and mask.is_floating_point():
-        refuse(mask, lambda values: values < 0, lambda: NEGATIVE_MASK)
-    return found
+        refuse_outside(mask, None, lambda: NEGATIVE_MASK)
 
 
 class Embeddings(nn.Module):

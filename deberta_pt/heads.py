@@ -20,6 +20,7 @@ from deberta_core.checks import (
     IGNORED,
     check_answer,
     check_choices,
+    check_inputs,
     check_labels,
     check_length,
 )
@@ -27,8 +28,9 @@ from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
 from deberta_pt.activations import ACTIVATIONS
 from deberta_pt.attention import Mask
-from deberta_pt.embeddings import Embeddings, as_tensor, read_inputs
+from deberta_pt.embeddings import Embeddings, check_values
 from deberta_pt.encoder import Encoder, read_mask
+from deberta_pt.inputs import as_tensor
 from deberta_pt.layers import Dropout, FirstState
 from deberta_pt.losses import (
     binary_cross_entropy,
@@ -71,14 +73,15 @@ class Model(PreTrainedModel):
         return_dict: bool | None = None,
     ) -> Any:
         """``last_hidden_state`` ``[B, L, H]``; on request ``hidden_states`` and ``attentions``."""
-        given = read_inputs(
-            self,
-            input_ids=input_ids,
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-        )
+        given = {
+            "input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids, "position_ids": position_ids,
+        }  # fmt: skip
+        given = {name: as_tensor(x, name, self) for name, x in given.items()}
+        shapes = {name: None if x is None else x.shape for name, x in given.items()}
+        floats = {name: x is not None and x.is_floating_point() for name, x in given.items()}
+        check_inputs(self.config, shapes, floats)
+        check_values(self.config, given, reads_positions=hasattr(self.embeddings, "position_embeddings"))
         mask = read_mask(given.pop("attention_mask"))
         embedded = self.embeddings(**given, mask=mask)
         last, states, attentions = self.encoder(

@@ -33,25 +33,30 @@ def is_exported() -> bool:
     return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
 
 
-def refuse(values: Tensor, wrong: Callable[[Tensor], Tensor], text: Callable[[], str]) -> None:
-    """Refuse values of which any is wrong: on a CPU at once, on CUDA when the device gets there.
+def refuse_outside(values: Tensor, rows: int | None, text: Callable[[], str], ignored: int | None = None) -> None:
+    """Refuse values below 0 or from ``rows`` on: on a CPU at once, on CUDA when the device gets there.
 
     To wait for the answer would drain the device's queue, and no CUDA graph could be captured. Other devices are not
     asked, nor are graphs that are being made.
 
     Args:
-        values: any.
-        wrong: which of them are, a bool for each.
+        values: numbers of rows, say.
+        rows: how many there are; ``None``: without end.
         text: of the error, made when it is wanted: a graph for all lengths has no number to write into it.
+        ignored: a value that may stand outside.
 
     Raises:
         ValueError: on a CPU.
     """
     device = values.device.type
-    if device == "cpu" and not is_traced() and wrong(values).any():
+    if device not in ("cpu", "cuda") or is_traced():
+        return
+    wrong = values < 0 if rows is None else (values < 0) | (values >= rows)
+    wrong = wrong if ignored is None else wrong & (values != ignored)
+    if device == "cuda":
+        torch._assert_async(~wrong.any(), text())
+    elif wrong.any():
         raise ValueError(text())
-    if device == "cuda" and not is_traced():
-        torch._assert_async(~wrong(values).any(), text())
 
 
 def keep_factors(like: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deberta_core.checks import IGNORED, check_labels, label_out_of_range
-from deberta_pt.layers import refuse
+from deberta_pt.layers import refuse_outside
 
 
 def _wide(logits: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, name: str = "labels") -> Tenso
     check_labels(name, labels.shape, logits.shape[:-1], is_float=labels.is_floating_point())
     classes = logits.shape[-1]
     labels = labels.long()
-    refuse(labels, lambda x: (x != IGNORED) & ((x < 0) | (x >= classes)), lambda: label_out_of_range(name, classes))
+    refuse_outside(labels, classes, lambda: label_out_of_range(name, classes), IGNORED)
     counts = labels != IGNORED
     losses = F.cross_entropy(
         _wide(logits).reshape(-1, classes), labels.reshape(-1), ignore_index=IGNORED, reduction="sum"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deberta_core.checkpoint import NamedTensors, TensorFile, TensorInfo, write_weights
-from deberta_core.config import BaseConfig
+from deberta_core.config import BaseConfig, resized_vocabulary
 from deberta_core.file_names import weights_name, with_variant
 from deberta_core.files import Replacement
 from deberta_core.folder import Folder, open_folder, open_in_memory
@@ -167,11 +167,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         Raises:
             ValueError: if the pad token's row would be cut off, or a multiple is not of whole rows.
         """
-        count = self.config.vocab_size if new_num_tokens is None else new_num_tokens
-        if pad_to_multiple_of is not None and (pad_to_multiple_of != int(pad_to_multiple_of) or pad_to_multiple_of < 1):
-            raise ValueError(f"pad_to_multiple_of is {pad_to_multiple_of}, expected a whole number of at least 1")
-        if pad_to_multiple_of:
-            count = -(-count // pad_to_multiple_of) * pad_to_multiple_of
+        count = resized_vocabulary(self.config, new_num_tokens, pad_to_multiple_of)
         if count == self.config.vocab_size:
             return self.get_input_embeddings()
         return surgery.resize_token_embeddings(self, count, mean=mean_resizing)

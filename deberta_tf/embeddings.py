@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from deberta_core.checks import NEGATIVE_MASK, out_of_range, too_long
+from deberta_core.checks import NEGATIVE_MASK, id_tables, out_of_range, too_long
 from deberta_core.config import BaseConfig
 from deberta_tf.attention import Mask
 from deberta_tf.fast.dropout import TFDropout
@@ -31,13 +31,8 @@ def check_values(config: BaseConfig, given: Mapping[str, Any], reads_positions: 
     Raises:
         ValueError: for the first input that does not fit; in a graph ``tf.errors.InvalidArgumentError``.
     """
-    tables = [("input_ids", "the word table", config.vocab_size)]
-    if config.type_vocab_size > 0:
-        tables.append(("token_type_ids", "the table of token types", config.type_vocab_size))
-    if reads_positions:
-        tables.append(("position_ids", "the table of positions", config.max_position_embeddings))
     checks: list[tf.Operation] = []
-    for name, table, rows in tables:
+    for name, table, rows in id_tables(config, reads_positions):
         ids = given[name]
         if ids is not None:
             checks += refuse_if((ids < 0) | (ids >= rows), out_of_range(name, table, rows))

@@ -78,7 +78,8 @@ class TFModel(TFPreTrainedModel):
             "token_type_ids": token_type_ids, "position_ids": position_ids,
         }  # fmt: skip
         shapes = {name: None if x is None else x.shape for name, x in given.items()}
-        check_inputs(self.config, shapes, {name: x is not None and x.dtype.is_floating for name, x in given.items()})
+        floats = {name: x is not None and x.dtype.is_floating for name, x in given.items()}
+        check_inputs(self.config, shapes, floats)
         checks = check_values(self.config, given, reads_positions=hasattr(self.embeddings, "position_embeddings"))
         mask = read_mask(attention_mask)
         with tf.control_dependencies(checks):  # else a graph may look up a wrong id before it is refused

@@ -18,7 +18,7 @@ from tf_keras.src.utils.generic_utils import to_snake_case
 
 from deberta_core.beside import is_face
 from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
-from deberta_core.config import BaseConfig
+from deberta_core.config import BaseConfig, resized_vocabulary
 from deberta_core.file_names import weights_name, with_variant
 from deberta_core.files import Replacement
 from deberta_core.folder import Folder, open_folder
@@ -198,11 +198,9 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
             The word table.
 
         Raises:
-            ValueError: if the pad token's row would be cut off.
+            ValueError: if the pad token's row would be cut off, or a multiple is not of whole rows.
         """
-        count = self.config.vocab_size if new_num_tokens is None else new_num_tokens
-        if pad_to_multiple_of:
-            count = -(-count // pad_to_multiple_of) * pad_to_multiple_of
+        count = resized_vocabulary(self.config, new_num_tokens, pad_to_multiple_of)
         if count == self.config.vocab_size:
             return self.get_input_embeddings()
         return surgery.resize_token_embeddings(self, count, mean=mean_resizing)

@@ -453,3 +453,11 @@ def test_ways_to_give_inputs_to_tensorflow():
     for way in (lambda: model([given["input_ids"]]), lambda: model(input_ids=given["input_ids"])):
         assert np.array_equal(way().logits.numpy(), only)
     assert tf.nest.flatten(model(given, return_dict=False))[0].shape == want.shape
+
+
+@pytest.mark.parametrize("multiple", [0, -8, 1.5])
+@pytest.mark.parametrize("make", [pt_model, tf_model], ids=["pt", "tf"])
+def test_a_vocabulary_is_rounded_up_to_whole_rows(make, multiple):
+    model = make(small_config("v3"), MODEL)
+    with pytest.raises(ValueError, match=f"pad_to_multiple_of is {multiple}, expected a whole number of at least 1"):
+        model.resize_token_embeddings(pad_to_multiple_of=multiple)

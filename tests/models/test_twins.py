@@ -21,7 +21,6 @@ LABELS = ("labels", "start_positions", "end_positions")
 ONLY_TF = {
     "DisentangledSelfAttention.choose": "tf has two implementations, torch four that suit a length and a device",
     "FusedSelfAttention.split_fused": "tf has no unflatten, so v1's split is two reshapes",
-    "check_values": "torch reads and checks inputs in one",
     "by_table": "torch has F.linear; tf's matmul wants the axes flattened and the dtype cast",
     "Encoder.set_checkpointing": "tf.recompute_grad has no options",
     "Places.pays": "a graph asks each batch when it runs",
@@ -31,8 +30,6 @@ ONLY_PT = {
     "DisentangledSelfAttention.choose": "see above",
     "Encoder.set_checkpointing": "takes the options of torch.utils.checkpoint",
     "sdpa": "tf has no fused attention that takes a bias",
-    "as_tensor": "tf's inputs are read where Keras is called",
-    "read_inputs": "likewise",
     "Mask.of": "torch's prepared layers take one text at a time",
     "_warn": "of what kernels for GPUs cannot do",
     "Relative.mirrored": "tf asks in its graphs how many rows there are",
