@@ -111,7 +111,7 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
     def read(reading: Reading) -> Source:
         # Published folders of v3 hold a discriminator and its generator, whose sizes differ: each file has its config.
         own = [GENERATOR_CONFIG] if name and "generator" in name else []
-        config_file = next((file for file in (*own, CONFIG) if reading.find(file)), None)
+        config_file = next((file for file in (*own, CONFIG) if file in reading), None)
         with contextlib.ExitStack() as opened:
             file = opened.enter_context(_open_tensors(given, reading, name, isolate_h5))
             side, record = open_side_file(reading if given.is_dir() else Reading(file.paths[0].parent))
@@ -161,7 +161,7 @@ def _open_tensors(given: Path, reading: Reading, name: str | None, isolate_h5: b
         # One that was saved inside DataParallel is understood as it is.
         return file if "module." in prefixes(file.tensors) else with_plain_names(file)
     except IsShardError:
-        return GuardedFile(MappedFile(reading.find(chosen) or reading.folder / chosen))
+        return GuardedFile(MappedFile(reading.place(chosen)))
 
 
 def _config_of(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from conversion.source import Source
 from deberta_core.checkpoint import TensorInfo, bfloat16_to_float32, float32_to_bfloat16
+from deberta_core.checkpoint.streams import Helped
 from deberta_core.checkpoint.tensors import DTYPES
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
@@ -39,7 +40,7 @@ class Move:
 
 
 @dataclass
-class Reader:
+class Reader(Helped):
     """Reads tensors and counts what is no number in them while they are being written. A context manager.
 
     Attributes:
@@ -58,7 +59,7 @@ class Reader:
         self._wait()  # so that the tensor before this one is let go
         raw = self.source.read_raw(move.source.name)
         array = cast(raw, move.source.dtype, move.target.dtype)
-        self._counting = self._threads.submit(self._count, move, raw, array)
+        self._counting = self._thread.submit(self._count, move, raw, array)
         return array.T if move.flipped else array
 
     def _count(self, move: Move, raw: np.ndarray[Any, Any], array: np.ndarray[Any, Any]) -> None:
@@ -74,19 +75,15 @@ class Reader:
             self._counting.result()
             self._counting = None
 
-    def __enter__(self) -> Self:
-        self._threads = ThreadPoolExecutor(1)
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self._wait()
         finally:
-            self._threads.shutdown(cancel_futures=True)
+            super().__exit__(kind)
 
 
-class Flusher:
+class Flusher(Helped):
     """Asks the system, every so many bytes, to write the files of a folder out; a hint that is free to do nothing.
 
     A large file that is written faster than the disk takes it fills the memory with pages that wait, and the writer
@@ -118,13 +115,6 @@ class Flusher:
         for entry in os.scandir(self._folder):
             if entry.is_file(follow_symlinks=False):
                 _write_out(entry.path)
-
-    def __enter__(self) -> Self:
-        self._thread = ThreadPoolExecutor(1)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
 
 
 def _write_out(path: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 
 Choose = Callable[[Collection[str]], list[str]]
 
@@ -76,6 +76,29 @@ def belongs_to(name: str, file_name: str) -> bool:
     return name in (file_name, index_name(file_name)) or is_shard_of(name, file_name)
 
 
+def weights_files(prefer: Sequence[str], variant: str | None = None) -> dict[str, str]:
+    """Names under which weights may stand, best first: of each format the single file, then the index of its shards.
+
+    Args:
+        prefer: formats, best first; others are not taken.
+        variant: as ``with_variant``.
+
+    Returns:
+        The single file by each name.
+
+    Raises:
+        ValueError: a format that there is not.
+    """
+    singles = [with_variant(weights_name(format), variant) for format in prefer]
+    return {name: single for single in singles for name in (single, index_name(single))}
+
+
+def generator_files(names: Container[str]) -> list[str]:
+    """Config and weights of the generator beside a discriminator; nothing where one of them is not there."""
+    found = [name for name in (GENERATOR_CONFIG, *GENERATOR_WEIGHTS) if name in names]
+    return found[:2] if len(found) > 1 and found[0] == GENERATOR_CONFIG else []
+
+
 def is_weights_name(name: str) -> bool:
     """Whether a file is, by its name, a model's weights in some format, or part of them."""
     ours = any(belongs_to(name, file_name) for file_name in WEIGHTS.values())
@@ -106,18 +129,13 @@ def model_files(
     """
 
     def choose(names: Collection[str]) -> list[str]:
-        if generator:
-            found = [name for name in GENERATOR_WEIGHTS if name in names][:1]
-            return [GENERATOR_CONFIG, *found] if found and GENERATOR_CONFIG in names else []
-        for single in (with_variant(weights_name(format), variant) for format in prefer):
-            if single in names:
-                return [*config_files(names), single]
-            if index_name(single) in names:
-                shards = sorted(name for name in names if is_shard_of(name, single))
-                return [*config_files(names), index_name(single), *shards]
+        for found, single in weights_files(prefer, variant).items():
+            if found in names:
+                shards = sorted(name for name in names if is_shard_of(name, single)) if found != single else []
+                return [*config_files(names), found, *shards]
         return []
 
-    return choose
+    return generator_files if generator else choose
 
 
 def checkpoint_files(names: Collection[str]) -> list[str]:

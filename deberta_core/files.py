@@ -208,6 +208,13 @@ class Reading:
         self._seen.setdefault(name, seen)
         return path if seen else None
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.find(name) is not None
+
+    def place(self, name: str) -> Path:
+        """Where a file is now, or would be if it were there."""
+        return self.find(name) or self.folder / name
+
     def read(self, name: str) -> bytes | None:
         """The content of a file, None if there is none."""
         if name not in self._content and (path := self.find(name)):

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deberta_core.file_names import CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS, Choose, config_files, model_files
+from deberta_core.file_names import (
+    CONFIG,
+    GENERATOR_CONFIG,
+    GENERATOR_WEIGHTS,
+    Choose,
+    config_files,
+    generator_files,
+    model_files,
+)
 from deberta_core.files import Reading, read_together
 from deberta_core.hub.fetching import HubOptions, find
 
@@ -149,12 +157,11 @@ def generator_paths(path: str | os.PathLike[str], subfolder: str = "") -> tuple[
     return reading.folder / config, reading.folder / weights
 
 
-def _generator_names(reading: Reading) -> tuple[str, str]:
-    names = [name for name in GENERATOR_WEIGHTS if reading.find(name)]
-    if not names or not reading.find(GENERATOR_CONFIG):
+def _generator_names(reading: Reading) -> list[str]:
+    if not (found := generator_files(reading)):
         looked = f"{GENERATOR_CONFIG} and {' or '.join(GENERATOR_WEIGHTS)}"
         raise FileNotFoundError(f"no generator in {reading.folder}: looked for {looked}")
-    return GENERATOR_CONFIG, names[0]
+    return found
 
 
 def locate(path: str | os.PathLike[str], options: MutableMapping[str, Any], choose: Choose, subfolder: str) -> Path:

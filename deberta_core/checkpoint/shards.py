@@ -115,7 +115,7 @@ class ShardedFile(TensorFile):
     """
 
     def __init__(self, reading: Reading, name: str, open_shard: Callable[[Path, list[str]], TensorFile]) -> None:
-        index = reading.find(name) or reading.folder / name
+        index = reading.place(name)
         self.paths = (index,)
         self._shards: list[TensorFile] = []
         weight_map, self.metadata = read_index(index)
@@ -142,7 +142,7 @@ class ShardedFile(TensorFile):
         for name in file_names:
             if name in ("", ".", "..") or any(sign in name for sign in "/\\:\0"):
                 self._fail(f"lists the shard {name!r}, which is not a plain file name in its own folder; refused")
-        found = {name: reading.find(name) or reading.folder / name for name in file_names}
+        found = {name: reading.place(name) for name in file_names}
         if missing := [name for name, path in found.items() if not os.path.lexists(path)]:
             self._fail(f"lists shards that are missing: {some(missing)}", "download them into the same folder")
         # A download cache links index and shards alike into one other folder: that is inside, too.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from io import RawIOBase
 from typing import Any, Self
 
@@ -17,7 +18,18 @@ _BLOCK = 1 << 24  # bytes
 _ROWS, _STRIP = 256, 16
 
 
-class Sender:
+class Helped(AbstractContextManager[Any]):
+    """Has a thread of its own, which ends with the ``with`` statement; what it has not begun by then is dropped."""
+
+    def __enter__(self) -> Self:
+        self._thread = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+
+class Sender(Helped):
     """Writes the tensors of a file one by one; nothing of them is held afterwards. A context manager.
 
     Blocks of a transposed matrix are made in buffers that are used again and again, the next one while the last one is
@@ -75,13 +87,6 @@ class Sender:
         for start in range(0, part.shape[-1], _STRIP):
             made[..., start : start + _STRIP] = part[..., start : start + _STRIP]
         return flat.data
-
-    def __enter__(self) -> Self:
-        self._thread = ThreadPoolExecutor(1)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
 
 
 def write_all(file: RawIOBase, data: bytes | memoryview) -> None:

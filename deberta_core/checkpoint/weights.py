@@ -27,7 +27,7 @@ from deberta_core.checkpoint.tensors import (
     is_text,
 )
 from deberta_core.checkpoint.torch_bin import TorchFile
-from deberta_core.file_names import WEIGHTS, belongs_to, index_name, is_index, weights_name, with_variant
+from deberta_core.file_names import WEIGHTS, belongs_to, index_name, is_index, weights_files, weights_name
 from deberta_core.files import Reading, Replacement, read_together
 from deberta_core.wording import some
 
@@ -76,12 +76,9 @@ def choose_weights(reading: Reading, prefer: Sequence[str], variant: str | None 
         prefer: formats, best first.
         variant: take ``model.<variant>.safetensors`` and the like, and no others.
     """
-    for format in set(prefer) - WEIGHTS.keys():
-        weights_name(format)  # says that there is no such format
-    files = [with_variant(WEIGHTS[format], variant) for format in prefer]
-    wanted = [name for file in files for name in (file, index_name(file))]
+    wanted = weights_files(prefer, variant)
     for name in wanted:
-        if reading.find(name):
+        if name in reading:
             return name
     folder = reading.folder
     if not folder.is_dir():
@@ -125,7 +122,7 @@ def open_one(reading: Reading, name: str, formats: Sequence[type[Format]] = tupl
     """
     if is_index(name):
         return ShardedFile(reading, name, lambda path, expected: open_file(path, formats, expected))
-    return open_file(reading.find(name) or reading.folder / name, formats)
+    return open_file(reading.place(name), formats)
 
 
 def open_file(path: Path, formats: Sequence[type[Format]], expected: Sequence[str] | None = None) -> TensorFile:
