@@ -189,14 +189,14 @@ def _count_dtypes(infos: Iterable[TensorInfo]) -> dict[str, tuple[int, int]]:
 
 
 def _fit_classes(source: Source) -> list[ClassFit]:
-    return [_fit_class(source, FAMILIES[source.names.family] + head, head) for head in HEADS]
-
-
-def _fit_class(source: Source, name: str, head: str) -> ClassFit:
-    config = fit_head(source.config, head, source.shapes)
-    report = match_file(source.file, weights(config, head), config)
-    mismatched = {key: (stored, expected) for key, stored, expected in report.mismatched_keys}
-    return ClassFit(name, report.missing_keys, report.unexpected_keys, mismatched)
+    fits, shapes = [], source.shapes
+    for head in HEADS:
+        config = fit_head(source.config, head, shapes)
+        report = match_file(source.file, weights(config, head), config)
+        mismatched = {key: (stored, expected) for key, stored, expected in report.mismatched_keys}
+        name = FAMILIES[source.names.family] + head
+        fits.append(ClassFit(name, report.missing_keys, report.unexpected_keys, mismatched))
+    return fits
 
 
 def _conversions(source: Source) -> dict[str, list[str]]:
