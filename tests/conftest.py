@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -64,3 +65,29 @@ def _seeds() -> None:
         sys.modules["torch"].manual_seed(0)
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].random.set_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _leaves_no_trace() -> Iterator[None]:
+    """When a file of tests has ended, what is set for the whole process is as it was: others run in it afterwards."""
+    before = process_settings()
+    yield
+    after = process_settings()
+    assert {name: after[name] for name in before} == before
+
+
+def process_settings() -> dict[str, Any]:
+    """The settings of the frameworks that have been imported, and the working directory."""
+    found: dict[str, Any] = {"working directory": os.getcwd()}
+    torch, keras = sys.modules.get("torch"), sys.modules.get("tf_keras")
+    if torch:
+        found |= {
+            "swapped parameters": torch.__future__.get_swap_module_params_on_conversion(),
+            "default dtype": torch.get_default_dtype(),
+            "default device": torch.get_default_device(),
+            "gradients": torch.is_grad_enabled(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+        }
+    if keras:
+        found |= {"policy": keras.mixed_precision.global_policy().name, "floatx": keras.backend.floatx()}
+    return found
