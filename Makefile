@@ -44,7 +44,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: $(STAMP)  ## the reference and the guides as HTML, in build/docs; a warning is an error
+docs: $(STAMP)  ## the site, in build/docs/index.html; a warning is an error
 	$(BIN)/python docs/build.py
 
 # TensorFlow's example of NER asks a column for a tensor, as datasets gives one before version 4.

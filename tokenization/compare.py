@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -93,6 +94,36 @@ def _lines(path: str) -> Iterator[str]:
                 yield line.rstrip("\n")
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``deberta compare-tokenizers``."""
+    parser.add_argument("first", help="folder of a tokenizer; 'legacy:FOLDER' for transformers 4's fast ids")
+    parser.add_argument("second", help="the other one")
+    parser.add_argument("file", help="text file in UTF-8, one text per line")
+    parser.add_argument("--show", type=int, default=10, metavar="N", help="texts to show, default %(default)s")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, and print where the two differ; 0 where all ids agree, else 1."""
+    from .auto import AutoTokenizer
+
+    loaded = []
+    for name in (args.first, args.second):
+        folder = name.removeprefix("legacy:")
+        settings = {"legacy_ids": True} if folder != name else {}
+        loaded.append(AutoTokenizer.from_pretrained(folder, **settings))
+    result = compare_tokenizers(loaded[0], loaded[1], _lines(args.file))
+    shown = result.differences[: args.show]
+    if args.json:
+        counts = {"texts": result.texts, "different": len(result.differences), "rate": result.rate}
+        print(json.dumps({**counts, "differences": [asdict(difference) for difference in shown]}, indent=2))
+    else:
+        for difference in shown:
+            print(difference)
+        print(result)
+    return int(bool(result.differences))
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command ``compare-tokenizers A B FILE``.
 
@@ -102,23 +133,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0 where all ids agree, else 1.
     """
-    from .auto import AutoTokenizer
-
     parser = argparse.ArgumentParser(
         prog="compare-tokenizers", description="Compare the ids of two tokenizers on the lines of a text file."
     )
-    parser.add_argument("first", help="folder of a tokenizer; 'legacy:FOLDER' for transformers 4's fast ids")
-    parser.add_argument("second", help="the other one")
-    parser.add_argument("file", help="text file in UTF-8, one text per line")
-    parser.add_argument("--show", type=int, default=10, help="texts to show (default 10)")
-    parsed = parser.parse_args(argv)
-    loaded = []
-    for name in (parsed.first, parsed.second):
-        folder = name.removeprefix("legacy:")
-        settings = {"legacy_ids": True} if folder != name else {}
-        loaded.append(AutoTokenizer.from_pretrained(folder, **settings))
-    result = compare_tokenizers(loaded[0], loaded[1], _lines(parsed.file))
-    for difference in result.differences[: parsed.show]:
-        print(difference)
-    print(result)
-    return int(bool(result.differences))
+    add_arguments(parser)
+    return run(parser.parse_args(argv))

@@ -39,9 +39,15 @@ class FileTokenizer(Tokenizer):
         never_split: refused; ``add_tokens`` does what it is for.
         add_prefix_space: put a space before a text, where the file has a rule for it; default: as it says.
         legacy_ids: without effect: the ids are the library's own in any case.
-        special_tokens: ``bos_token``, ``cls_token`` and so on; default: BERT's, where the vocabulary has them, and
-            without a tokenizer.json in any case.
-        settings: settings of ``Tokenizer``.
+        bos_token: this and the other special tokens: default BERT's, where the vocabulary has them, and without a
+            tokenizer.json in any case.
+        eos_token: end of a text.
+        unk_token: what stands for a character that is no token.
+        sep_token: end of a text or of one of a pair.
+        pad_token: what fills rows.
+        cls_token: beginning of a row.
+        mask_token: a hidden token.
+        **settings: settings of ``Tokenizer``.
 
     Raises:
         ValueError: a file is damaged, or has rules that cannot be followed.

@@ -1,4 +1,4 @@
-"""The figures of docs/training.md follow from the published sizes."""
+"""The figures of docs/several_hosts.md follow from the published sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from deberta_core.heads import parameter_count
 from deberta_core.presets import PRESETS, preset
 
-TEXT = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "several_hosts.md").read_text(encoding="utf-8")
 DEVICES = 8
 
 

@@ -23,7 +23,8 @@ from tokenization import train_from_iterator
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDES = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+DOCS = ROOT / "docs"
+GUIDES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.glob("**/*.md"))
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -50,7 +51,7 @@ def type_in(language: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return
     for line in code.splitlines():
         words = shlex.split(line, comments=True)
-        if words[0] == "make":  # the tests run inside of it
+        if words[0] in ("make", "cp"):  # the tests run inside of make, whose demo leaves the folder that is copied
             continue
         if words[0] == "echo" and words[2] == ">":
             Path(words[3]).write_text(words[1] + "\n")
@@ -75,9 +76,8 @@ def test_every_block_of_the_readme_runs_in_order(
     assert out.count("0.") >= 8  # two tables of probabilities
     assert "42 True\nTrue\n" in out  # the converter's block
     assert out.count("'label': 'LABEL_") == 2  # two answers
-    assert "(1, 1)\n" in out  # the function that TensorFlow traced
     written = {path.name for path in tmp_path.iterdir()}
-    made = {"my-trained-model", "my-trained-tf-model", "my-new-model", "my-model-again", "my-run", "answers.jsonl"}
+    made = {"my-trained-model", "my-trained-tf-model", "my-model-again", "my-run", "answers.jsonl"}
     assert made <= written
 
 
@@ -87,16 +87,26 @@ def test_every_block_of_a_guide_runs_in_order(
 ) -> None:
     make_tiny_model(tmp_path / "my-model")
     monkeypatch.chdir(tmp_path)
-    for language, code in blocks((ROOT / "docs" / name).read_text(encoding="utf-8")):
+    for language, code in blocks((DOCS / name).read_text(encoding="utf-8")):
         type_in(language, code, monkeypatch)
+    out, made = capsys.readouterr().out, {path.name for path in tmp_path.iterdir()}
     if name == "attention.md":
-        assert capsys.readouterr().out.endswith(" True\n")
-        assert {"attention.html", "head.png"} <= {path.name for path in tmp_path.iterdir()}
+        assert out.endswith(" True\n")
+        assert {"attention.html", "head.png"} <= made
+    if name == "models.md":
+        assert "(1, 1)\n" in out  # the function that TensorFlow traced
+        assert "my-new-model" in made
+    if name == "converting.md":
+        assert out.endswith("42 True\nTrue\n")
+    if name == "long_texts.md":
+        assert out.endswith("True\n")
+    if name == "start.md":
+        assert out.count("'label': 'LABEL_") == 2
 
 
 def test_lines_for_several_hosts_are_understood() -> None:
     """Indented lines are commands that one machine cannot run; their arguments are read, as ``deberta`` would."""
-    pages = [README, *((ROOT / "docs" / name).read_text(encoding="utf-8") for name in GUIDES)]
+    pages = [README, *((DOCS / name).read_text(encoding="utf-8") for name in GUIDES)]
     command = re.compile(r"^    .*?\b(?:deberta|deberta_tasks\.cli) ([a-z].+)$", re.MULTILINE)  # no assignment
     lines = [line for page in pages for line in command.findall(page)]
     assert lines
@@ -109,7 +119,8 @@ def test_lines_for_several_hosts_are_understood() -> None:
 def test_there_are_blocks_of_both_languages_and_three_snippets_per_framework() -> None:
     languages = [language for language, _ in blocks(README)]
     assert set(languages) == {"python", "sh"}
-    python = [code for language, code in blocks(README) if language == "python"]
+    pages = [README, *((DOCS / name).read_text(encoding="utf-8") for name in ("start.md", "models.md"))]
+    python = [code for page in pages for language, code in blocks(page) if language == "python"]
     for package in ("deberta_pt", "deberta_tf"):
         assert sum(f"from {package} import" in code for code in python) >= 3
 
@@ -138,15 +149,46 @@ def test_the_table_of_classes_is_the_table_of_heads() -> None:
 def test_the_versions_are_those_of_the_constraints() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
-    heading, _, versions = README[README.index("| torch | tensorflow") :].splitlines()[:3]
+    page = (DOCS / "versions.md").read_text(encoding="utf-8")
+    heading, _, versions = page[page.index("| torch | tensorflow") :].splitlines()[:3]
     named = dict(zip(heading.strip("| ").split(" | "), versions.strip("| ").split(" | "), strict=True))
     assert named.items() <= pinned.items()
     required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert f"Python {required.removeprefix('>=')} or later" in README
+    for text in (README, page):
+        assert f"Python {required.removeprefix('>=')} or later" in text
+
+
+def test_facts_of_the_readme_are_figures_of_the_report() -> None:
+    """Rounded, from the tables that ``python -m benchmarks`` writes."""
+    tables = (DOCS / "speed.md").read_text(encoding="utf-8")
+
+    def cell(title: str, row: str, column: str) -> float:
+        lines = tables[tables.index(f"\n{title}:") :].splitlines()
+        heading = next(line for line in lines if line.startswith("|")).strip("| ").split(" | ")
+        values = next(line for line in lines if line.startswith(f"| {row} |")).strip("| ").split(" | ")
+        return float(values[heading.index(column)])
+
+    facts = re.search(
+        r"([\d.]+) times as fast as transformers in PyTorch and ([\d.]+) times in TensorFlow.*; ([\d.]+) times for one "
+        r"short.*4,096 tokens takes ([\d,]+) MB beyond the model, where transformers takes ([\d,]+) MB",
+        README,
+        re.DOTALL,
+    )
+    assert facts
+    said = [float(text.replace(",", "")) for text in facts.groups()]
+    measured = [
+        cell("Inference, PyTorch", "8 x 128", "ours"),
+        cell("Inference, TensorFlow", "8 x 128", "ours graph"),
+        cell("Inference, PyTorch", "1 x 32", "ours optimized"),
+        cell("Memory, PyTorch", "inference, 1 x 4096", "ours"),
+        cell("Memory, PyTorch", "inference, 1 x 4096", "transformers"),
+    ]
+    assert said == pytest.approx(measured, rel=0.03)
 
 
 def test_the_imports_of_the_table_for_switchers_work() -> None:
-    lines = re.findall(r"\| `(from (?!transformers)[^`]+)` \|$", README, re.MULTILINE)
+    page = (DOCS / "switching.md").read_text(encoding="utf-8")
+    lines = re.findall(r"\| `(from (?!transformers)[^`]+)` \|$", page, re.MULTILINE)
     assert len(lines) == 5
     for line in lines:
         exec(line, {})
