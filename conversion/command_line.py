@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 from conversion.reports import Table, as_markdown, as_text
 from deberta_core.file_names import checkpoint_files
@@ -25,6 +25,22 @@ _INTERRUPTED = 130
 _TRACEBACK = "DEBERTA_TRACEBACK"  # environment variable: errors with the place in the code, for bug reports
 
 
+USE, TRAIN, CONVERT, DEPLOY, SHRINK, LOOK = "use", "train", "convert", "deploy", "shrink", "look"
+GROUPS = {  # what people want, in the order of the list; a command names one of them
+    USE: "use a model",
+    TRAIN: "train one",
+    CONVERT: "move it to the other framework",
+    DEPLOY: "run it without a framework",
+    SHRINK: "make it smaller",
+    LOOK: "look inside",
+}
+EXIT_CODES = (
+    "exit codes: 0 done; 1 what was compared differs by more than its limit; 2 an error, said in one sentence; "
+    "130 interrupted"
+)
+_BOLD, _RED, _YELLOW, _PLAIN = "\033[1m", "\033[31m", "\033[33m", "\033[0m"
+
+
 @dataclass(frozen=True)
 class Command:
     """A subcommand.
@@ -33,11 +49,15 @@ class Command:
         name: what the user types.
         help: one line for the list of subcommands.
         module: module with ``add_arguments(parser)`` and ``run(args) -> int``, the exit code.
+        group: what people want it for, a key of ``GROUPS``.
+        example: command lines for its help, which can be typed as they stand.
     """
 
     name: str
     help: str
     module: str
+    group: str
+    example: str
 
     def load(self) -> ModuleType:
         """Import the module.
@@ -49,11 +69,23 @@ class Command:
 
 
 COMMANDS = (
-    Command("convert", "turn a checkpoint into one of the other framework or format", "conversion.convert_command"),
-    Command("inspect", "say what a checkpoint is and what each model finds in it", "conversion.inspect_command"),
-    Command("export", "write a graph for ONNX Runtime, OpenVINO and others, and check it", "conversion.export_command"),
-    Command("verify", "run checkpoints in both frameworks and compare, layer by layer", "conversion.verify_command"),
-)
+    Command(
+        "convert", "turn a checkpoint into one of the other framework or format", "conversion.convert_command", CONVERT,
+        "deberta convert my-model my-tf-model --to tf\ndeberta convert my-tf-model my-model-again --to pt --json",
+    ),
+    Command(
+        "verify", "run checkpoints in both frameworks and compare, layer by layer", "conversion.verify_command",
+        CONVERT, "deberta verify my-model my-tf-model\ndeberta verify my-model --dtype float32",
+    ),
+    Command(
+        "export", "write a graph for ONNX Runtime, OpenVINO and others, and check it", "conversion.export_command",
+        DEPLOY, "deberta export my-model my-graph --to onnx",
+    ),
+    Command(
+        "inspect", "say what a checkpoint is and what each model finds in it", "conversion.inspect_command", LOOK,
+        "deberta inspect my-model\ndeberta inspect my-model --values --json",
+    ),
+)  # fmt: skip
 
 
 def run(commands: Sequence[Command], program: str, description: str, arguments: Sequence[str] | None = None) -> int:
@@ -101,17 +133,60 @@ def run(commands: Sequence[Command], program: str, description: str, arguments: 
 def _parser(
     commands: Sequence[Command], program: str, description: str, given: Sequence[str]
 ) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description=description)
-    rows = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    more = f"{program} COMMAND --help says what a command takes, with an example"
+    parser = argparse.ArgumentParser(
+        prog=program, usage=f"{program} [-h] COMMAND ...", description=description, formatter_class=HelpFormatter,
+        epilog=f"{_listed(commands)}\n\n{more}\n{EXIT_CODES}",
+    )  # fmt: skip
+    rows = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog=program)
     chosen = next((word for word in given if not word.startswith("-")), None)
     for command in commands:
-        description = f"{command.help[0].upper()}{command.help[1:]}."
-        row = rows.add_parser(command.name, help=command.help, description=description)
+        row = rows.add_parser(command.name, formatter_class=HelpFormatter)
         if command.name == chosen:
-            module = command.load()
-            module.add_arguments(row)
-            row.set_defaults(run=module.run)
+            declare(command, row)
+            row.set_defaults(commands=commands, program=program)
     return parser
+
+
+def declare(command: Command, row: argparse.ArgumentParser) -> None:
+    """Give a parser what a command takes, what it runs, and its example."""
+    row.description = f"{command.help[0].upper()}{command.help[1:]}."
+    lines = "\n".join(f"  {line}" for line in command.example.splitlines())
+    row.epilog = f"{_bold('example')}:\n{lines}\n\n{EXIT_CODES}"
+    module = command.load()
+    module.add_arguments(row)
+    row.set_defaults(run=module.run)
+
+
+def _listed(commands: Sequence[Command]) -> str:
+    """The commands with a line each, by what people want them for."""
+    width = max(len(command.name) for command in commands) + 2
+    parts = []
+    for group, title in GROUPS.items():
+        rows = [f"  {c.name:<{width}}{c.help}" for c in commands if c.group == group]
+        parts += ["\n".join([f"{_bold(title)}:", *rows])] if rows else []
+    return "\n\n".join(parts)
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Help whose epilog has lines of its own, and whose headings are bold on a terminal."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled = super()._fill_text
+        return "\n".join(filled(line, width, "") if line[:1] != " " else line for line in text.splitlines())
+
+    def start_section(self, heading: str | None) -> None:
+        """Begin a group of arguments."""
+        super().start_section(_bold(heading) if heading else heading)
+
+
+def _colours(stream: IO[str]) -> bool:
+    """Whether a stream is a terminal that shows colours, by the conventions of NO_COLOR and TERM."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _bold(text: str) -> str:
+    return f"{_BOLD}{text}{_PLAIN}" if _colours(sys.stdout) else text
 
 
 def terminate_cleanly() -> None:
@@ -138,7 +213,11 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 def _say(text: str) -> None:
-    print(harmless(text), file=sys.stderr, flush=True)
+    text = harmless(text)
+    for word, colour in (("error", _RED), ("warning", _YELLOW)):
+        if text.startswith(f"{word}:") and _colours(sys.stderr):
+            text = f"{colour}{word}{_PLAIN}{text.removeprefix(word)}"
+    print(text, file=sys.stderr, flush=True)
 
 
 def add_hub_options(parser: argparse.ArgumentParser) -> None:

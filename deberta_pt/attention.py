@@ -128,7 +128,7 @@ def can_triton(device: torch.device) -> bool:
     elif device.type not in ("cpu", "cuda"):
         reason = f"needs a CUDA device, the model is on {device.type!r}"
     elif not HAS_TRITON:
-        reason = "needs a package: pip install 'deberta[triton]'"
+        reason = "needs a package: pip install 'deberta-zoo[triton]'"
     elif device.type == "cuda" and not is_traced() and _capability(device) < (8, 0):
         reason = f"needs compute capability 8.0, that of {torch.cuda.get_device_name(device)} is lower"
     if reason is not None:

@@ -5,20 +5,54 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conversion.command_line import COMMANDS as CONVERSION
-from conversion.command_line import Command, run
+from conversion.command_line import LOOK, SHRINK, TRAIN, USE, Command, run
 
 COMMANDS = (
-    Command("run", "run a task on texts: classify, rank, answer, fill in", "deberta_tasks.run_command"),
-    Command("demo", "train a small model, convert it and compare the two frameworks", "deberta_tasks.demo"),
-    Command("finetune", "train a model for a task on labelled texts", "deberta_tasks.finetune.command"),
-    Command("pretrain", "train a model on plain text: masked or replaced tokens", "deberta_tasks.pretrain.command"),
+    Command(
+        "run", "run a task on texts: classify, rank, answer, fill in", "deberta_tasks.run_command", USE,
+        'echo "A fine day at last." | deberta run --task text-classification --model my-model\n'
+        "deberta run --task text-classification --model my-model --input texts.txt --output answers.jsonl",
+    ),
+    Command(
+        "finetune", "train a model for a task on labelled texts", "deberta_tasks.finetune.command", TRAIN,
+        "deberta finetune --task text-classification --model my-model --output my-run\n"
+        "deberta finetune --task nli --model my-model --train train.csv --validation dev.csv --output my-run",
+    ),
+    Command(
+        "pretrain", "train a model on plain text: masked or replaced tokens", "deberta_tasks.pretrain.command", TRAIN,
+        "deberta pretrain --text texts.txt --output my-run\n"
+        "deberta pretrain --objective mlm --model my-model --text texts.txt --output my-run",
+    ),
+    Command(
+        "demo", "train a small model, convert it and compare the two frameworks", "deberta_tasks.demo", TRAIN,
+        "deberta demo\ndeberta demo --data texts.csv",
+    ),
     *CONVERSION,
-    Command("trim", "cut a model's vocabulary down to what texts use", "deberta_tasks.smaller.trim_command"),
-    Command("quantize", "give a model weights of 8-bit integers", "deberta_tasks.smaller.quantize_command"),
-    Command("attention", "draw the attention of a text, by head and part", "deberta_tasks.attention.command"),
-    Command("info", "say what is installed: versions, devices", "deberta_tasks.info_command"),
-    Command("compare-tokenizers", "compare the tokens of two tokenizers on texts", "tokenization.compare"),
-)
+    Command(
+        "trim", "cut a model's vocabulary down to what texts use", "deberta_tasks.smaller.trim_command", SHRINK,
+        "deberta trim my-model my-smaller-model --texts texts.txt",
+    ),
+    Command(
+        "quantize", "give a model weights of 8-bit integers", "deberta_tasks.smaller.quantize_command", SHRINK,
+        "deberta quantize my-model my-int8-model --texts texts.txt",
+    ),
+    Command(
+        "attention", "draw the attention of a text, by head and part", "deberta_tasks.attention.command", LOOK,
+        'deberta attention --model my-model --text "A fine day at last." --out attention.html',
+    ),
+    Command(
+        "compare-tokenizers", "compare the tokens of two tokenizers on texts", "tokenization.compare", LOOK,
+        "deberta compare-tokenizers my-model my-other-model texts.txt",
+    ),
+    Command(
+        "info", "say what is installed: versions, devices", "deberta_tasks.info_command", LOOK,
+        "deberta info\ndeberta info --json",
+    ),
+    Command(
+        "completion", "print what lets a shell complete commands and options", "deberta_tasks.completion_command", LOOK,
+        "deberta completion bash > ~/.local/share/bash-completion/completions/deberta",
+    ),
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from conversion.reports import Table
 from deberta_tasks.quiet import start_tensorflow_quietly
 
 PACKAGES = (
-    "deberta", "torch", "tensorflow", "tf-keras", "h5py", "numpy", "regex", "safetensors", "sentencepiece",
+    "deberta-zoo", "torch", "tensorflow", "tf-keras", "h5py", "numpy", "regex", "safetensors", "sentencepiece",
     "tokenizers", "tqdm", "huggingface_hub",
 )  # fmt: skip
 
@@ -72,7 +72,7 @@ def _version(package: str) -> str | None:
 
 def _torch() -> list[str]:
     if not importlib.util.find_spec("torch"):
-        return ["not installed (pip install 'deberta[pt]')"]
+        return ["not installed (pip install 'deberta-zoo[pt]')"]
     try:
         import torch
     except Exception as error:  # a broken installation is what somebody who asks for this may have
@@ -97,14 +97,14 @@ def _routes(devices: list[str]) -> dict[str, str]:
 
 def _tensorflow() -> list[str]:
     if not importlib.util.find_spec("tensorflow"):
-        return ["not installed (pip install 'deberta[tf]')"]
+        return ["not installed (pip install 'deberta-zoo[tf]')"]
     try:
         start_tensorflow_quietly()
         import tensorflow as tf
     except Exception as error:  # as above
         return [f"cannot be imported: {error}"]
     if not importlib.util.find_spec("tf_keras"):
-        return ["tf-keras is not installed (pip install 'deberta[tf]')"]
+        return ["tf-keras is not installed (pip install 'deberta-zoo[tf]')"]
     found = []
     for device in tf.config.list_physical_devices():
         details = tf.config.experimental.get_device_details(device) if device.device_type == "GPU" else {}

@@ -96,7 +96,7 @@ def run_on_ray(
         import ray
         import ray.data
     except ImportError:
-        raise ImportError("ray is not installed, and --engine ray needs it: pip install 'deberta[ray]'") from None
+        raise ImportError("ray is not installed, and --engine ray needs it: pip install 'deberta-zoo[ray]'") from None
     parts, folder = plan(asked.input, asked.format), os.path.abspath(folder)
     todo = begin(folder, asked, parts)
     text = f"{len(parts)} parts, of which {len(parts) - len(todo)} were there, are answered in {folder}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import ast
 import html
-import importlib
 import json
 import os
 import re
@@ -256,22 +255,27 @@ def page_of(pages: Path, path: str, target: Any, modules: Callable[[str], Any]) 
 def commands(pages: Path) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
     """Write a page for each command."""
     sys.path.insert(0, str(ROOT))
+    from conversion.command_line import GROUPS, declare
     from deberta_tasks.cli import COMMANDS
 
-    rows = []
-    for command in COMMANDS:
-        parser = argparse.ArgumentParser(prog=f"deberta {command.name}", description=f"{command.help.capitalize()}.")
-        importlib.import_module(command.module).add_arguments(parser)
-        write(pages / f"reference/deberta-{command.name}.md", command_page(command.name, parser))
-        rows.append((f"deberta {command.name}", f"reference/deberta-{command.name}.md", command.help))
-    yield "Commands", rows
+    for group, title in GROUPS.items():
+        rows = []
+        for command in (command for command in COMMANDS if command.group == group):
+            parser = argparse.ArgumentParser(prog=f"deberta {command.name}")
+            declare(command, parser)
+            page = f"reference/deberta-{command.name}.md"
+            write(pages / page, command_page(command.name, parser, command.example))
+            rows.append((f"deberta {command.name}", page, command.help))
+        if rows:
+            yield f"Commands: {title}", rows
 
 
-def command_page(name: str, parser: argparse.ArgumentParser) -> str:
+def command_page(name: str, parser: argparse.ArgumentParser, example: str) -> str:
     """Arguments of a command as a list."""
     formatter = parser.formatter_class(prog=parser.prog, width=100)
     usage = parser.format_usage().replace("usage: ", "", 1)
-    lines = [f"# deberta {name}", "", parser.description or "", "", "```text", usage.rstrip(), "```", ""]
+    lines = [f"# deberta {name}", "", parser.description or "", ""]
+    lines += ["```sh", example, "```", "", "```text", usage.rstrip(), "```", ""]
     for group in parser._action_groups:
         shown = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
         shown = [action for action in shown if action.dest != "help"]

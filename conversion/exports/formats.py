@@ -113,7 +113,7 @@ def check_runtime(row: Format) -> None:
 
 
 def _check(row: Format, needs: Iterable[tuple[str, str]], what: str) -> None:
-    line = f"pip install --upgrade 'deberta[{row.extra}]'"
+    line = f"pip install --upgrade 'deberta-zoo[{row.extra}]'"
     for module, oldest in needs:
         if importlib.util.find_spec(module) is None:
             raise ImportError(f"{module} is not installed, and {what} needs it: {line}")

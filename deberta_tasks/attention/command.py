@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         if path.suffix.lower() not in ENDINGS:
             raise ValueError(f"--out is {path}, expected a file that ends in {' or '.join(ENDINGS)}")
         if path.suffix.lower() == ".png" and importlib.util.find_spec("matplotlib") is None:
-            raise ImportError("a PNG needs matplotlib (pip install 'deberta[draw]'); an HTML page needs nothing")
+            raise ImportError("a PNG needs matplotlib (pip install 'deberta-zoo[draw]'); an HTML page needs nothing")
     if choose_framework(args.framework, args.model) == "tf":
         start_tensorflow_quietly()
     options = {name: value for name, value in (("revision", args.revision), ("subfolder", args.subfolder)) if value}

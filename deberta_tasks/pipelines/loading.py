@@ -41,7 +41,7 @@ def choose_framework(framework: str | None, model: Any) -> str:
         if name is not None and importlib.util.find_spec(FRAMEWORKS[name]):
             return name
     wanted = f"{FRAMEWORKS[framework]} is not" if framework else "neither torch nor tensorflow is"
-    raise ImportError(f"{wanted} installed (pip install 'deberta[{framework or 'pt'}]')")
+    raise ImportError(f"{wanted} installed (pip install 'deberta-zoo[{framework or 'pt'}]')")
 
 
 def _framework_of(model: Any) -> str | None:

@@ -289,7 +289,7 @@ def test_what_is_missing_is_said_before_work_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "open_source", None)  # work
     monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else True)
     monkeypatch.setattr(formats.importlib.metadata, "version", lambda name: "99.0")
-    with pytest.raises(ImportError, match=r"onnxruntime is not installed.*pip install --upgrade 'deberta\[onnx\]'"):
+    with pytest.raises(ImportError, match=r"onnxruntime is not installed.*pip install --upgrade 'deberta-zoo\[onnx\]'"):
         conversion.export("model", tmp_path / "out", to="onnx")
     monkeypatch.setattr(formats.importlib.metadata, "version", lambda name: "1.2.3")
     with pytest.raises(ImportError, match=r"torch is 1.2.3, and --to torch needs 2\.6 or later: pip install"):

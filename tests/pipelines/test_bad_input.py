@@ -168,5 +168,5 @@ def test_a_framework_that_is_missing(monkeypatch: pytest.MonkeyPatch, checkpoint
     folder = checkpoint("text-ranking")
     with pytest.raises(ImportError, match=re.escape("neither torch nor tensorflow is installed (pip install")):
         pipeline("text-ranking", folder)
-    with pytest.raises(ImportError, match=re.escape("tensorflow is not installed (pip install 'deberta[tf]')")):
+    with pytest.raises(ImportError, match=re.escape("tensorflow is not installed (pip install 'deberta-zoo[tf]')")):
         pipeline("text-ranking", folder, "tf")

@@ -17,7 +17,7 @@ from deberta_tasks.cli import main
 from deberta_tasks.parts import begin, plan
 
 TEXTS = [f"A day of {word}." for word in ("sun", "rain", "wind and snow", "mist", "ice", "cloud", "storm")]
-NEEDS_RAY = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs ray: pip install 'deberta[ray]'")
+NEEDS_RAY = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs ray: pip install 'deberta-zoo[ray]'")
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 33, 1000])
@@ -40,7 +40,7 @@ def test_which_files(tmp_path):
 
 
 def test_parquet_by_its_groups(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'deberta[ray]'")
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'deberta-zoo[ray]'")
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pyarrow.table({"text": TEXTS, "tags": [["a", "b"]] * len(TEXTS)})
     parquet.write_table(table, tmp_path / "a.parquet", row_group_size=3)
@@ -91,7 +91,7 @@ def test_refused(tmp_path, capsys, case):
 def test_without_ray(tmp_path, capsys):
     arguments = ["--engine", "ray", "--input", "a", "--output", str(tmp_path / "out")]
     assert main(["run", "--task", "text-classification", "--model", str(tmp_path), *arguments]) != 0
-    assert "pip install 'deberta[ray]'" in capsys.readouterr().err
+    assert "pip install 'deberta-zoo[ray]'" in capsys.readouterr().err
     assert not os.listdir(tmp_path)
 
 
