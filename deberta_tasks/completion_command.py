@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from conversion.command_line import FINE, Command, declare
 
@@ -88,5 +88,5 @@ def fish(program: str, parsers: dict[Command, argparse.ArgumentParser]) -> str:
     return "\n".join(lines)
 
 
-def _words(words: Sequence[object] | object) -> str:
-    return shlex.quote(" ".join(map(str, words)))  # type: ignore[call-overload]
+def _words(words: Iterable[object]) -> str:
+    return shlex.quote(" ".join(map(str, words)))

@@ -258,24 +258,20 @@ def commands(pages: Path) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
     from conversion.command_line import GROUPS, declare
     from deberta_tasks.cli import COMMANDS
 
-    for group, title in GROUPS.items():
-        rows = []
-        for command in (command for command in COMMANDS if command.group == group):
-            parser = argparse.ArgumentParser(prog=f"deberta {command.name}")
-            declare(command, parser)
-            page = f"reference/deberta-{command.name}.md"
-            write(pages / page, command_page(command.name, parser, command.example))
-            rows.append((f"deberta {command.name}", page, command.help))
-        if rows:
-            yield f"Commands: {title}", rows
+    rows = []
+    for command in sorted(COMMANDS, key=lambda command: list(GROUPS).index(command.group)):
+        parser = argparse.ArgumentParser(prog=f"deberta {command.name}")
+        declare(command, parser)
+        page = f"reference/deberta-{command.name}.md"
+        write(pages / page, command_page(command.name, parser, command.example))
+        rows.append((f"deberta {command.name}", page, command.help))
+    yield "Commands", rows
 
 
 def command_page(name: str, parser: argparse.ArgumentParser, example: str) -> str:
     """Arguments of a command as a list."""
     formatter = parser.formatter_class(prog=parser.prog, width=100)
-    usage = parser.format_usage().replace("usage: ", "", 1)
-    lines = [f"# deberta {name}", "", parser.description or "", ""]
-    lines += ["```sh", example, "```", "", "```text", usage.rstrip(), "```", ""]
+    lines = [f"# deberta {name}", "", parser.description or "", "", "```sh", example, "```", ""]
     for group in parser._action_groups:
         shown = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
         shown = [action for action in shown if action.dest != "help"]
