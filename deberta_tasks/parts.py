@@ -93,7 +93,8 @@ def _parts(file: str, format: str | None) -> Iterator[Part]:
         try:
             import pyarrow.parquet
         except ImportError:
-            raise ImportError("pyarrow is not installed, and Parquet needs it: pip install 'deberta-zoo[ray]'") from None
+            reason = "pyarrow is not installed, and Parquet needs it: pip install 'deberta-zoo[ray]'"
+            raise ImportError(reason) from None
         try:
             groups = pyarrow.parquet.ParquetFile(file).num_row_groups
         except pyarrow.ArrowInvalid as error:
