@@ -309,7 +309,7 @@ def test_the_operator_keeps_its_promises_to_pytorch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "reason"), [("cpu", "TRITON_INTERPRET=1"), ("meta", "on 'meta'"), ("cuda", "deberta.triton")]
+    ("device", "reason"), [("cpu", "TRITON_INTERPRET=1"), ("meta", "on 'meta'"), ("cuda", "deberta-zoo.triton")]
 )
 def test_without_it_one_warning_and_the_default(device: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import deberta_pt.attention
