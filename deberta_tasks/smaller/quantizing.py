@@ -20,6 +20,7 @@ from conversion.reports import Table, as_markdown, in_bytes
 from conversion.source import open_source
 from deberta_core.file_names import CARD, CONFIG, VOCABULARIES
 from deberta_core.files import Replacement
+from deberta_core.heads import HEADS
 from tokenization import AutoTokenizer
 
 MOST_TEXTS, BATCH, MOST_TOKENS = 256, 8, 256  # that are read: more show nothing new
@@ -111,7 +112,7 @@ def quantize(
     read = list(islice((texts,) if isinstance(texts, str) else texts, MOST_TEXTS))
     if not any(text.strip() for text in read):
         raise ValueError("there is no text to choose integers by; give some of the kind that the model is for")
-    batches = list(_batches(read, tokenizer, by_choice=opened.head == "ForMultipleChoice"))
+    batches = list(_batches(read, tokenizer, by_choice=HEADS[opened.head].by_choice))
     _refuse_unknown(batches, tokenizer, source)
     small: Any = deberta_pt.quantize(plain, batches)
     found = small.quantization
