@@ -121,7 +121,7 @@ class Planner:
         return PREFIX if self._more_than_encoder(self.tensors) else ""
 
     def _more_than_encoder(self, names: Iterable[str]) -> bool:
-        weights = [name for name in names if not is_bare_variable(name)]
+        weights = [name for name in names if not (is_bare_variable(name) or is_scale(name))]
         return any(not self.names.keys.get(name, "").startswith(PREFIX) for name in weights)
 
     def _place(self, skip: set[str]) -> dict[str, Place | None]:
@@ -155,12 +155,13 @@ class Planner:
             return None
         if self.names.naming == self.to:
             return Place(name)
-        if self.to == "pt":
-            return Place(to_pt(name, family=self.names.family), is_kernel(name))
+        there = to_pt(name, family=self.names.family) if self.to == "pt" else None
         if is_scale(name):  # of a weight of integers, with which it goes
-            path, _, leaf = (published_key(name, naming="pt", family=self.names.family) or "").rpartition(".")
-            weight = self.names.table.get(f"{path}.weight")
-            return Place(scale_of(weight.tf_name, leaf)) if weight else None
+            path, _, leaf = (there or published_key(name, naming="pt", family=self.names.family) or "").rpartition(".")
+            if f"{path}.weight" in self.names.table:
+                return Place(scale_of(self._place_known(f"{path}.weight").name, leaf))
+        if there is not None:
+            return Place(there, is_kernel(name))
         # A PyTorch name does not say which of its dots were slashes: only names noted on the way here go back.
         given = self.source.record.names
         return Place(given[name], is_kernel(given[name])) if name in given else None

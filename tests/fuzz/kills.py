@@ -361,10 +361,17 @@ def export_begin(folder: Path) -> None:
 
 
 def export(folder: Path) -> None:
-    """For ``torch.export``, whose graph needs nothing that is not installed with PyTorch."""
+    """For ``torch.export``, whose graph needs nothing that is not installed with PyTorch.
+
+    An export that was whole already, as after a kill that came too late, is refused; anything else there must not be.
+    """
     from conversion import export
 
-    export(folder / "a", folder / "target", to="torch")
+    try:
+        export(folder / "a", folder / "target", to="torch")
+    except FileExistsError:
+        if state_of_export(folder / "target") != "new":
+            raise
 
 
 def state_of_export(target: Path) -> str:
