@@ -158,6 +158,10 @@ def _given(args: argparse.Namespace, start: str) -> dict[str, Any]:
     return {name: value for name, value in named if value is not None}
 
 
+# Of the arguments, what no answer depends on: where answers go, who computes them, and what the command line adds.
+NOT_ASKED = {"output", "engine", "workers", "run", "command", "commands", "program"}
+
+
 def _spread(args: argparse.Namespace, wanted: Mapping[str, Any]) -> str:
     """Answer many files by an engine; what was done, in a line.
 
@@ -176,7 +180,7 @@ def _spread(args: argparse.Namespace, wanted: Mapping[str, Any]) -> str:
     here = {
         name: os.path.abspath(wanted[name]) for name in ("model", "tokenizer") if os.path.exists(wanted[name] or "")
     }
-    asked = {name: value for name, value in vars(args).items() if name not in ("output", "engine", "workers", "run")}
+    asked = {name: value for name, value in vars(args).items() if name not in NOT_ASKED}
     return run_on_ray(argparse.Namespace(**{**asked, **here}), {**wanted, **here}, args.output, args.workers, _reply)
 
 

@@ -139,3 +139,12 @@ def test_on_ray(tmp_path, capsys, checkpoint):
     for answer in (answer for part in found for answer in part):
         assert answer["result"]["label"] == wanted[answer["text"]]["label"]
         assert answer["result"]["score"] == pytest.approx(wanted[answer["text"]]["score"], abs=1e-5)
+
+
+def test_what_is_asked_can_be_written_down(monkeypatch, tmp_path):
+    """Whatever the command line adds to the arguments: the folder of answers holds them as JSON."""
+    found = []
+    monkeypatch.setattr("deberta_tasks.ray_engine.run_on_ray", lambda asked, *_: found.append(asked) or "done")
+    words = ["run", "--task", "text-classification", "--model", "m", "--engine", "ray"]
+    assert main([*words, "--input", "a.txt", "--output", str(tmp_path / "out")]) == 0
+    assert json.loads(json.dumps(vars(found[0])))["input"] == "a.txt"
