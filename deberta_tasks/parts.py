@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deberta_core.files import write_text
-from deberta_tasks.records import FORMATS
+from deberta_tasks.records import FORMATS, format_of
 
 PARQUET = "parquet"
 PLAN = "run.json"  # in the folder of answers: what is asked, and of which files
@@ -87,7 +87,7 @@ def plan(pattern: str, format: str | None) -> list[Part]:
 
 def _parts(file: str, format: str | None) -> Iterator[Part]:
     suffix, found = Path(file).suffix.lower(), os.stat(file)
-    format = format or (PARQUET if suffix == f".{PARQUET}" else FORMATS.get(suffix, "text"))
+    format = format or (PARQUET if suffix == f".{PARQUET}" else format_of(file))
     stamp = (found.st_size, found.st_mtime_ns)
     if format == PARQUET:
         try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from deberta_core.batching import with_bar
+from deberta_core.files import replacing
 from deberta_tasks.parts import Part, answers_of, begin, plan
 from deberta_tasks.pipelines import pipeline
 
@@ -51,21 +52,14 @@ class Worker:
             return f"{self.parts[number].name()}: {error}"
         return ""
 
-    def write(self, part: Part, place: os.PathLike[str], pipe: Any) -> None:
-        """Answers go to a file of another name until they are whole."""
+    def write(self, part: Part, place: Path, pipe: Any) -> None:
+        """Answers appear when they are whole."""
         lines = part.lines()
         first = next(lines, None)
-        file, path = tempfile.mkstemp(prefix=".part-", dir=self.folder)
-        try:
-            with open(file, "w", encoding="utf-8") as stream:
-                if first is not None:  # no line begins inside a long one
-                    given = argparse.Namespace(**{**vars(self.asked), "format": _format(part), "input": part.name()})
-                    self.reply(given, pipe, itertools.chain([first], lines), stream)
-            os.chmod(path, 0o644)
-            os.replace(path, place)
-        except BaseException:
-            os.unlink(path)
-            raise
+        with replacing(place) as made, made.open("w", encoding="utf-8") as stream:
+            if first is not None:  # no line begins inside a long one
+                given = argparse.Namespace(**{**vars(self.asked), "format": _format(part), "input": part.name()})
+                self.reply(given, pipe, itertools.chain([first], lines), stream)
 
 
 def _format(part: Part) -> str:
