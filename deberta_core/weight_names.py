@@ -188,12 +188,12 @@ def _weights(row: Row, sizes: Mapping[str, int], layer: int | None = None) -> li
 def body_weights(config: BaseConfig) -> dict[str, Weight]:
     """The encoder's weights by PyTorch key (``deberta.`` included), in the order of the forward pass."""
     on, sizes, head_size = _switches(config), _sizes(config), config.head_size
-    there = [row for row in (*BODY, *LAYER) if all(on[switch] for switch in row.when.split())]
-    found = [w for row in there if row in BODY for w in _weights(row, sizes)]
+    body, of_layer = ([row for row in rows if all(on[one] for one in row.when.split())] for rows in (BODY, LAYER))
+    found = [w for row in body for w in _weights(row, sizes)]
     for layer in range(config.num_hidden_layers):
         heads = config.num_attention_heads - len(config.pruned_heads.get(layer, ()))
         own = {**sizes, "N": heads, "A": heads * head_size, "3A": 3 * heads * head_size}
-        found += [w for row in there if row in LAYER for w in _weights(row, own, layer)]
+        found += [w for row in of_layer for w in _weights(row, own, layer)]
     return {w.key: w for w in found}
 
 
