@@ -21,10 +21,10 @@ from conversion.source import open_source
 from deberta_core.file_names import CARD, CONFIG, VOCABULARIES
 from deberta_core.files import Replacement
 from deberta_core.heads import HEADS
+from deberta_tasks.smaller.trimming import refuse_unknown
 from tokenization import AutoTokenizer
 
 MOST_TEXTS, BATCH, MOST_TOKENS = 256, 8, 256  # that are read: more show nothing new
-MOST_UNKNOWN = 0.5
 
 
 @dataclass
@@ -113,7 +113,7 @@ def quantize(
     if not any(text.strip() for text in read):
         raise ValueError("there is no text to choose integers by; give some of the kind that the model is for")
     batches = list(_batches(read, tokenizer, by_choice=HEADS[opened.head].by_choice))
-    _refuse_unknown(batches, tokenizer, source)
+    refuse_unknown(_unknown(batches, tokenizer), source)
     small: Any = deberta_pt.quantize(plain, batches)
     found = small.quantization
     report = QuantizeReport(
@@ -145,13 +145,10 @@ def _batches(texts: list[str], tokenizer: Any, *, by_choice: bool) -> Iterator[d
         yield {name: array[:, None] if by_choice else array for name, array in found.items()}
 
 
-def _refuse_unknown(batches: list[dict[str, Any]], tokenizer: Any, source: Path) -> None:
+def _unknown(batches: list[dict[str, Any]], tokenizer: Any) -> float:
+    """Share of the tokens that stand for what the vocabulary lacks, single bytes included."""
     ids = [i for batch in batches for i in batch["input_ids"][batch["attention_mask"] != 0].tolist()]
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     tokens = tokenizer.convert_ids_to_tokens([i for i in ids if i not in special])
-    unknown = sum(token == tokenizer.unk_token or token.startswith("<0x") for token in tokens)
-    if tokens and unknown > MOST_UNKNOWN * len(tokens):
-        raise ValueError(
-            f"{unknown / len(tokens):.0%} of the tokens of the texts are unknown or single bytes: the vocabulary in "
-            f"{source} does not have their language; give texts that the model was made for"
-        )
+    unknown: int = sum(token == tokenizer.unk_token or token.startswith("<0x") for token in tokens)
+    return unknown / max(len(tokens), 1)

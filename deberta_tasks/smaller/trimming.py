@@ -193,12 +193,21 @@ def trim(
     return report
 
 
-def _check(found: Trimmed, sets: list[_Weights], source: Path) -> None:
-    if found.unknown > MOST_UNKNOWN:
+def refuse_unknown(share: float, source: Path) -> None:
+    """Refuse texts of which a vocabulary knows too little: this share of their tokens stands for what it lacks.
+
+    Raises:
+        ValueError: the share is above ``MOST_UNKNOWN``.
+    """
+    if share > MOST_UNKNOWN:
         raise ValueError(
-            f"{found.unknown:.0%} of the tokens of the texts are unknown or single bytes: the vocabulary in {source} "
+            f"{share:.0%} of the tokens of the texts are unknown or single bytes: the vocabulary in {source} "
             "does not have their language; give texts that the model was made for"
         )
+
+
+def _check(found: Trimmed, sets: list[_Weights], source: Path) -> None:
+    refuse_unknown(found.unknown, source)
     for weights in sets:
         if found.old_ids[-1] >= weights.rows:
             raise ValueError(
