@@ -172,8 +172,10 @@ class Int8Linear(nn.Module):
         return self._floats
 
     def part(self, states: Tensor, part: slice) -> Tensor:
-        """Some of the outputs."""
-        return self(states)[..., part]
+        """Some of the outputs, before any activation; of integers all are computed, which oneDNN holds in one piece."""
+        if is_traced():
+            return F.linear(states, self.widened()[part].to(states.dtype), self.bias[part].to(states.dtype))
+        return self.product(states)[..., part] if self.takes(states) else self.floats(states).part(states, part)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._packed = self._floats = None
