@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--examples-tf", type=Path, help="checkout that has examples/tensorflow")
     parser.add_argument("--only", default="", help="some of pytorch,tensorflow,tokenizers,examples,examples-tf")
     parser.add_argument("--control", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--sides", default=f"control,ours,{INSIDE}", help="some of %(default)s")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "peers.json")
     parser.add_argument("pytest", nargs="*", help="more arguments for pytest, after --")
     given = parser.parse_args()
@@ -48,7 +49,8 @@ def main() -> int:
             script = [sys.executable, "-m", "tests.peers.checkpoints", str(small / framework), str(model), framework]
             subprocess.run(script, cwd=ROOT, check=True, capture_output=True)
         inside = (INSIDE,) if key == "examples" else ()
-        for who in (*(("control",) if given.control else ()), "ours", *inside):
+        sides = (*(("control",) if given.control else ()), "ours", *inside)
+        for who in (side for side in sides if side in given.sides.split(",")):
             place, ours = work / f"{key}-{who}", who == "ours"
             if isinstance(what, str):
                 door = "deberta_pt.transformers" if who == INSIDE else ""
@@ -57,8 +59,8 @@ def main() -> int:
                 found = suites.run(checkout.resolve(), place, what, small, ours=ours, extra=given.pytest)
             results.setdefault(key, {})[who] = found
             print(f"{key:12} {who:8} {suites.count(found)}   passed / failed / skipped   {place}", flush=True)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            given.output.parent.mkdir(parents=True, exist_ok=True)
+            given.output.write_text(json.dumps(results, indent=1), encoding="utf-8")  # a run takes long: keep each part
     worse = 0
     for key, sides in results.items():
         control = sides.get("control", {})
