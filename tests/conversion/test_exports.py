@@ -117,7 +117,7 @@ def test_halves(tmp_path, name, dtype):
     source = checkpoint(tmp_path / "source", "v2", "ForTokenClassification", num_hidden_layers=1)
     report = conversion.export(source, tmp_path / "out", to=name, dtype=dtype)
     assert (report.dtype, report.tolerance) == (dtype, formats.TOLERANCES[dtype])
-    assert 1e-7 < report.worst.relative <= report.tolerance
+    assert 1e-7 < report.worst.relative <= 2e-2, "of one layer, whose scores stay in range; bfloat16 of many has more"
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in ("torch", "onnx")])

@@ -59,22 +59,12 @@ def test_spark(tmp_path, checkpoint):
     assert_same(found, pipeline("text-classification", str(model))(TEXTS))
 
 
-@needs("ray", "starlette")
-@pytest.mark.slow
-def test_ray_serve(tmp_path, checkpoint):
-    model = str(checkpoint("text-classification"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(ROOT / "examples" / "spread" / "serve_ray.py"), "--model", model, "--replicas", "2"]
-    with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log, env=environment())
-
-    def ask(text: str) -> dict[str, Any]:
-        body = json.dumps({"text": text}).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}", body, timeout=60) as answer:
-            return dict(json.loads(answer.read()))
-
+def served(folder: Path, script: str, given: dict[str, Any], ask: Any, model: str) -> None:
+    """The answers of a script that serves, asked by many at once, are those of the pipeline."""
+    command = [sys.executable, str(ROOT / "examples" / "spread" / script)]
+    command += [str(part) for item in given.items() for part in item]
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment())
     try:
         deadline = time.monotonic() + 240
         while True:
@@ -82,7 +72,7 @@ def test_ray_serve(tmp_path, checkpoint):
                 ask("Is it there?")
                 break
             except (urllib.error.URLError, ConnectionError):
-                text = (tmp_path / "log").read_text()[-3000:]
+                text = (folder / "log").read_text()[-3000:]
                 assert server.poll() is None, text
                 assert time.monotonic() < deadline, text
                 time.sleep(1)
@@ -92,3 +82,44 @@ def test_ray_serve(tmp_path, checkpoint):
     finally:
         server.terminate()
         server.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def post(url: str, body: Any) -> Any:
+    asked = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        return json.loads(answer.read())
+
+
+@needs("ray", "starlette")
+@pytest.mark.slow
+def test_ray_serve(tmp_path, checkpoint):
+    model, port = str(checkpoint("text-classification")), free_port()
+
+    def ask(text: str) -> Any:
+        return post(f"http://127.0.0.1:{port}", {"text": text})
+
+    served(tmp_path, "serve_ray.py", {"--model": model, "--replicas": 2, "--port": port}, ask, model)
+
+
+@needs("kserve")
+@pytest.mark.slow
+def test_kserve(tmp_path, checkpoint):
+    model, port = str(checkpoint("text-classification")), free_port()
+
+    def ask(text: str) -> Any:
+        url = f"http://127.0.0.1:{port}/v1/models/rain:predict"
+        for wrong in ({"instances": text}, {"instances": []}, {"texts": [text]}):
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                post(url, wrong)
+        (answer,) = post(url, {"instances": [text]})["predictions"]
+        return answer
+
+    given = {"--model_dir": model, "--model_name": "rain", "--workers": 2, "--http_port": port}
+    given["--enable_grpc"] = "false"
+    served(tmp_path, "serve_kserve.py", given, ask, model)

@@ -1,0 +1,60 @@
+"""A classifier on KServe, by its protocol: requests that come together are computed together, by several workers.
+
+    python examples/spread/serve_kserve.py --model_dir my-model --workers 2 --enable_grpc false
+    curl localhost:8080/v1/models/model:predict --json '{"instances": ["A fine day."]}'
+
+A request waits ten milliseconds, and while others are computed; all that wait are then one batch. In a cluster this is
+the command of an ``InferenceService``'s container. An export (``deberta export``) is served without PyTorch.
+"""
+
+import argparse
+import asyncio
+import functools
+import itertools
+
+from kserve import Model, ModelServer, model_server
+from kserve.errors import InvalidInput
+
+from deberta_tasks import pipeline
+
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], parents=[model_server.parser])
+parser.add_argument("--model_dir", required=True, help="folder with tokenizer and checkpoint, or an export")
+
+
+class Classifier(Model):
+    """What each worker has a copy of."""
+
+    def __init__(self, name, folder):
+        super().__init__(name)
+        self.folder, self.waiting, self.computing, self.ready = folder, [], asyncio.Lock(), True
+
+    @functools.cached_property
+    def classify(self):
+        """The model, read by a worker when it is first asked: what KServe sends to workers holds none."""
+        return pipeline("text-classification", self.folder, truncation=True)
+
+    async def predict(self, payload, headers=None, response_headers=None):
+        """Texts in, a label and score for each out."""
+        texts = payload.get("instances") if isinstance(payload, dict) else None
+        if not (isinstance(texts, list) and texts and all(isinstance(text, str) and text.strip() for text in texts)):
+            raise InvalidInput('expected a list of texts: {"instances": ["A fine day."]}')
+        answer = asyncio.get_running_loop().create_future()
+        self.waiting.append((texts, answer))
+        await asyncio.sleep(0.01)
+        async with self.computing:
+            together, self.waiting = self.waiting, []  # none where an earlier request took this one along
+            if together:
+                found = asyncio.to_thread(self.classify, [text for one, _ in together for text in one])
+                try:
+                    answers = iter(await found)
+                    for one, waiter in together:
+                        waiter.set_result(list(itertools.islice(answers, len(one))))
+                except Exception as error:
+                    for _, waiter in together:
+                        waiter.set_exception(error)
+        return {"predictions": await answer}
+
+
+if __name__ == "__main__":
+    args = parser.parse_args()
+    ModelServer(workers=args.workers).start([Classifier(args.model_name, args.model_dir)])
