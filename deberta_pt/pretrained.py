@@ -184,6 +184,29 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         """
         surgery.prune_heads(self, heads_to_prune)
 
+    def prune_layers(self, layers_to_prune: Iterable[int]) -> None:
+        """Cut layers out for good; those that stay move up.
+
+        Args:
+            layers_to_prune: their numbers.
+
+        Raises:
+            ValueError: for layers that do not exist, all of them, or a model prepared for inference.
+        """
+        surgery.prune_layers(self, layers_to_prune)
+
+    def prune_intermediate(self, columns_to_prune: Mapping[int, Iterable[int]]) -> None:
+        """Cut columns out between the two halves of the feed-forward parts for good, as many in each layer.
+
+        Args:
+            columns_to_prune: their numbers by number of the layer.
+
+        Raises:
+            ValueError: for columns that do not exist, another number in some layer, all of them, or a model prepared
+                for inference.
+        """
+        surgery.prune_intermediate(self, columns_to_prune)
+
     # Training.
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:

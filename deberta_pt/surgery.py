@@ -1,4 +1,4 @@
-"""Changing a built model: another vocabulary size, fewer heads."""
+"""Changing a built model: another vocabulary size, fewer heads, layers and columns."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deberta_core.config import check_pruning
 from deberta_core.loading import without_words
+from deberta_core.pruning import check_pruned_columns, check_pruned_layers
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention
 
 NEARLY_ALIKE = 1e-5  # of the usual deviation: rows that are quite alike would stay so
@@ -84,6 +85,37 @@ def prune_heads(model: Any, heads: Mapping[int, Iterable[int]]) -> None:
             dense.weight = _like(dense.weight, dense.weight[:, columns])
             dense.in_features = len(columns)
     config.pruned_heads = cut
+
+
+@torch.no_grad()
+def prune_layers(model: Any, layers: Iterable[int]) -> None:
+    """Cut layers out; see the method of the models."""
+    _refuse_prepared(model)
+    config, encoder = model.config, model.base_model.get_submodule("encoder")
+    kept = check_pruned_layers(config, layers)
+    encoder.layer = nn.ModuleList(encoder.layer[i] for i in kept)
+    heads = {new: config.pruned_heads[old] for new, old in enumerate(kept) if old in config.pruned_heads}
+    config.num_hidden_layers, config.pruned_heads = len(kept), heads
+
+
+@torch.no_grad()
+def prune_intermediate(model: Any, columns: Mapping[int, Iterable[int]]) -> None:
+    """Cut columns out between the halves of the feed-forward parts; see the method of the models."""
+    _refuse_prepared(model)
+    kept = check_pruned_columns(model.config, columns)
+    layers: Any = model.base_model.get_submodule("encoder.layer")
+    for module, places in zip(layers, kept, strict=True):
+        first, second = module.intermediate.dense, module.output.dense
+        index = torch.tensor(places, device=first.weight.device)
+        first.weight, first.bias = _like(first.weight, first.weight[index]), _like(first.bias, first.bias[index])
+        second.weight = _like(second.weight, second.weight[:, index])
+        first.out_features = second.in_features = len(places)
+    model.config.intermediate_size = len(kept[0])
+
+
+def _refuse_prepared(model: Any) -> None:
+    if model.prepared:
+        raise ValueError("a model prepared for inference has its weights in other forms; prune the one it was made of")
 
 
 def _keep_heads(attention: DisentangledSelfAttention, kept: list[int]) -> None:

@@ -33,6 +33,11 @@ COMMANDS = (
         "deberta trim my-model my-smaller-model --texts texts.txt",
     ),
     Command(
+        "prune", "cut out the layers, heads and columns that matter least", "deberta_tasks.smaller.prune_command",
+        SHRINK, "deberta prune my-model my-pruned-model --texts texts.txt --layers 6\n"
+        "deberta prune my-model my-narrow-model --texts texts.txt --heads 0.3 --intermediate 0.5",
+    ),
+    Command(
         "quantize", "give a model weights of 8-bit integers", "deberta_tasks.smaller.quantize_command", SHRINK,
         "deberta quantize my-model my-int8-model --texts texts.txt",
     ),

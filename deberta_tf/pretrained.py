@@ -219,6 +219,33 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         """
         surgery.prune_heads(self, heads_to_prune)
 
+    def prune_layers(self, layers_to_prune: Iterable[int]) -> None:
+        """Cut layers out for good; those that stay move up.
+
+        A compiled model has to be compiled again: its optimiser knows the old weights.
+
+        Args:
+            layers_to_prune: their numbers.
+
+        Raises:
+            ValueError: for layers that do not exist, all of them, or a model prepared for inference.
+        """
+        surgery.prune_layers(self, layers_to_prune)
+
+    def prune_intermediate(self, columns_to_prune: Mapping[int, Iterable[int]]) -> None:
+        """Cut columns out between the two halves of the feed-forward parts for good, as many in each layer.
+
+        A compiled model has to be compiled again: its optimiser knows the old weights.
+
+        Args:
+            columns_to_prune: their numbers by number of the layer.
+
+        Raises:
+            ValueError: for columns that do not exist, another number in some layer, all of them, or a model prepared
+                for inference.
+        """
+        surgery.prune_intermediate(self, columns_to_prune)
+
     # Training.
 
     def gradient_checkpointing_enable(self) -> None:
@@ -533,6 +560,35 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         if self.prepared:
             raise ValueError("a model prepared for inference cannot be saved; save the one it was made of")
         check_push(push_to_hub, hub)
+        with Replacement(Path(path)) as files:
+            self.write_into(
+                files, safe_serialization=safe_serialization, max_shard_size=max_shard_size, variant=variant,
+                name=hub.get("repo_id"),
+            )  # fmt: skip
+            written = files.commit()
+        if saved_model:
+            self._save_servable(Path(path) / "saved_model" / str(version), signatures)
+        if push_to_hub:
+            push_saved(written, hub)
+
+    def write_into(
+        self,
+        files: Replacement,
+        *,
+        safe_serialization: bool = False,
+        max_shard_size: int | str = "5GB",
+        variant: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Add to a commit what ``save_pretrained`` writes, of which it also has the arguments.
+
+        Args:
+            files: the commit.
+            safe_serialization: ``model.safetensors`` with TF names, or ``tf_model.h5``.
+            max_shard_size: of one file.
+            variant: put into the name of the weights.
+            name: where the card's examples load the model from; default the folder's name.
+        """
         tensors, config = [], self.saved_config()
         integers = self.kept_integers()
         for weight in self.weight_rows().values():
@@ -542,31 +598,24 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
                 tensors.append((TensorInfo(weight.tf_name, tuple(variable.shape), dtype.name), _reader(variable)))
                 continue
             for leaf, array in integers[weight.key].tensors("weight").items():
-                name = weight.tf_name if leaf == "weight" else scale_of(weight.tf_name, leaf)
+                own = weight.tf_name if leaf == "weight" else scale_of(weight.tf_name, leaf)
                 array = np.ascontiguousarray(array.T) if leaf == "weight" and weight.transposed else array
-                tensors.append((TensorInfo(name, array.shape, array.dtype.name), array))
+                tensors.append((TensorInfo(own, array.shape, array.dtype.name), array))
         note_method(config, bool(integers))
         for key, unused in self.unused_tensors.items():
-            name, transposed = tf_name_of(key, self.config)
+            own, transposed = tf_name_of(key, self.config)
             shape, wanted = unused.shape[::-1] if transposed else unused.shape, tf.as_dtype(unused.dtype)
             wanted = dtype if wanted.is_floating else wanted
-            tensors.append((TensorInfo(name, shape, wanted.name), _later(unused, transposed, wanted)))
+            tensors.append((TensorInfo(own, shape, wanted.name), _later(unused, transposed, wanted)))
         if not safe_serialization and any(info.dtype == "bfloat16" for info, _ in tensors):
             raise ValueError("h5 cannot hold weights of type bfloat16; save with safe_serialization=True, or cast them")
-        names = [info.name for info, _ in tensors]
         format = "safetensors" if safe_serialization else "h5"
-        with Replacement(Path(path)) as files:
-            write_weights(
-                files, tensors, format=format, naming="tf", max_shard_size=max_shard_size,
-                h5=h5_layout(self.config, self.head or "Model", names),
-                file_name=with_variant(weights_name(format), variant),
-            )  # fmt: skip
-            write_config_and_card(files, config, hub.get("repo_id"))
-            written = files.commit()
-        if saved_model:
-            self._save_servable(Path(path) / "saved_model" / str(version), signatures)
-        if push_to_hub:
-            push_saved(written, hub)
+        write_weights(
+            files, tensors, format=format, naming="tf", max_shard_size=max_shard_size,
+            h5=h5_layout(self.config, self.head or "Model", [info.name for info, _ in tensors]),
+            file_name=with_variant(weights_name(format), variant),
+        )  # fmt: skip
+        write_config_and_card(files, config, name)
 
     def _save_servable(self, folder: Path, signatures: Any) -> None:
         """Write a SavedModel, which takes the place of an older one only when it is whole."""

@@ -1,4 +1,4 @@
-"""Changing a built model: another vocabulary size, fewer heads."""
+"""Changing a built model: another vocabulary size, fewer heads, layers and columns."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, cre
 
 from deberta_core.config import check_pruning
 from deberta_core.loading import without_words
+from deberta_core.pruning import check_pruned_columns, check_pruned_layers
 from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention
 
 NEARLY_ALIKE = 1e-5  # of the usual deviation: rows that are quite alike would stay so
@@ -67,14 +68,50 @@ def prune_heads(model: Any, heads: Mapping[int, Iterable[int]]) -> None:
         before = [h for h in range(config.num_attention_heads) if h not in config.pruned_heads.get(layer, ())]
         kept = [i for i, head in enumerate(before) if head not in cut.get(layer, ())]
         if len(kept) < len(before):
-            attention, dense = module.attention.self, module.attention.output_layer.dense
+            attention = module.attention.self
             _keep_heads(attention, kept)
-            rows = _positions(kept, attention.head_size)
-            dense.kernel = _like(dense.kernel, tf.gather(_value(dense.kernel), rows))
-            dense.bias = _like(dense.bias, _value(dense.bias))  # else it would come before the kernel among the weights
-            dense.input_spec = tf_keras.layers.InputSpec(min_ndim=2, axes={-1: len(rows)})
+            _keep_rows(module.attention.output_layer.dense, _positions(kept, attention.head_size))
     config.pruned_heads = cut
     forget_graphs(model)
+
+
+def prune_layers(model: Any, layers: Iterable[int]) -> None:
+    """Cut layers out; see the method of the models."""
+    _refuse_prepared(model)
+    config, encoder = model.config, model.base_model.encoder
+    kept = check_pruned_layers(config, layers)
+    encoder.layer = [encoder.layer[i] for i in kept]
+    for number, layer in enumerate(encoder.layer):
+        layer._name = f"layer_._{number}"  # by which Keras groups weights in its files
+    heads = {new: config.pruned_heads[old] for new, old in enumerate(kept) if old in config.pruned_heads}
+    config.num_hidden_layers, config.pruned_heads = len(kept), heads
+    forget_graphs(model)
+
+
+def prune_intermediate(model: Any, columns: Mapping[int, Iterable[int]]) -> None:
+    """Cut columns out between the halves of the feed-forward parts; see the method of the models."""
+    _refuse_prepared(model)
+    kept = check_pruned_columns(model.config, columns)
+    for module, places in zip(model.base_model.encoder.layer, kept, strict=True):
+        first, second = module.intermediate.dense, module.output_layer.dense
+        first.kernel = _like(first.kernel, tf.gather(_value(first.kernel), places, axis=1))
+        first.bias = _like(first.bias, tf.gather(_value(first.bias), places))
+        first.units = len(places)
+        _keep_rows(second, places)
+    model.config.intermediate_size = len(kept[0])
+    forget_graphs(model)
+
+
+def _refuse_prepared(model: Any) -> None:
+    if model.prepared:
+        raise ValueError("a model prepared for inference has its weights in other forms; prune the one it was made of")
+
+
+def _keep_rows(dense: Any, rows: list[int]) -> None:
+    """Let a layer read some of its inputs."""
+    dense.kernel = _like(dense.kernel, tf.gather(_value(dense.kernel), rows))
+    dense.bias = _like(dense.bias, _value(dense.bias))  # else it would come before the kernel among the weights
+    dense.input_spec = tf_keras.layers.InputSpec(min_ndim=2, axes={-1: len(rows)})
 
 
 def forget_graphs(model: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from deberta_tasks.smaller.pruning import PruneReport, prune
 from deberta_tasks.smaller.quantizing import QuantizeReport, quantize
 from deberta_tasks.smaller.trimming import TrimReport, trim
 
-__all__ = ["QuantizeReport", "TrimReport", "quantize", "trim"]
+__all__ = ["PruneReport", "QuantizeReport", "TrimReport", "prune", "quantize", "trim"]

@@ -8,23 +8,16 @@ frameworks load the floats that they stand for everywhere else.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from conversion.folder import Target, carry, find_extras
+from conversion.folder import Target
 from conversion.frameworks import load_torch
-from conversion.reports import Table, as_markdown, in_bytes
+from conversion.reports import Table, in_bytes
 from conversion.source import open_source
-from deberta_core.file_names import CARD, CONFIG, VOCABULARIES
-from deberta_core.files import Replacement
 from deberta_core.heads import HEADS
-from deberta_tasks.smaller.trimming import refuse_unknown
-from tokenization import AutoTokenizer
-
-MOST_TEXTS, BATCH, MOST_TOKENS = 256, 8, 256  # that are read: more show nothing new
+from deberta_tasks.smaller.folders import Sample, refuse_integers, source_folder, write_smaller
 
 
 @dataclass
@@ -98,57 +91,19 @@ def quantize(
     """
     import deberta_pt
 
-    source, target = Path(model), Target(out, overwrite=False)
-    if not source.is_dir():
-        raise FileNotFoundError(f"{source} is no folder; expected one with a model and its tokenizer")
-    if not any((source / name).is_file() for name in VOCABULARIES):
-        raise ValueError(f"{source} has no tokenizer ({', '.join(VOCABULARIES)}), so no texts can be read")
+    source, target = source_folder(model), Target(out, overwrite=False)
     with open_source(source, isolate_h5=True) as opened:
         target.refuse_source(opened.file.paths[0])
-        if any(info.dtype == "int8" for info in opened.file.tensors.values()):
-            raise ValueError(f"the weights in {source} are integers already; quantise the model that they were made of")
+        refuse_integers(opened, "quantise")
         plain, weights = load_torch(opened, opened.head, "float32"), opened.file.paths
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    read = list(islice((texts,) if isinstance(texts, str) else texts, MOST_TEXTS))
-    if not any(text.strip() for text in read):
-        raise ValueError("there is no text to choose integers by; give some of the kind that the model is for")
-    batches = list(_batches(read, tokenizer, by_choice=HEADS[opened.head].by_choice))
-    refuse_unknown(_unknown(batches, tokenizer), source)
-    small: Any = deberta_pt.quantize(plain, batches)
+    sample = Sample(texts, source, by_choice=HEADS[opened.head].by_choice, purpose="choose integers")
+    small: Any = deberta_pt.quantize(plain, sample.batches)
     found = small.quantization
     report = QuantizeReport(
-        os.fspath(model), os.fspath(out), len(read), found.nbytes, found.error, found.cosine, found.products
-    )
-    if len(read) < BATCH:
-        report.notes.append(f"{len(read)} texts are few to choose by; some hundred are better")
+        os.fspath(model), os.fspath(out), sample.texts, found.nbytes, found.error, found.cosine, found.products,
+        sample.notes,
+    )  # fmt: skip
     if report.floats and len(report.floats) == len(report.products):
         report.notes.append("no product could be computed with integers")
-    extras, _ = find_extras(source, whole=True, weights=list(weights), skip=target.path)
-    more = f"\n\n{note}" if note else ""
-    with Replacement(target.path) as files:
-        carry([extra for extra in extras if extra.name not in (CONFIG, CARD)], files)
-        small.write_into(files)
-        card = files.stage / "new" / CARD
-        before = source / CARD if (source / CARD).is_file() else card
-        text = f"{before.read_text(encoding='utf-8').rstrip()}\n\n{as_markdown(report.tables())}{more}\n"
-        card.write_text(text, encoding="utf-8")
-        files.commit()
+    write_smaller(target, source, weights, small, report, note)
     return report
-
-
-def _batches(texts: list[str], tokenizer: Any, *, by_choice: bool) -> Iterator[dict[str, Any]]:
-    """What a model reads of texts; for one that chooses, each text is the only choice."""
-    for start in range(0, len(texts), BATCH):
-        found = tokenizer(
-            texts[start : start + BATCH], padding=True, truncation=True, max_length=MOST_TOKENS, return_tensors="np"
-        )
-        yield {name: array[:, None] if by_choice else array for name, array in found.items()}
-
-
-def _unknown(batches: list[dict[str, Any]], tokenizer: Any) -> float:
-    """Share of the tokens that stand for what the vocabulary lacks, single bytes included."""
-    ids = [i for batch in batches for i in batch["input_ids"][batch["attention_mask"] != 0].tolist()]
-    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    tokens = tokenizer.convert_ids_to_tokens([i for i in ids if i not in special])
-    unknown: int = sum(token == tokenizer.unk_token or token.startswith("<0x") for token in tokens)
-    return unknown / max(len(tokens), 1)

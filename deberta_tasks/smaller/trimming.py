@@ -21,10 +21,11 @@ import numpy as np
 
 from conversion import convert
 from conversion.folder import Target, carry, find_extras
-from conversion.reports import Table, as_markdown
+from conversion.reports import Table
 from deberta_core.checkpoint import TensorFile, TensorInfo, open_weights, write_weights
-from deberta_core.file_names import CARD, CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS, VOCABULARIES
+from deberta_core.file_names import CARD, CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS
 from deberta_core.files import Replacement
+from deberta_tasks.smaller.folders import add_to_card, refuse_unknown, source_folder
 from tokenization import AutoTokenizer
 from tokenization.trimming import Trimmed, batches, trim_vocabulary
 
@@ -34,7 +35,6 @@ WORD_TABLE = re.compile(r"(^|\.)word_embeddings\._?weight(_scale)?$")  # and the
 PREDICTS_WORDS = re.compile(r"(predictions|lm_head)(\.\w+)*?\.(decoder\.)?(bias|weight)$|(predictions|lm_head)\.bias$")
 INSIDE_HEADS = re.compile(r"\.(transform|dense|LayerNorm|classifier)\.")
 TOKEN_IDS = re.compile(r".*_token_id|class_token_index|.*_token_ids")
-MOST_UNKNOWN = 0.5
 
 
 @dataclass
@@ -160,11 +160,7 @@ def trim(
         ValueError: there is no text, texts are of a language that the vocabulary does not know, the folder has no
             tokenizer, or no word table that belongs to it.
     """
-    source, target = Path(model), Target(out, overwrite=False)
-    if not source.is_dir():
-        raise FileNotFoundError(f"{source} is no folder; expected one with a model and its tokenizer")
-    if not any((source / name).is_file() for name in VOCABULARIES):
-        raise ValueError(f"{source} has no tokenizer ({', '.join(VOCABULARIES)}), so no vocabulary can be trimmed")
+    source, target = source_folder(model), Target(out, overwrite=False)
     texts = [texts] if isinstance(texts, str) else list(texts) if isinstance(texts, Iterator) else texts
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_weights(source))
@@ -185,25 +181,9 @@ def trim(
             report.changed = _changed(source, files.stage / "new", found, texts)
             if report.changed and min_count == 1:
                 raise ValueError(f"refused: the new tokenizer would read {report.changed:.2%} of the texts differently")
-            card = source / CARD
-            before = card.read_text(encoding="utf-8") if card.is_file() else f"# {target.path.name}\n"
-            more = f"\n\n{note}" if note else ""
-            files.write(CARD, f"{before.rstrip()}\n\n{as_markdown(report.tables())}{more}\n")
+            add_to_card(files, source, report, note)
             files.commit()
     return report
-
-
-def refuse_unknown(share: float, source: Path) -> None:
-    """Refuse texts of which a vocabulary knows too little: this share of their tokens stands for what it lacks.
-
-    Raises:
-        ValueError: the share is above ``MOST_UNKNOWN``.
-    """
-    if share > MOST_UNKNOWN:
-        raise ValueError(
-            f"{share:.0%} of the tokens of the texts are unknown or single bytes: the vocabulary in {source} "
-            "does not have their language; give texts that the model was made for"
-        )
 
 
 def _check(found: Trimmed, sets: list[_Weights], source: Path) -> None:
