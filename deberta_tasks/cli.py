@@ -24,6 +24,11 @@ COMMANDS = (
         "deberta pretrain --objective mlm --model my-model --text texts.txt --output my-run",
     ),
     Command(
+        "distill", "train a smaller model on what a larger one says", "deberta_tasks.distill.command", TRAIN,
+        "deberta distill --teacher my-model --layers 6 --task text-classification --train train.csv --output my-run\n"
+        "deberta distill --teacher my-model --student my-pruned-model --mlm --text texts.txt --output my-run",
+    ),
+    Command(
         "demo", "train a small model, convert it and compare the two frameworks", "deberta_tasks.demo", TRAIN,
         "deberta demo\ndeberta demo --data texts.csv",
     ),

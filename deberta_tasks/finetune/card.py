@@ -40,11 +40,12 @@ def write_card(
     """
     start = request.model or "random weights, with a vocabulary from the training texts"
     data = request.train or f"the bundled set {request.task.bundled}"
+    by = "`deberta distill`" if request.lessons else "`deberta finetune`"
     changed = ", ".join(f"`{name}={value}`" for name, value in options.changed().items())
     lines = [
         "## Training",
         "",
-        f"Task `{request.task.name}`, from {start}, on {data}, with `deberta finetune`.",
+        f"Task `{request.task.name}`, from {start}, on {data}, with {by}.",
         f"Options that differ from the defaults: {changed or 'none'}.",
         "",
         f"## Scores on {count} {part} examples, of step {step}",
@@ -53,6 +54,7 @@ def write_card(
         "|---|---|",
         *(f"| {name} | {value:.4f} |" for name, value in scores.items()),
         "",
+        *([request.note, ""] if request.note else []),
     ]
     record = {"task": request.task.name, "part": part, "examples": count, "step": step, "scores": dict(scores)}
     with Replacement(folder) as files:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from deberta_tasks.distill.teaching import make_lesson
 from deberta_tasks.finetune.card import write_card
 from deberta_tasks.finetune.request import Request, names_in_order, read_splits
 from deberta_tasks.finetune.start import start
@@ -111,14 +113,24 @@ def finetune(request: Request, options: Options) -> dict[str, float]:
 def make_learner(request: Request, options: Options, config: Any, names: Sequence[str], strategy: Any) -> TaskLearner:
     """The model in its framework."""
     fields = request.task.config(names) if request.model else {}
+    fields |= request.lessons.student_fields() if request.lessons else {}
     new = (request.task.head, config, request.model, options.seed)
     if request.framework == "tf":
         from deberta_tasks.training import tf
 
-        return tf.KerasLearner(lambda: tf.new_model(*new, **fields), options, strategy)
+        return tf.KerasLearner(lambda: tf.new_model(*new, **fields), options, strategy, lesson=lesson_of(request))
     from deberta_tasks.training import pt
 
-    return pt.TorchLearner(pt.new_model(*new, **fields), options, kind=request.parallel)
+    model, lesson = pt.new_model(*new, **fields), lesson_of(request)
+    return pt.TorchLearner(
+        model, options, kind=request.parallel, lesson=None if lesson is None else lesson(model.config)
+    )
+
+
+def lesson_of(request: Request) -> Callable[[Any], Callable[..., Any]] | None:
+    """What makes, of the student's config, the loss that its teacher takes part in; ``None`` without a teacher."""
+    lessons = request.lessons
+    return None if lessons is None else partial(make_lesson, lessons, request.task.head, request.framework)
 
 
 def settings(request: Request, options: Options, features: Sequence[Feature]) -> dict[str, Any]:
@@ -130,4 +142,5 @@ def settings(request: Request, options: Options, features: Sequence[Feature]) ->
         **(size if request.model is None else {}),
         "data": f"{len(features)} rows, checksum {digest:08x}",  # as earlier versions have it, whose runs go on
         **options.settings(), **({"combine": request.combine} if request.combine else {}),
+        **(request.lessons.settings() if request.lessons else {}),
     }  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deberta_core.config import AutoConfig
+from deberta_tasks.distill.lessons import Lessons
 from deberta_tasks.finetune.start import Size
 from deberta_tasks.records import Record
 from deberta_tasks.tasks import DATA, TrainableTask, split
@@ -32,6 +33,8 @@ class Request:
         labels: names of the labels, by number; for files that have numbers. Empty: as the files have them.
         combine: how the scores of a long text's windows become one when the model is judged: ``mean``, ``max`` or
             ``first``; empty: long texts are cut.
+        lessons: of a teacher, that the model learns from beside the labels.
+        note: further Markdown for the card.
     """
 
     task: TrainableTask
@@ -46,6 +49,8 @@ class Request:
     devices: int = 0
     labels: tuple[str, ...] = ()
     combine: str = ""
+    lessons: Lessons | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

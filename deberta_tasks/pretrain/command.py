@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     terminate_cleanly()
     if args.framework == "tf":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    request = Request(**{field.name: getattr(args, field.name) for field in fields(Request)})
+    request = Request(**{field.name: getattr(args, field.name) for field in fields(Request) if field.name in args})
     start = DEFAULTS if args.model is None else {**DEFAULTS, **GOING_ON}
     pretrain(request, Options(**{**start, **given_options(args)}))
     return FINE

@@ -10,6 +10,7 @@ import torch
 from deberta_core.config import BaseConfig
 from deberta_core.pretraining import generator_config
 from deberta_pt import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection, ReplacedTokenPretraining
+from deberta_tasks.distill.teaching import make_lesson
 from deberta_tasks.pretrain.request import LOSSES, NO_LIMIT, Request, check_options
 from deberta_tasks.training.loop import Learner
 from deberta_tasks.training.options import Options
@@ -28,12 +29,15 @@ def new_learner(request: Request, options: Options, config: BaseConfig | None) -
     torch.manual_seed(options.seed)
     folder = request.model or ""
     if request.objective == "mlm":
+        lesson, fields = None, request.lessons.student_fields() if request.lessons else {}
         model = (
-            AutoModelForMaskedLM.from_pretrained(folder, generator=request.generator) if config is None
+            AutoModelForMaskedLM.from_pretrained(folder, generator=request.generator, **fields) if config is None
             else AutoModelForMaskedLM.from_config(config)
         )  # fmt: skip
+        if request.lessons:
+            lesson = make_lesson(request.lessons, "ForMaskedLM", "pt", model.config)
         # Only the masked places are decoded, which is what makes a large vocabulary affordable.
-        return TorchLearner(model.train(), options, kind=request.parallel, only_masked=True)
+        return TorchLearner(model.train(), options, kind=request.parallel, lesson=lesson, only_masked=True)
     how: dict[str, Any] = {"embedding_sharing": request.sharing, "rtd_lambda": request.rtd_lambda, "seed": options.seed}
     if config is None:
         return TorchPairLearner(ReplacedTokenPretraining.from_pretrained(folder, **how), options)

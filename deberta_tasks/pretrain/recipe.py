@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deberta_core.config import BaseConfig
+from deberta_core.file_names import CARD
+from deberta_core.files import write_text
 from deberta_tasks.masking import MLM, RTD, MaskingCollator
 from deberta_tasks.pretrain.request import Request, new_config
 from deberta_tasks.training.loop import Learner, train
@@ -47,6 +49,8 @@ def pretrain(request: Request, options: Options) -> None:
     learner.save_model(folder if learner.first else None)
     if learner.first:
         tokenizer.save_pretrained(folder)
+        if request.note and request.note not in (card := folder / CARD).read_text(encoding="utf-8"):
+            write_text(card, f"{card.read_text(encoding='utf-8').rstrip()}\n\n{request.note}")
         plot = run.plot()
         print(f"wrote {folder}, {run.folder / LOG}" + (f" and {plot}" if plot else ""))
     learner.stop()
@@ -81,4 +85,5 @@ def settings(request: Request, options: Options, features: Sequence[Any]) -> dic
     names += ["vocab_size", "hidden_size", "layers"] if request.model is None else []
     names += ["sharing", "rtd_lambda"] if request.objective == "rtd" else ["generator"]
     of_request = {name: getattr(request, name) for name in names}
-    return {**of_request, "data": f"{len(features)} blocks, checksum {digest:08x}", **options.settings()}
+    lessons = request.lessons.settings() if request.lessons else {}
+    return {**of_request, "data": f"{len(features)} blocks, checksum {digest:08x}", **options.settings(), **lessons}

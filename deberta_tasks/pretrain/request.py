@@ -8,6 +8,7 @@ from pathlib import Path
 from deberta_core.config import BaseConfig
 from deberta_core.presets import preset
 from deberta_core.pretraining import generator_config
+from deberta_tasks.distill.lessons import Lessons
 from deberta_tasks.training.options import Options
 
 LOSSES = ("mlm_loss", "rtd_loss")
@@ -32,6 +33,8 @@ class Request:
         rtd_lambda: weight of the discriminator's loss.
         parallel: ``ddp`` or ``fsdp``, for several processes of PyTorch.
         devices: of this host, for TensorFlow; 0 for all GPUs, or one CPU.
+        lessons: for ``mlm``: of a teacher, that the model learns from beside the words.
+        note: further Markdown for the card.
     """
 
     objective: str
@@ -47,6 +50,8 @@ class Request:
     rtd_lambda: float = 10.0
     parallel: str = "ddp"
     devices: int = 0
+    lessons: Lessons | None = None
+    note: str = ""
 
 
 def new_config(request: Request, vocab_size: int, max_length: int) -> BaseConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import tf_keras
 
 from deberta_core.config import BaseConfig
 from deberta_core.pretraining import generator_config
+from deberta_tasks.distill.teaching import make_lesson
 from deberta_tasks.pretrain.request import LOSSES, NO_LIMIT, Request, check_options
 from deberta_tasks.training.loop import Learner
 from deberta_tasks.training.options import Options
@@ -32,14 +34,17 @@ def new_learner(request: Request, options: Options, config: BaseConfig | None) -
     tf_keras.utils.set_random_seed(options.seed)
     folder = request.model or ""
     if request.objective == "mlm":
+        lessons = request.lessons
+        lesson = partial(make_lesson, lessons, "ForMaskedLM", "tf") if lessons else None
 
         def make() -> Any:
             if config is None:
-                return TFAutoModelForMaskedLM.from_pretrained(folder, generator=request.generator)
+                fields = lessons.student_fields() if lessons else {}
+                return TFAutoModelForMaskedLM.from_pretrained(folder, generator=request.generator, **fields)
             return TFAutoModelForMaskedLM.from_config(config)
 
         # Only the masked places are decoded, which is what makes a large vocabulary affordable.
-        return KerasLearner(make, options, strategy, only_masked=True)
+        return KerasLearner(make, options, strategy, lesson=lesson, only_masked=True)
     how: dict[str, Any] = {"embedding_sharing": request.sharing, "rtd_lambda": request.rtd_lambda, "seed": options.seed}
     if config is None:
         return KerasPairLearner(TFReplacedTokenPretraining.from_pretrained(folder, **how), options, strategy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class TorchLearner:
         options: how it is trained.
         group: this process among those that train it.
         kind: ``ddp`` or ``fsdp``.
+        lesson: what computes the loss in the place of the model, from a call of it, the model and the inputs.
         **asked: further keywords of the model's calls in training, such as ``only_masked``.
 
     Raises:
@@ -58,9 +60,16 @@ class TorchLearner:
     """
 
     def __init__(
-        self, model: Any, options: Options, group: Processes | None = None, kind: str = "ddp", **asked: Any
+        self,
+        model: Any,
+        options: Options,
+        group: Processes | None = None,
+        kind: str = "ddp",
+        lesson: Callable[..., torch.Tensor] | None = None,
+        **asked: Any,
     ) -> None:
         self.options, self.asked, self.group = options, asked, group or Processes.start()
+        self.lesson = lesson
         self.processes, self.first = self.group.size, self.group.first
         if options.precision == "float16" and kind == "fsdp" and self.processes > 1:
             raise ValueError("precision float16 does not go with fsdp; use bfloat16")
@@ -89,7 +98,7 @@ class TorchLearner:
             synchronise(self.parallel, number == parts - 1)
             inputs = self.tensors(batch, slice(place * size, (place + 1) * size))
             with self._autocast():
-                loss = self.parallel(**inputs, **self.asked).loss * float(weights_of_parts[place])
+                loss: Any = self.loss(inputs) * float(weights_of_parts[place])
             self.scaler.scale(loss * self.processes).backward()  # the engines take the mean over the processes
             total += loss.detach()
         # Clipping wants the true gradients, of all parts: those of float16 are scaled until here.
@@ -99,6 +108,13 @@ class TorchLearner:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return {"loss": self.group.total(total)}
+
+    def loss(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """That of a part of a batch, with its gradient."""
+        if self.lesson is not None:
+            return self.lesson(self.parallel, self.model, inputs, **self.asked)
+        loss: torch.Tensor = self.parallel(**inputs, **self.asked).loss
+        return loss
 
     def predict(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
         """Each process computes its examples and gets those of all."""

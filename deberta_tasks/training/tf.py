@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class KerasLearner:
         make: makes the model.
         options: how it is trained.
         strategy: of TensorFlow.
+        lesson: makes, of the model's config, what computes the loss in the place of the model, from it and the inputs.
         **asked: further keywords of the model's calls in training, such as ``only_masked``.
 
     Raises:
@@ -56,7 +57,12 @@ class KerasLearner:
     """
 
     def __init__(
-        self, make: Any, options: Options, strategy: tf.distribute.Strategy | None = None, **asked: Any
+        self,
+        make: Any,
+        options: Options,
+        strategy: tf.distribute.Strategy | None = None,
+        lesson: Callable[[Any], Callable[..., tf.Tensor]] | None = None,
+        **asked: Any,
     ) -> None:
         self.options, self.asked, self.strategy = options, asked, strategy or tf.distribute.get_strategy()
         self.processes, self.first = self.strategy.num_replicas_in_sync, is_first(self.strategy)
@@ -65,6 +71,7 @@ class KerasLearner:
             raise ValueError("precision float16 does not go with layer_decay in TensorFlow; use bfloat16")
         with policy(POLICIES[options.precision]), self.strategy.scope():
             self.model = make()
+            self.lesson = None if lesson is None else lesson(self.model.config)
             self.groups = groups(self.model, options)
             self.optimizers = [self._optimizer(variables) for variables in self.groups.values()]
         if options.checkpointing:
@@ -127,10 +134,16 @@ class KerasLearner:
     def _gradients(self, batch: dict[str, tf.Tensor], variables: list[Any]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         share = batch.pop("shares")[0]
         with tf.GradientTape() as tape:
-            loss = self.model(batch, training=True, **self.asked).loss * share
+            loss = self.loss(batch) * share
             scaled = self.optimizers[0].get_scaled_loss(loss) if self.scaled else loss
         gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def loss(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        """That of a part of a batch."""
+        if self.lesson is not None:
+            return self.lesson(self.model, inputs, **self.asked)
+        return self.model(inputs, training=True, **self.asked).loss
 
     def _global_prediction(self, batch: Any) -> dict[str, tf.Tensor]:
         entries = self.strategy.run(self._replica_prediction, (batch,))
