@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
@@ -318,14 +319,14 @@ def words_in(text: str) -> list[Any]:
 
 
 def _tag(tag: Any, place: str) -> Any:
-    """A tag as a text; what is neither a text nor a whole number is left as it is.
+    """A tag as a text; what is neither a name nor a whole number is no text, also where a cell holds it.
 
     Raises:
         ValueError: for a number that no tag has.
     """
     number = whole_number(tag)
     if number is None:
-        return tag
+        return float(tag) if isinstance(tag, str) and re.fullmatch(r"[-+]?[0-9]*\.[0-9]+", tag.strip()) else tag
     if number > LARGEST or (number < 0 and number != IGNORED):
         raise ValueError(
             f"{place}: tags has {number}, expected names, or whole numbers from 0 to {LARGEST} "

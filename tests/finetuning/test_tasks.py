@@ -414,7 +414,7 @@ def test_tags_that_are_floats(tmp_path: Path) -> None:
     for tags in ([0.0, 2.0], "[0.0, 2.0]", "0.0 2.0"):
         (found,) = task.read(written(tmp_path, {"tokens": ["a", "b"], "tags": tags}))
         assert found["tags"] == ["O", "2"]
-    for tags in ([0.0, 2.5], [0.0, float("inf")], [True, 0]):
+    for tags in ([0.0, 2.5], [0.0, float("inf")], [True, 0], "0 2.5", "[0, 2.5]", ["B-LOC", "-.5"]):
         with pytest.raises(ValueError, match="expected a list of names, or whole numbers from 0 on"):
             task.read(written(tmp_path, {"tokens": ["a", "b"], "tags": tags}))
     path = written(tmp_path, {"text": "x", "label": 1.0}, {"text": "y", "label": 0.0})

@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="some of pytorch,tensorflow,tokenizers,examples,examples-tf")
     parser.add_argument("--control", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--sides", default=f"control,ours,{INSIDE}", help="some of %(default)s")
+    parser.add_argument("--script", default="", help="of the example scripts those whose path has this in it")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "peers.json")
     parser.add_argument("pytest", nargs="*", help="more arguments for pytest, after --")
     given = parser.parse_args()
@@ -54,13 +55,15 @@ def main() -> int:
             place, ours = work / f"{key}-{who}", who == "ours"
             if isinstance(what, str):
                 door = "deberta_pt.transformers" if who == INSIDE else ""
-                found = scripts.run(checkout.resolve(), place, small, framework=framework, ours=ours, door=door)
+                found = scripts.run(
+                    checkout.resolve(), place, small, framework=framework, ours=ours, door=door, only=given.script
+                )
             else:
                 found = suites.run(checkout.resolve(), place, what, small, ours=ours, extra=given.pytest)
-            results.setdefault(key, {})[who] = found
+            results.setdefault(key, {}).setdefault(who, {}).update(found)
             print(f"{key:12} {who:8} {suites.count(found)}   passed / failed / skipped   {place}", flush=True)
             given.output.parent.mkdir(parents=True, exist_ok=True)
-            given.output.write_text(json.dumps(results, indent=1), encoding="utf-8")  # a run takes long: keep each part
+            given.output.write_text(json.dumps(results, indent=1), encoding="utf-8")  # a run takes long: parts add up
     worse = 0
     for key, sides in results.items():
         control = sides.get("control", {})

@@ -55,7 +55,9 @@ TENSORFLOW = [  # path below examples/tensorflow, and as above
 ]
 
 
-def run(checkout: Path, work: Path, checkpoints: Path, *, framework: str, ours: bool, door: str = "") -> dict:
+def run(
+    checkout: Path, work: Path, checkpoints: Path, *, framework: str, ours: bool, door: str = "", only: str = ""
+) -> dict:
     """Outcome and last line of each script by its path.
 
     Args:
@@ -65,11 +67,13 @@ def run(checkout: Path, work: Path, checkpoints: Path, *, framework: str, ours: 
         framework: ``pt`` or ``tf``.
         ours: take names from our packages.
         door: a module to run the unchanged script through, as ``python -m``.
+        only: what the path of a script must have in it.
     """
     package = {"pt": "deberta_pt", "tf": "deberta_tf"}[framework]
     folder = checkout / "examples" / {"pt": "pytorch", "tf": "tensorflow"}[framework]
     found = {}
-    for path, kind, options in PYTORCH if framework == "pt" else TENSORFLOW:
+    rows = PYTORCH if framework == "pt" else TENSORFLOW
+    for path, kind, options in (row for row in rows if only in row[0]):
         place = work / path.removesuffix(".py").replace("/", "-")
         (place / "out").mkdir(parents=True)  # some of TensorFlow's write into it before they save
         (place / "tests").symlink_to(checkout / "tests")
