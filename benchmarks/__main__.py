@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -105,12 +106,13 @@ def environment(name: str, settings: Settings) -> dict[str, str]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names of tables, for argparse."""
-    found = tuple(text.split(","))
+    """Names of tables, for argparse; those of TensorFlow's exports, where it is installed, come with the others."""
+    found = text.split(",")
     for name in found:
         if name not in TABLES:
             raise argparse.ArgumentTypeError(f"there is no table {name!r}, expected some of {','.join(TABLES)}")
-    return found
+    beside = {"exports": ["exports-tf"]} if importlib.util.find_spec("tensorflow") else {}
+    return tuple(table for name in found for table in (name, *beside.get(name, [])))
 
 
 def shapes(text: str) -> tuple[Shape, ...]:

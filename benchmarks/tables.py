@@ -80,6 +80,13 @@ TABLES = {
         "Inside transformers", "benchmarks.inside:inside", 12, "its pipelines and cross-encoders, float32"
     ),
     "exports": Kind("Exports", "benchmarks.exports:exports", 12, "float32, by graphs of both libraries", same_runtime),
+    "exports-tf": Kind(
+        "Exports, TensorFlow Lite",
+        "benchmarks.exports_tf:exports_tf",
+        4,
+        "float32, by graphs of both libraries",
+        same_runtime,
+    ),
     "gpu": Kind("GPU, PyTorch", "benchmarks.models_gpu:gpu", 12, "bfloat16, batches of 8192 tokens, without dropout"),
 }
 

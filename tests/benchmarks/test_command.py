@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import main
+from benchmarks.__main__ import main, names
 from benchmarks.elsewhere import Elsewhere
 from benchmarks.report import fill, find_table, pivot, ratios, replace_section
 from benchmarks.timing import WARM_UP, Record, Recorder, alternate, measure, read_records
@@ -170,6 +170,12 @@ def test_bad_words_are_refused(words: list[str], message: str, capsys: pytest.Ca
     with pytest.raises(SystemExit, match="2"):
         main(words)
     assert message in capsys.readouterr().err
+
+
+def test_the_exports_are_two_tables() -> None:
+    pytest.importorskip("tensorflow")
+    assert names("exports,gpu") == ("exports", "exports-tf", "gpu")
+    assert names("exports-tf") == ("exports-tf",)
 
 
 @pytest.mark.slow

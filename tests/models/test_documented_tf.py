@@ -46,6 +46,10 @@ class Wrapped(deberta_tf.TFDebertaV2Model):
 def test_the_main_layer_of_an_encoder(family, tmp_path):
     model = tf_model(small_config("v1" if family == "Deberta" else "v3"), "Model")
     assert model.deberta is model
+    assert [layer.name for layer in model.layers] == ["embeddings", "encoder"]  # not itself: walks would never end
+    model.deberta.trainable = False
+    assert not model.trainable_weights
+    model.deberta.trainable = True
     assert len(model.deberta.encoder.layer) == model.config.num_hidden_layers
     model.deberta.embeddings.trainable = False
     assert not any("embeddings" in v.name and "rel" not in v.name for v in model.trainable_weights)

@@ -31,6 +31,7 @@ class Kind:
         base: module and name of what both inherit from, whose names are not listed.
         other: what differs, by name.
         left_out: why a name is not here.
+        note: on a name of the base.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Kind:
     base: tuple[str, str] = ("builtins", "object")
     other: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
     def names(self) -> tuple[set[str], set[str]]:
         """Public names there and here, those of the base left out."""
@@ -116,6 +118,11 @@ TENSORFLOW = Kind(
                          "prepare_inputs_for_generation", "sample", "seed_generator"), GENERATION),
         "register_for_auto_class": REMOTE,
     },
+    note="`layers` of an encoder without a head are its parts, `embeddings` and `encoder`; there the first is the main "
+    "layer, which here is the model itself (`model.deberta`, on both sides). A model in its own list would make every "
+    "walk through `layers` endless, such as `summary(expand_nested=True)`; a shell around it would give the groups in "
+    "Keras' weight files other names, and files that exist would not load. So `model.deberta.trainable = False`, not "
+    "`model.layers[0].trainable = False`; with a head `layers[0]` is the encoder, as there.",
 )  # fmt: skip
 TOKENIZER_OTHER = {
     "from_pretrained": "an unknown keyword is a TypeError that names the near spelling; settings of other tokenizers "
@@ -190,7 +197,8 @@ def section(kind: Kind) -> str:
     rows += [f"| {', '.join(names)} | left out | {why} |" for why, names in reasons.items()]
     same = ", ".join(f"`{name}`" for name in sorted(here - kind.other.keys()))
     table = ["| name | here | why |", "|---|---|---|", *rows]
-    return "\n".join([f"## {kind.title}", "", *table, "", f"Same: {same}.", ""])
+    notes = [kind.note, ""] if kind.note else []
+    return "\n".join([f"## {kind.title}", "", *table, "", f"Same: {same}.", "", *notes])
 
 
 def page(kinds: tuple[Any, ...] = KINDS) -> str:
