@@ -28,6 +28,7 @@ from deberta_core.files import Reading, read_together
 from deberta_core.folder import locate, read_json
 from deberta_core.general_config import build_config
 from deberta_core.loading import check_sizes, prefixes, with_plain_names
+from deberta_core.wording import some
 
 
 @dataclass
@@ -158,8 +159,12 @@ def _open_tensors(given: Path, reading: Reading, name: str | None, isolate_h5: b
         chosen = own[0].name
     try:
         file = open_one(reading, chosen, formats)
+        before = prefixes(file.tensors)
+        if len(before) > 1 and all(before):
+            problem = f"has encoders under the prefixes {some(before, 8)}"
+            raise CheckpointError(given, problem, "load the one that is meant with key_mapping=..., and save it")
         # One that was saved inside DataParallel is understood as it is.
-        return file if "module." in prefixes(file.tensors) else with_plain_names(file)
+        return file if "module." in before else with_plain_names(file)
     except IsShardError:
         return GuardedFile(MappedFile(reading.place(chosen)))
 

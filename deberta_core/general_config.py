@@ -482,7 +482,7 @@ class GeneralConfig(PushToHub):
             push_to_hub: upload the file afterwards.
             **hub: keywords of ``push_to_hub``; ``repo_id`` is by default the name of the folder.
         """
-        check_push(push_to_hub, hub)
+        check_push(push_to_hub, hub, self.save_pretrained)
         target = Path(path) / CONFIG
         write_text(target, self.file_text())
         if push_to_hub:

@@ -67,6 +67,13 @@ def prefixes(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(match[1] for name in names if (match := _WORDS.fullmatch(name))))
 
 
+def two_encoders(file: TensorFile, sources: Mapping[str, str]) -> bool:
+    """Whether nobody said which encoder is meant: ``module.`` goes from any name, also where another stands beside."""
+    before = prefixes(file.tensors)
+    taken = any(name.startswith("module.") and name != key for key, name in sources.items())
+    return taken and len(before) > 1 and all(before)
+
+
 def plain_names(names: Iterable[str], key_mapping: Mapping[str, str] | None = None) -> dict[str, str]:
     """Names of PyTorch files as they would be without the program that wrapped the model: each with its own name.
 
@@ -393,6 +400,8 @@ def plan_load(
         ValueError: if the body lacks a weight, or a shape differs; the text names them.
     """
     report = match_file(file, wanted, config)
+    if two_encoders(file, report.sources):
+        raise ValueError(f"{report.where} {_looks(file)}")
     encoder = {*body_weights(config), f"{POSITION_TABLE.path}.weight"}
     body = [key for key in report.missing_keys if key in encoder]
     if (body and len(body) == len(encoder & wanted.keys())) or not report.sources:

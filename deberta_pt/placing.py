@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from deberta_core.wording import near, some
+
 BY_ITSELF = ("auto", "balanced", "balanced_low_0", "sequential")
 OFFLOADED = "disk"
 
@@ -37,11 +39,17 @@ def place(
         else:
             device_map = _spread(model, device_map, max_memory)
     devices = dict(device_map) if isinstance(device_map, Mapping) else {"": device_map}
+    known = [name for name, _ in model.named_modules()]
+    if unknown := [name for name in devices if name not in known]:
+        _refuse(devices, f"{type(model).__name__} has no module {unknown[0]!r}{near(str(unknown[0]), known)}")
     try:
         kinds = {device if device == OFFLOADED else torch.device(device) for device in devices.values()}
-        if len(kinds) == 1 and OFFLOADED not in kinds:
-            return model.to(kinds.pop())
-        return _dispatch(model, devices, offload_folder) if kinds else _refuse(device_map, "it is empty")
+        if len(kinds) != 1 or OFFLOADED in kinds:
+            return _dispatch(model, devices, offload_folder) if kinds else _refuse(device_map, "it is empty")
+        weights = [name for name, _ in model.named_parameters()]
+        if bare := [name for name in weights if not any(not p or name.startswith(f"{p}.") for p in devices)]:
+            _refuse(devices, f"it has none for {some(bare, 2)}")
+        return model.to(kinds.pop())
     except (RuntimeError, TypeError, AssertionError) as error:
         return _refuse(device_map, str(error).splitlines()[0])
 
@@ -66,8 +74,6 @@ def _spread(model: Any, device_map: str, max_memory: Mapping[Any, Any] | None) -
 
 
 def _dispatch(model: Any, devices: dict[str, Any], offload_folder: Any) -> Any:
-    if unknown := [name for name in devices if name and name not in dict(model.named_modules())]:
-        return _refuse(devices, f"{type(model).__name__} has no module {unknown[0]!r}")
     if OFFLOADED in devices.values() and offload_folder is None:
         return _refuse(devices, "give offload_folder=... for what is on 'disk'")
     accelerators = [device for device in devices.values() if str(device) not in (OFFLOADED, "cpu")]

@@ -479,7 +479,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             raise ValueError("a model prepared for inference cannot be saved; save the one it was made of")
         if not is_main_process:
             return
-        check_push(push_to_hub, hub)
+        check_push(push_to_hub, hub, self.save_pretrained)
         with Replacement(Path(path)) as files:
             self.write_into(
                 files, safe_serialization=safe_serialization, max_shard_size=max_shard_size, state_dict=state_dict,
@@ -538,6 +538,10 @@ def _require_grad(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
 
 def _tensors(state_dict: Mapping[str, Any]) -> dict[str, tuple[TensorInfo, Any]]:
     """Each tensor by name, with its shape, its type and what reads it; other entries are left out."""
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"state_dict is a {type(state_dict).__name__}, expected a dict of tensors by name")
+    if not any(isinstance(value, Tensor) for value in state_dict.values()):
+        raise ValueError(f"state_dict has {len(state_dict)} entries and no tensor of PyTorch, expected tensors by name")
     return {
         name: (TensorInfo(name, tuple(value.shape), str(value.dtype).removeprefix("torch.")), _reader(value))
         for name, value in sorted(state_dict.items())

@@ -559,7 +559,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
         """
         if self.prepared:
             raise ValueError("a model prepared for inference cannot be saved; save the one it was made of")
-        check_push(push_to_hub, hub)
+        check_push(push_to_hub, hub, self.save_pretrained)
         with Replacement(Path(path)) as files:
             self.write_into(
                 files, safe_serialization=safe_serialization, max_shard_size=max_shard_size, variant=variant,

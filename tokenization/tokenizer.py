@@ -931,7 +931,7 @@ class Tokenizer(Beside):
             OSError: nothing could be uploaded.
             TypeError: an unknown keyword.
         """
-        check_push(push_to_hub, hub)
+        check_push(push_to_hub, hub, self.save_pretrained)
         if legacy_format is True and "tokenizer.json" in self._vocabulary_files():
             raise ValueError(
                 "legacy_format=True leaves tokenizer.json out, but this tokenizer's rules stand in no other file; use "

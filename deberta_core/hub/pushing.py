@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from deberta_core.file_names import CARD
 from deberta_core.files import write_text
 from deberta_core.hub.card import model_card
 from deberta_core.hub.errors import cause_of, kinds_of, status_of, without_secrets
+from deberta_core.wording import near
 
 OPTIONS = ("repo_id", "token", "private", "revision", "commit_message", "create_pr")
 
@@ -58,19 +60,21 @@ class PushToHub:
             )  # fmt: skip
 
 
-def check_push(push: bool, options: Mapping[str, Any]) -> None:
+def check_push(push: bool, options: Mapping[str, Any], method: Callable[..., Any]) -> None:
     """Refuse what ``push_saved`` could not do, before anything is written.
 
     Args:
         push: whether files are to be uploaded.
         options: keywords of ``push_files``, and ``repo_id``.
+        method: the ``save_pretrained`` that has keywords of its own beside them.
 
     Raises:
         TypeError: an unknown keyword, or one that needs ``push_to_hub=True``.
     """
     unknown = [name for name in options if name not in OPTIONS]
     if unknown:
-        raise TypeError(f"save_pretrained has no keyword {unknown[0]!r}; for the hub it has {', '.join(OPTIONS)}")
+        hint = near(unknown[0], (*inspect.signature(method).parameters, *OPTIONS))
+        raise TypeError(f"save_pretrained has no keyword {unknown[0]!r}{hint}; for the hub it has {', '.join(OPTIONS)}")
     early = [name for name in options if name != "token"]  # scripts pass that one always
     if early and not push:
         raise TypeError(f"{early[0]!r} is for uploads; pass push_to_hub=True with it")

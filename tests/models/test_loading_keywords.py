@@ -9,8 +9,11 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+import conversion  # noqa: E402
 import deberta_pt  # noqa: E402
-from tests.models.helpers import pt_model, random_inputs, small_config  # noqa: E402
+import tokenization  # noqa: E402
+from deberta_core.checkpoint import CheckpointError  # noqa: E402
+from tests.models.helpers import pt_model, random_inputs, small_config, tf_model  # noqa: E402
 
 HEAD = "ForSequenceClassification"
 
@@ -84,6 +87,8 @@ def test_bad_keywords(saved):
     for devices, why in [
         ({}, "it is empty"),
         ({"deberta": "cpu", "nothing": "disk"}, "ForSequenceClassification has no module 'nothing'"),
+        ({"debert": "cpu"}, "ForSequenceClassification has no module 'debert'; did you mean 'deberta'"),
+        ({"deberta.encoder": "cpu"}, "it has none for deberta.embeddings.word_embeddings.weight, .* and [0-9]+ more"),
         ({"deberta": "cpu", "pooler": "disk"}, "give offload_folder"),
         ({"deberta": "cpu", "pooler": "cpux"}, "Expected one of cpu"),
         ({"deberta.encoder": "cpu", "pooler": "disk"}, "does not give any device"),
@@ -165,6 +170,13 @@ def test_names_that_cannot_be_mapped(saved):
     assert same(type(model).from_pretrained(folder, key_mapping={r"^student\.": ""}), model)
     with pytest.raises(ValueError, match=r"key_mapping makes 'classifier.bias' of both 'student.* and 'teacher"):
         type(model).from_pretrained(folder, key_mapping={r"^(student|teacher)\.": ""})
+    both = {f"{side}.{name}": tensor.clone() for side in ("module", "_orig_mod") for name, tensor in state.items()}
+    save_file(both, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"encoders under the prefixes _orig_mod., module.: say which .* key_mapping="):
+        type(model).from_pretrained(folder)
+    assert same(type(model).from_pretrained(folder, key_mapping={r"^_orig_mod\.": ""}), model)
+    with pytest.raises(CheckpointError, match=r"encoders under the prefixes _orig_mod., module."):
+        conversion.convert(folder, folder / "out", to="tf")
     renamed = {name.replace("word_embeddings", "words"): tensor for name, tensor in state.items()}
     save_file({f"net/{name}": tensor for name, tensor in renamed.items()}, folder / "model.safetensors")
     with pytest.raises(ValueError, match=r"its keys look like net/classifier.bias, net/classifier.weight"):
@@ -172,6 +184,36 @@ def test_names_that_cannot_be_mapped(saved):
     assert same(
         type(model).from_pretrained(folder, key_mapping={"^net/(.*)words": r"\1word_embeddings", "net/": ""}), model
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "text"),
+    [
+        ([1], TypeError, "state_dict is a list, expected a dict of tensors by name"),
+        ({}, ValueError, "state_dict has 0 entries and no tensor of PyTorch"),
+        ({"classifier.bias": np.ones(3)}, ValueError, "state_dict has 1 entries and no tensor of PyTorch"),
+        ({"net.bias": torch.ones(3)}, ValueError, r"its keys look like net.bias; expected names such as"),
+    ],
+    ids=["list", "empty", "arrays", "another model's"],
+)
+def test_a_state_dict_that_fits_nothing(state, error, text):
+    with pytest.raises(error, match=text):
+        deberta_pt.DebertaV2ForSequenceClassification.from_pretrained(None, config=small_config("v3"), state_dict=state)
+
+
+@pytest.mark.parametrize("framework", ["pt", "tf", "config", "tokenizer"])
+def test_a_keyword_of_saving_that_is_misspelt(framework, tmp_path):
+    """Only those of the hub were named."""
+    if framework == "tf":
+        pytest.importorskip("tensorflow")
+    made = {
+        "pt": lambda: pt_model(small_config("v3"), HEAD), "tf": lambda: tf_model(small_config("v3"), HEAD),
+        "config": lambda: small_config("v3"), "tokenizer": lambda: tokenization.train_from_iterator(["a b"] * 9, 270),
+    }[framework]()  # fmt: skip
+    misspelt, right = ("push_to_hob", "push_to_hub")
+    with pytest.raises(TypeError, match=f"no keyword '{misspelt}'; did you mean '{right}'\\?; for the hub it has"):
+        made.save_pretrained(tmp_path / "out", **{misspelt: True})
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("limit", ["1GB", "9KB"])
