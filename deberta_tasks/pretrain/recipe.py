@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deberta_core.config import BaseConfig
+from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import CARD
 from deberta_core.files import write_text
 from deberta_tasks.masking import MLM, RTD, MaskingCollator
@@ -57,14 +57,35 @@ def pretrain(request: Request, options: Options) -> None:
 
 
 def load_tokenizer(request: Request, folder: Path, lines: Sequence[str]) -> Any:
-    """That of the checkpoint, of the run, or a new one; several processes train the same from the same text."""
+    """That of the checkpoint, of the run, or a new one; several processes train the same from the same text.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if the checkpoint's does not fit its model.
+    """
     from tokenization import AutoTokenizer, train_from_iterator
 
     if request.model is not None:
-        return AutoTokenizer.from_pretrained(request.model)
+        tokenizer = AutoTokenizer.from_pretrained(request.model)
+        check_vocabulary(request.model, len(tokenizer))
+        return tokenizer
     if (folder / "spm.model").is_file():
         return AutoTokenizer.from_pretrained(folder, use_fast=False)  # the class of a new one: it leaves the same files
     return train_from_iterator(lines, request.vocab_size, fast=False)
+
+
+def check_vocabulary(folder: str, tokens: int) -> None:
+    """Refuse a tokenizer with more tokens than its model; published models have rows that no token uses.
+
+    Raises:
+        ValueError: if there are more.
+    """
+    rows = AutoConfig.from_pretrained(folder).vocab_size
+    if tokens > rows:
+        raise ValueError(
+            f"the tokenizer in {folder} has {tokens} tokens, the model's vocabulary {rows}; give the tokenizer that "
+            "the model was trained with, or add rows first: resize_token_embeddings(len(tokenizer))"
+        )
 
 
 def new_learner(request: Request, options: Options, config: BaseConfig | None) -> Learner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deberta_core.config import BaseConfig
 from deberta_core.presets import preset
@@ -64,18 +65,24 @@ def new_config(request: Request, vocab_size: int, max_length: int) -> BaseConfig
     return config if request.objective == "rtd" else generator_config(config, layers=request.layers)
 
 
-def check_options(options: Options, processes: int) -> None:
+def check_options(options: Options, processes: int, precisions: tuple[str, ...] = ("float32",)) -> None:
     """Refuse what two models that train in turn cannot do.
 
+    Args:
+        options: of the training.
+        processes: how many train.
+        precisions: those that the framework's learner knows.
+
     Raises:
-        ValueError: for parts of a step, several processes, half precision, or rates by layer.
+        ValueError: for parts of a step, several processes, another precision, or rates by layer.
     """
-    given = {"accumulate": options.accumulate, "layer_decay": options.layer_decay, "precision": options.precision,
-             "checkpointing": options.checkpointing, "processes": processes}  # fmt: skip
-    possible = {"accumulate": 1, "layer_decay": 1.0, "precision": "float32", "checkpointing": False, "processes": 1}
-    for name, value in given.items():
-        if value != possible[name]:
+    possible: dict[str, tuple[Any, ...]] = {
+        "accumulate": (1,), "layer_decay": (1.0,), "precision": precisions, "checkpointing": (False,),
+    }  # fmt: skip
+    given = {name: getattr(options, name) for name in possible}
+    for name, value in {**given, "processes": processes}.items():
+        if value not in (known := possible.get(name, (1,))):
             raise ValueError(
-                f"{name} is {value}, expected {possible[name]}: replaced tokens are trained in whole steps of float32, "
-                "on one device"
+                f"{name} is {value}, expected {' or '.join(map(str, known))}: replaced tokens are trained in whole "
+                "steps on one device"
             )

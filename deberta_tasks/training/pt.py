@@ -162,8 +162,12 @@ class TorchLearner:
         self.group.stop()
 
     def _autocast(self) -> Any:
-        dtype = getattr(torch, self.options.precision)
-        return torch.autocast(self.group.device.type, dtype=dtype, enabled=self.options.precision != "float32")
+        return autocast(self.group.device, self.options.precision)
+
+
+def autocast(device: torch.device, precision: str) -> Any:
+    """A context in which products on a device are of a precision, one of ``options.PRECISIONS``."""
+    return torch.autocast(device.type, dtype=getattr(torch, precision), enabled=precision != "float32")
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from deberta_tasks.masking import MaskingCollator
 from deberta_tasks.training.stream import Stream
 
+LONGEST_LINE = 16 * 2**20  # bytes: four times the Bible; a longer one is no text, and would be tokenized in one piece
 
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
     """The lines of a text file that are not empty.
@@ -19,17 +19,26 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not UTF-8, or has no text.
+        ValueError: if it is not UTF-8, has no text, or a line longer than ``LONGEST_LINE``.
     """
-    name = os.fspath(path)
-    try:
-        text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if not lines:
+    name, lines, start = os.fspath(path), [], 0
+    with open(path, "rb") as file:
+        # No more than the longest line is asked for: of a file without line breaks the rest is never read.
+        while raw := file.readline(LONGEST_LINE + 1):
+            if len(raw) > LONGEST_LINE:
+                raise ValueError(
+                    f"{name} has a line of more than {LONGEST_LINE} bytes (from byte {start}); expected a paragraph or "
+                    "sentence a line: break it into lines"
+                )
+            try:
+                text = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{name} is not UTF-8 (byte {start + error.start}); save it as UTF-8") from None
+            lines.append((text if start else text.removeprefix("\ufeff")).strip())
+            start += len(raw)
+    if not any(lines):
         raise ValueError(f"{name} has no text; expected a plain text file, one paragraph or sentence a line")
-    return lines
+    return [line for line in lines if line]
 
 
 def blocks(tokenizer: Any, lines: Sequence[str], length: int) -> list[dict[str, Any]]:
@@ -44,7 +53,7 @@ def blocks(tokenizer: Any, lines: Sequence[str], length: int) -> list[dict[str, 
         Features with ``input_ids`` and ``word_ids``, as ``MaskingCollator`` takes them.
 
     Raises:
-        ValueError: if a feature has no room for text.
+        ValueError: if a feature has no room for text, or the texts have no token.
     """
     if length < 3:
         raise ValueError(f"length is {length}, expected at least 3 tokens: [CLS], one of the text, [SEP]")
@@ -57,6 +66,11 @@ def blocks(tokenizer: Any, lines: Sequence[str], length: int) -> list[dict[str, 
         ids += tokens
         words += [None if word is None else before + word for word in of_line]
         before += 1 + max((word for word in of_line if word is not None), default=0)
+    if not ids:
+        raise ValueError(
+            f"the tokenizer makes no token of the {len(lines)} lines of text, of which the first is {lines[0][:40]!r}; "
+            "expected text in the tokenizer's language"
+        )
     first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
     return [
         {"input_ids": [first, *ids[i : i + length - 2], last], "word_ids": [None, *words[i : i + length - 2], None]}

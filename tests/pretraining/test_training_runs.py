@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from deberta_tasks.masking import MLM, MaskingCollator
 from deberta_tasks.training import MaskedStream, Run, blocks, linear_rate, read_lines
 from deberta_tasks.training.loop import History
+from tests.models.helpers import pt_model, small_config
 from tests.pretraining.helpers import sentences, tokenizer
 
 
@@ -82,6 +84,42 @@ def test_files_that_are_no_text(tmp_path):
         read_lines(path)
     path.write_text("\ufeff one \n\n two\n", encoding="utf-8")
     assert read_lines(path) == ["one", "two"]
+    path.write_bytes("\ufeffé\n".encode() + b"two \xff")
+    with pytest.raises(ValueError, match=r"not UTF-8 \(byte 10\)"):
+        read_lines(path)
+
+
+def test_a_line_of_a_gigabyte(tmp_path):
+    """Is refused by what is read of it, not held in memory first."""
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"one\n")
+    os.truncate(path, 2**30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"a line of more than 16777216 bytes \(from byte 4\); expected a paragraph"):
+        read_lines(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20 / 4  # KiB
+
+
+def test_text_without_a_token():
+    with pytest.raises(ValueError, match="makes no token of the 1 lines of text, of which the first is '\\\\x07'"):
+        blocks(tokenizer(), ["\x07"], 16)
+
+
+def test_vocabulary_of_another_model(tmp_path):
+    pytest.importorskip("torch")
+    from deberta_tasks.pretrain.recipe import pretrain
+    from deberta_tasks.pretrain.request import Request
+    from deberta_tasks.training.options import Options
+
+    count = len(tokenizer())
+    config = small_config("v3", vocab_size=count - 1, mlm_head="plain", max_position_embeddings=24)
+    pt_model(config, "ForMaskedLM").save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "texts.txt").write_text(sentences()[0][0], encoding="utf-8")
+    request = Request("mlm", tmp_path / "texts.txt", tmp_path / "run", model=str(tmp_path))
+    with pytest.raises(ValueError, match=f"has {count} tokens, the model's vocabulary {count - 1}; give the tokenizer"):
+        pretrain(request, Options(steps=1))
+    assert not (tmp_path / "run").exists()
 
 
 def test_rate():
@@ -301,3 +339,23 @@ def test_states_were_not_on_the_disk_when_the_one_before_was_deleted(tmp_path, m
     deleted = order.index(f"delete {tmp_path / 'checkpoint-00000001'}")
     for name in ("state.pt", "run.json", "losses.jsonl", tmp_path.name):
         assert any(line.startswith("flush") and line.endswith(f"/{name}") for line in order[:deleted]), name
+
+
+def test_replaced_tokens_in_half_precision():
+    """Products of bfloat16 give about the losses of float32, and weights stay float32; no other precision is known."""
+    torch = pytest.importorskip("torch")
+    from deberta_tasks.pretrain.pt import TorchPairLearner
+    from deberta_tasks.training.options import Options
+    from tests.pretraining.pairs import batch_of, configs, pair
+
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        learner = TorchPairLearner(pair("pt"), Options(precision=precision))
+        losses[precision] = [learner.step(batch_of(configs()[1]), 1e-3, step) for step in (1, 2, 3)]
+        assert {weight.dtype for weight in learner.model.parameters()} == {torch.float32}
+    for exact, rough in zip(*losses.values(), strict=True):
+        for name, loss in exact.items():
+            assert loss != rough[name]
+            assert rough[name] == pytest.approx(loss, rel=0.02)
+    with pytest.raises(ValueError, match="precision is float16, expected float32 or bfloat16"):
+        TorchPairLearner(pair("pt"), Options(precision="float16"))
