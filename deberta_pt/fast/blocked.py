@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative, skew
-from deberta_pt.fast.linear import linear, takes_onednn
+from deberta_pt.fast.linear import linear, onednn_wins_alone, takes_onednn
 from deberta_pt.layers import keep_factors
 
 ROWS = 128  # queries of a block that computes several heads
@@ -203,8 +204,8 @@ def product(states: Tensor, others: Tensor) -> Tensor:
     """``[N, M, I]`` and ``[N, O, I]`` -> ``[N, M, O]``; of a single head by the fastest linear map."""
     if len(states) > 1 or states.device.type != "cpu":
         return torch.bmm(states, others.transpose(1, 2))
-    (one,), (other,) = states, others
-    return (linear(other, one).t() if one.stride(0) == 1 else linear(one, other))[None]  # reads either as it lies
+    (one,), (other,), by = states, others, linear if onednn_wins_alone() else F.linear
+    return (by(other, one).t() if one.stride(0) == 1 else by(one, other))[None]  # reads either as it lies
 
 
 def tiles(width: int, rows: int) -> Iterator[tuple[slice, slice]]:

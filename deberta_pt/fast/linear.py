@@ -86,6 +86,14 @@ def onednn_trains_faster(rows: int) -> bool:
     return rows >= _MOST and _may_race() and _wins_training()
 
 
+def onednn_wins_alone() -> bool:
+    """Whether oneDNN wins at the products of one head as well: a race of 50 milliseconds, run once on a machine.
+
+    Both operands are of a text, so that each length is a shape of its own, for which oneDNN makes code and keeps it.
+    """
+    return _may_race() and _wins_alone()
+
+
 def _may_race() -> bool:
     return has_onednn() and not torch.are_deterministic_algorithms_enabled() and not routes.is_default()
 
@@ -110,6 +118,16 @@ def _wins_training() -> bool:
             return _race(operands) > _TRAINING_GAIN
 
     return routes.decide("oneDNN computes products in training", race)
+
+
+@functools.cache
+def _wins_alone() -> bool:
+    def race() -> bool:
+        with torch.inference_mode():
+            states, keys = _ones(2 * _MOST, 64), _ones(4 * _MOST, 64)
+            return _race([(states, keys), (_ones(2 * _MOST, 4 * _MOST), keys.t())]) > _GAIN
+
+    return routes.decide("oneDNN computes products of one head", race)
 
 
 def _ones(*shape: int) -> Tensor:

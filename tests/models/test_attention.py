@@ -84,6 +84,7 @@ def heads_alone(monkeypatch, alone):
     monkeypatch.setattr(deberta_pt.fast.blocked, "is_alone", lambda *_: alone)
     faster = alone and deberta_pt.fast.linear.has_onednn()
     monkeypatch.setattr(deberta_pt.fast.linear, "onednn_is_faster", lambda rows: faster)
+    monkeypatch.setattr(deberta_pt.fast.blocked, "onednn_wins_alone", lambda: faster)
 
 
 @pytest.mark.usefixtures("all_kinds")

@@ -308,6 +308,27 @@ def test_the_faster_one_trains(monkeypatch, tmp_path, gain):
         deberta_pt.fast.linear._wins_training.cache_clear()
 
 
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_products_of_a_head_filled_the_memory(monkeypatch, tmp_path, gain):
+    """Each length is a shape of its own there, for which oneDNN keeps code: it has to win at them, too."""
+    import deberta_pt.fast.blocked
+    import deberta_pt.fast.linear as module
+
+    monkeypatch.setenv("DEBERTA_ROUTES", str(tmp_path / "routes.json"))
+    monkeypatch.setattr(module, "_race", lambda operands: gain)
+    monkeypatch.setattr(module, "has_onednn", lambda: True)
+    monkeypatch.setattr(module, "_wins", lambda rows: True)
+    calls, (states, others) = [], (torch.randn(1, 5, 4), torch.randn(1, 7, 4))
+    monkeypatch.setattr(module, "by_onednn", lambda *x: calls.append(x) or torch.nn.functional.linear(*x))
+    module._wins_alone.cache_clear()
+    try:
+        found = deberta_pt.fast.blocked.product(states, others)
+    finally:
+        module._wins_alone.cache_clear()
+    assert_close(found, states @ others.transpose(1, 2), "product")
+    assert bool(calls) is (gain > 1)
+
+
 def test_no_race_decides_where_results_are_to_be_the_same_in_each_process(monkeypatch):
     import deberta_pt.fast.linear
 
