@@ -27,13 +27,16 @@ def without_secrets(text: str, token: Any = None) -> str:
 
 
 def cause_of(error: BaseException, token: Any = None) -> BaseException | None:
-    """The error to name as the cause of ours: itself, unless a traceback would show a token with it."""
+    """The error to name as the cause of ours: itself, unless a traceback would show a token with it.
+
+    Its frames go, and those of what it came from: their variables hold headers, and some programs show variables.
+    """
     waiting: list[BaseException | None] = [error]
     seen: list[BaseException] = []
     while waiting:
         one = waiting.pop()
         if one is not None and one not in seen:
-            seen.append(one)
+            seen.append(one.with_traceback(None))
             waiting += [one.__cause__, one.__context__]
     return error if all(str(one) == without_secrets(str(one), token) for one in seen) else None
 

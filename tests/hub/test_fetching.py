@@ -284,6 +284,9 @@ def test_a_token_stood_in_errors_and_tracebacks(hub, monkeypatch, token, way, re
         with pytest.raises(OSError, match=r"\(token\)") as caught:
             call()
         said += "".join(traceback.format_exception(caught.value))
+        below = [caught.value.__cause__, caught.value.__context__]
+        below += [one.__context__ for one in below if one]
+        assert not any(one and one.__traceback__ for one in below), "frames whose variables hold headers"
     monkeypatch.undo()
     said += "".join(str(one.message) for one in recwarn)
     for spelling in (token.strip(), repr(token)[1:-1], token.strip()[:8]):
