@@ -7,6 +7,7 @@ the log is cut back to it, and the resumed run writes the lines that the killed 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -28,7 +29,8 @@ except ImportError:  # Windows
 from deberta_core.files import Replacement, replacing, write_text
 
 CHECKPOINT, STATE, LOG, SETTINGS, PLOT = "checkpoint-", "run.json", "losses.jsonl", "settings.json", "losses.png"
-LOCK = ".running"
+LOCK, _LOCKED_BYTE = ".running", 1 << 30
+msvcrt: Any = importlib.import_module("msvcrt") if os.name == "nt" else None
 _ME = f"process {os.getpid()} on {socket.gethostname()}, {secrets.token_hex(4)}"
 _DAMAGED = (ValueError, OSError, RuntimeError, LookupError, TypeError, AttributeError)  # what readers raise
 
@@ -77,12 +79,12 @@ class Run:
         Raises:
             ValueError: if another process has it.
         """
-        if not self.writes or fcntl is None:
+        if not self.writes:
             return None
         file = open(self.folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the run lasts
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _lock(file.fileno())
+        except (BlockingIOError, PermissionError):
             file.seek(0)
             other = file.read()
             file.close()
@@ -239,6 +241,21 @@ class Run:
         with replacing(self.folder / PLOT) as made:
             figure.savefig(made, format="png", dpi=120)
         return self.folder / PLOT
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file, with the life of this process at most.
+
+    Raises:
+        BlockingIOError: if another process has it; on Windows a ``PermissionError``.
+        OSError: of a file system without locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif msvcrt is not None:
+        # A byte behind all that the file holds: on Windows nobody else may read one that is locked.
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
 
 def _read_object(path: Path, hint: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from deberta_tasks.masking import MLM, MaskingCollator
 from deberta_tasks.training import MaskedStream, Run, blocks, linear_rate, read_lines
+from deberta_tasks.training import run as training_run
 from deberta_tasks.training.loop import History
 from tests.models.helpers import pt_model, small_config
 from tests.pretraining.helpers import sentences, tokenizer
@@ -199,11 +200,30 @@ def test_plot_without_matplotlib(tmp_path, monkeypatch, capsys):
     assert "matplotlib is not installed" in capsys.readouterr().out
 
 
-def test_two_processes_wrote_one_run(tmp_path):
+AS_ON_WINDOWS = """
+import fcntl, sys, types
+def locking(descriptor, mode, count):
+    "By this system's locks of bytes, from where the descriptor stands; refused as Windows refuses."
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, count, 0, 1)
+    except OSError:
+        raise PermissionError(13, "Permission denied") from None
+from deberta_tasks.training import run as module
+module.fcntl, module.msvcrt = None, types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+"""
+
+
+@pytest.mark.parametrize("system", ["", "Windows"])
+def test_two_processes_wrote_one_run(tmp_path, system, monkeypatch):
     """The second is refused while the first lives, and goes on once it is killed."""
     pytest.importorskip("fcntl")
     code = "import sys, time; from deberta_tasks.training.run import Run; run = Run(sys.argv[1], {});"
     code += "run.resume(None, None); print('in', flush=True); time.sleep(600)"
+    if system:
+        monkeypatch.setattr(training_run, "fcntl", None)
+        monkeypatch.setattr(training_run, "msvcrt", None)
+        exec(AS_ON_WINDOWS, {})
+        code = AS_ON_WINDOWS + code
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"in\n"
         with pytest.raises(ValueError, match=rf"is in use by another run \(process {other.pid} on .*\); wait until it"):
@@ -213,6 +233,7 @@ def test_two_processes_wrote_one_run(tmp_path):
     run = Run(tmp_path, {})
     assert run.resume(Data(), None) == 0
     assert Run(tmp_path, {}).resume(Data(), None) == 0, "a run that this process has broken off"
+    assert (tmp_path / ".running").read_text().startswith(f"process {os.getpid()} on ")
 
 
 DAMAGE = {"empty": b"", "cut": b'{"step": 4, "da', "a list": b"[]", "bytes": b"\xff\xfe", "no data": b'{"step": 4}',
