@@ -17,7 +17,7 @@ os.environ.update(
 )
 
 from tests.fuzz.kinds import KINDS
-from tests.fuzz.runner import keep, run
+from tests.fuzz.runner import freeze, keep, run
 
 FOUND = Path(__file__).parent / "found"  # files that something was wrong with once
 
@@ -33,6 +33,8 @@ def import_everything() -> None:
     import deberta_tf.families  # noqa: F401
     import tokenization  # noqa: F401
 
+    freeze()
+
 
 def main() -> int:
     """The command."""
@@ -47,14 +49,15 @@ def main() -> int:
     import_everything()
     wrong = 0
     for name in given.kinds:
-        started = time.monotonic()
+        started, before = time.monotonic(), sum(os.times()[:4])
         cases = math.ceil(given.cases * KINDS[name].share)
         kept = sorted((FOUND / name.replace(" ", "-")).glob("*.gz"))
         report = run(KINDS[name], range(given.first, given.first + cases), kept)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
         print(
             f"{name}: {counts}, {len(report.findings)} wrong; at most {report.slowest:.1f} s and "
-            f"{report.largest / 1e6:.0f} MB a case; {time.monotonic() - started:.0f} s", flush=True,
+            f"{report.largest / 1e6:.0f} MB a case; {time.monotonic() - started:.0f} s, "
+            f"{sum(os.times()[:4]) - before:.0f} of a processor", flush=True,
         )  # fmt: skip
         for case, text in report.findings:
             print(f"  {case.seed} ({case.framework}): {text}", flush=True)

@@ -34,7 +34,7 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_TELEMETRY="1",
 )  # fmt: skip
 
-from tests.fuzz.runner import be_quiet, made_in_child
+from tests.fuzz.runner import be_quiet, freeze, made_in_child
 
 LIMIT = 300.0  # seconds that one child may take
 BYTE_COUNTS = 20
@@ -529,6 +529,8 @@ def import_everything() -> None:
     import tests.models.helpers  # noqa: F401
     import tokenization  # noqa: F401
 
+    freeze()
+
 
 def main() -> int:
     """The command."""
@@ -541,15 +543,16 @@ def main() -> int:
     import_everything()
     bad = 0
     for name in given.operations:
-        started = time.monotonic()
+        started, before = time.monotonic(), sum(os.times()[:4])
         operation = OPERATIONS[name]
         kills = math.ceil(given.kills * operation.share)
         with operation.around(), tempfile.TemporaryDirectory() as top:
             states = both_states(operation, Path(top))
             wrong = kill_again_and_again(operation, states, kills, given.seed)
-            killed = time.monotonic() - started
+            killed, processor = time.monotonic() - started, sum(os.times()[:4]) - before
             full = fill_the_disk(operation, states)
-        took = f"{killed:.0f} + {time.monotonic() - started - killed:.0f} s, {states.seconds:.2f} s each"
+        took = f"{killed:.0f} + {time.monotonic() - started - killed:.0f} s, {states.seconds:.2f} s each; "
+        took += f"of a processor {processor:.0f} + {sum(os.times()[:4]) - before - processor:.0f} s"
         counts = len(range(0, BYTE_COUNTS, round(1 / operation.share)))
         disk = f"disk full at {counts} byte counts, {len(full)} wrong"
         print(f"{name}: {kills} kills, {len(wrong)} wrong; {disk}; {took}", flush=True)

@@ -8,7 +8,8 @@ import io
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -173,13 +174,39 @@ COMMANDS = {
 }  # fmt: skip
 
 
+def drawn_files(folder: Path) -> dict[str, bytes]:
+    """What a run's plot can tell of: its log, and what its checkpoints know of it."""
+    paths = [path for path in folder.rglob("*") if path.name in ("losses.jsonl", "run.json")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@contextlib.contextmanager
+def drawn_where_damaged(folder: Path) -> Iterator[None]:
+    """A plot takes longer than all else that a run does: it is drawn where it can be another one."""
+    import matplotlib.figure as module
+
+    if drawn_files(folder / "run") == drawn_files(folder / "valid"):
+        sys.modules["matplotlib.figure"] = None  # type: ignore[assignment] # as if it were not installed
+    try:
+        yield
+    finally:
+        sys.modules["matplotlib.figure"] = module
+
+
+def keep_drawn_files(folder: Path) -> None:
+    """Beside the run, as they are before damage."""
+    for name, content in drawn_files(folder / "run").items():
+        (folder / "valid" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "valid" / name).write_bytes(content)
+
+
 def train(folder: Path, name: str) -> None:
     """A command of ``deberta``; raises what went wrong in it."""
     from deberta_tasks import cli
 
     words = [str(folder / word) if word == "data.csv" else word for word in COMMANDS[name]]
     how = ["--max-length", "16", "--batch-size", "4", "--layers", "1", "--steps", str(STEPS), "--save-every", "1"]
-    with mock.patch.dict(os.environ, DEBERTA_TRACEBACK="1"):
+    with mock.patch.dict(os.environ, DEBERTA_TRACEBACK="1"), drawn_where_damaged(folder):
         if cli.main([name, *words, "--output", str(folder / "run"), *how]):
             raise RuntimeError(f"deberta {name} failed")
 
@@ -207,6 +234,7 @@ def run_folder(name: str) -> Callable[[Path], None]:
             train(folder, name)
         shutil.copytree(folder / "run" / "kept", folder / "run", dirs_exist_ok=True)
         shutil.rmtree(folder / "run" / "kept")
+        keep_drawn_files(folder)
 
     return make
 
@@ -233,6 +261,7 @@ def keras_run(folder: Path) -> None:
             run.save(step, History(), keras_learner().save_state)
     (folder / "kept" / "checkpoint-00000001").rename(folder / "run" / "checkpoint-00000001")
     shutil.rmtree(folder / "kept")
+    keep_drawn_files(folder)
 
 
 def resume_keras_run(folder: Path, framework: str) -> None:
@@ -244,7 +273,8 @@ def resume_keras_run(folder: Path, framework: str) -> None:
     run.resume(history, keras_learner().load_state)
     history.add(3, 0.5, 2)
     run.save(3, history, lambda made: None)
-    run.plot()
+    with drawn_where_damaged(folder):
+        run.plot()
 
 
 MODEL, TOKENIZER = ("pt", "tf"), ("fast", "slow")

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fnmatch
+import gc
 import gzip
 import importlib
+import itertools
 import json
 import os
 import random
@@ -61,17 +63,13 @@ class Kind:
 
 @dataclass
 class Case:
-    """One damaged file; ``file`` is its path in the folder."""
+    """One damaged file; ``file`` is its path in the folder, ``framework`` the one that reads it."""
 
     kind: Kind
     seed: int
+    framework: str
     file: str
     content: bytes
-
-    @property
-    def framework(self) -> str:
-        """Which of the kind's frameworks has its turn."""
-        return self.kind.frameworks[self.seed % len(self.kind.frameworks)]
 
 
 @dataclass
@@ -130,8 +128,7 @@ def work(cases: Sequence[Case], files: Mapping[str, bytes], report: int) -> None
     be_quiet()
     with tempfile.TemporaryDirectory() as top:
         for framework in sorted({case.framework for case in cases}):  # what a first use takes is no case's
-            kind, name = cases[0].kind, cases[0].file
-            warm = Case(kind, kind.frameworks.index(framework), name, files[name])
+            warm = Case(cases[0].kind, 0, framework, cases[0].file, files[cases[0].file])
             outcome = judge(warm, _write(Path(top) / f"warm-{framework}", warm, files))
             if outcome != READ:
                 os.write(report, json.dumps({"outcome": f"the valid file: {outcome}"}).encode() + b"\n")
@@ -212,6 +209,15 @@ def made_in_child(make: Callable[[], object]) -> None:
     for name in modules:
         with contextlib.suppress(Exception):  # parts of a package that only it can import
             importlib.import_module(name)
+    freeze()
+
+
+def freeze() -> None:
+    """Before children are forked: leave what is here to them as it is. To look through all of it for what nobody needs
+    would take a child a second, and a copy of each page.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def be_quiet() -> None:
@@ -230,18 +236,21 @@ def made_files(kind: Kind) -> dict[str, bytes]:
         return {p.relative_to(top).as_posix(): p.read_bytes() for p in Path(top).rglob("*") if p.is_file()}
 
 
-def run(kind: Kind, seeds: Iterable[int], found: Iterable[Path] = ()) -> Report:
+def run(kind: Kind, seeds: Iterable[int], found: Sequence[Path] = ()) -> Report:
     """Damage a kind's file again and again.
 
     Args:
         kind: of files.
         seeds: one for each case.
-        found: damaged files to try first, kept by ``keep``.
+        found: damaged files to try first in each framework, kept by ``keep``.
     """
     files, report = made_files(kind), Report()
-    pending = [*(_kept(kind, path, files) for path in found), *(damage(kind, seed, files) for seed in seeds)]
-    while pending:
-        cases, pending = pending[:TOGETHER], pending[TOGETHER:]
+    pending = itertools.chain(
+        (_kept(kind, path, framework, files) for framework in kind.frameworks for path in found),
+        # Those of one framework together: what it takes to start is a child's, and is most of its time.
+        (damage(kind, seed, files) for seed in sorted(seeds, key=lambda seed: seed % len(kind.frameworks))),
+    )
+    while cases := list(itertools.islice(pending, TOGETHER)):
         lines, status = in_child(cases, files)
         _take(report, cases, lines)
         for case in cases[len(lines) :]:
@@ -258,11 +267,12 @@ def _take(report: Report, cases: Sequence[Case], lines: Sequence[Mapping[str, fl
 
 
 def damage(kind: Kind, seed: int, files: Mapping[str, bytes]) -> Case:
-    """A case."""
+    """A case; frameworks take turns."""
     draw = random.Random(f"{kind.name} {seed}")
     names = sorted(fnmatch.filter(files, kind.file))
     name = names[0] if len(names) == 1 else draw.choice(names)
-    return Case(kind, seed, name, draw.choice(kind.mutators)(files[name], draw))
+    framework = kind.frameworks[seed % len(kind.frameworks)]
+    return Case(kind, seed, framework, name, draw.choice(kind.mutators)(files[name], draw))
 
 
 def keep(case: Case, folder: Path) -> None:
@@ -272,7 +282,7 @@ def keep(case: Case, folder: Path) -> None:
     (folder / f"{case.seed}-{Path(case.file).name}.gz").write_bytes(gzip.compress(case.content, 9, mtime=0))
 
 
-def _kept(kind: Kind, path: Path, files: Mapping[str, bytes]) -> Case:
+def _kept(kind: Kind, path: Path, framework: str, files: Mapping[str, bytes]) -> Case:
     seed, _, name = path.name.removesuffix(".gz").partition("-")
     (file,) = [file for file in sorted(fnmatch.filter(files, kind.file)) if Path(file).name == name][:1]
-    return Case(kind, int(seed), file, gzip.decompress(path.read_bytes()))
+    return Case(kind, int(seed), framework, file, gzip.decompress(path.read_bytes()))
