@@ -138,6 +138,13 @@ def killed_at(operation: Operation, folder: Path, after: float) -> bool:
     return "done" not in lines
 
 
+def do_again(operation: Operation, folder: Path, tell: Callable[[str], None]) -> None:
+    """In a child: what was killed, and the state that it ends with."""
+    operation.ready()
+    operation.act(folder)
+    tell(operation.state(folder))
+
+
 def listing(folder: Path) -> list[str]:
     """All names below a folder, hidden ones too."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
@@ -190,11 +197,11 @@ def kill_again_and_again(operation: Operation, states: States, count: int, seed:
         left = [name for name in listing(folder) if name not in listing(begin)]
         if not operation.ends_alike and (found := state_of(operation, folder)) not in ("old", "new"):
             wrong.append(f"kill {number}: {found}")
-        lines = ask(lambda tell, folder=folder: (operation.ready(), operation.act(folder)))
-        if lines != ["done"]:
+        lines = ask(lambda tell, folder=folder: do_again(operation, folder, tell))
+        if lines[-1] != "done":
             wrong.append(f"kill {number}: again: {lines[-1]}")
-        elif (found := state_of(operation, folder)) != "new":
-            wrong.append(f"kill {number}: again: {found}")
+        elif lines[0] != "new":
+            wrong.append(f"kill {number}: again: {lines[0]}")
         elif operation.tidy and listing(folder) != listing(ended):
             wrong.append(f"kill {number}: files stay: {sorted(set(listing(folder)) ^ set(listing(ended)))[:9]}")
         if wrong and wrong[-1].startswith(f"kill {number}:"):
