@@ -73,14 +73,33 @@ def policy_in_force() -> Any:
     return tf_keras.mixed_precision.global_policy() if name is None else tf_keras.mixed_precision.Policy(name)
 
 
-class Module(tf_keras.layers.Layer):
+class AsWritten:
+    """What of this project Keras calls: a graph of it is traced as the code stands.
+
+    No branch of it depends on a tensor, so AutoGraph has nothing to rewrite, which took more than half of the time of
+    tracing. Classes that others derive from ours, and their layers within our models, are rewritten as ever:
+    ``tf.autograph.experimental.do_not_convert`` would leave those out, too.
+    """
+
+    def _should_use_autograph(self) -> bool:  # Keras asks this before it calls a layer in a graph
+        return not hasattr(self, "autograph_info__") and super()._should_use_autograph()  # type: ignore[misc]
+
+    @property
+    def autograph_info__(self) -> dict[str, Any]:
+        """By this AutoGraph knows what it has rewritten already."""
+        if type(self).__module__.partition(".")[0] != "deberta_tf":
+            raise AttributeError("autograph_info__")
+        return {}
+
+
+class Module(AsWritten, tf_keras.layers.Layer):
     """A layer with the policy in force."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"dtype": policy_in_force(), **options})
 
 
-class Dense(tf_keras.layers.Dense):
+class Dense(AsWritten, tf_keras.layers.Dense):
     """A dense layer whose product, bias and activation are of matrices, so that TensorFlow computes them in one.
 
     Its name is Keras' own, because Keras names the groups of a weight file by classes.

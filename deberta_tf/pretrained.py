@@ -45,13 +45,13 @@ from deberta_tf import surgery
 from deberta_tf.documented import Documented
 from deberta_tf.fast.inference import optimize_for_inference
 from deberta_tf.inputs import LEGACY_KERAS, is_by_name, read_inputs, refuse_keras3, with_unpacked_inputs
-from deberta_tf.layers import policy, policy_in_force
+from deberta_tf.layers import AsWritten, policy, policy_in_force
 from deberta_tf.training import KerasTraining
 
 FORMATS = ("h5", "safetensors", "bin")
 
 
-class TFPreTrainedModel(Documented, PushToHub, KerasTraining, tf_keras.Model):
+class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_keras.Model):
     """Base of all models; use ``TFDebertaPreTrainedModel`` or ``TFDebertaV2PreTrainedModel`` to ask for a family."""
 
     config_class: ClassVar[type[BaseConfig]] = BaseConfig

@@ -32,12 +32,12 @@ from deberta_core.pretraining import (
 from deberta_tf.families import TFAutoModelForMaskedLM, TFAutoModelForReplacedTokenDetection
 from deberta_tf.heads import TFMaskedLM, TFReplacedTokenDetection
 from deberta_tf.inputs import as_tensor, refuse_keras3
-from deberta_tf.layers import TFEmbedding
+from deberta_tf.layers import AsWritten, TFEmbedding
 
 LOSSES = ("loss", "mlm_loss", "rtd_loss")
 
 
-class DisentangledEmbedding(tf_keras.layers.Layer):
+class DisentangledEmbedding(AsWritten, tf_keras.layers.Layer):
     """A table that is another one, as a constant, plus a trained difference.
 
     Args:
@@ -67,7 +67,7 @@ class DisentangledEmbedding(tf_keras.layers.Layer):
         return tf.stop_gradient(tf.gather(source.embeddings, ids)) + rows
 
 
-class TFReplacedTokenPretraining(tf_keras.Model):
+class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
     """A generator and a discriminator that train together.
 
     Args:

@@ -73,7 +73,7 @@ class KerasPairLearner:
         halves = (model.generator_parameters(), model.discriminator_parameters())
         self.optimizers = [adamw(half, weight_decay=options.weight_decay) for half in halves]
         signature = {name: tf.TensorSpec([None, None], tf.int64) for name in INPUTS}
-        self._graph = tf.function(self._losses, input_signature=[signature])
+        self._graph = tf.function(self._losses, input_signature=[signature], autograph=False)
 
     def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
         """A step of the generator, then one of the discriminator on what the generator had written, as one graph."""

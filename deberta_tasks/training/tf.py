@@ -104,7 +104,7 @@ class KerasLearner:
         """Run as a graph, a single one for all lengths: tracing takes most of the time of a short run."""
         if function not in self._graphs:
             signature = {name: tf.TensorSpec(_open(x.shape), x.dtype) for name, x in batch.items()}
-            self._graphs[function] = tf.function(function, input_signature=[signature])
+            self._graphs[function] = tf.function(function, input_signature=[signature], autograph=False)
         return self._graphs[function](batch)
 
     def _global_step(self, batch: Any) -> tf.Tensor:

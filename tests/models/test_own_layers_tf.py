@@ -188,3 +188,51 @@ def test_own_classes_go_between_frameworks(tmp_path):
     for name in ("other", "back"):
         with one_warning(0):
             assert same(More.from_pretrained(tmp_path / name), model)
+
+
+class Halved(tf_keras.layers.Layer):
+    """Around a layer of ours, with a branch that AutoGraph makes one of the graph."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        x = self.inner(x)
+        if tf.reduce_sum(x) > 0:
+            x = x / 2
+        return x
+
+
+class Clipped(deberta_tf.TFDebertaV2ForSequenceClassification):
+    """A method of ours with such a branch."""
+
+    def predict_from(self, hidden, mask, training=None):
+        if tf.reduce_max(hidden) > 1:
+            hidden = hidden / tf.reduce_max(hidden)
+        return super().predict_from(hidden, mask, training=training)
+
+
+@pytest.mark.parametrize("own", ["layer", "class"])
+def test_autograph_rewrites_what_is_ones_own(own, monkeypatch):
+    """And none of the layers of this project, which took most of the time of the first step."""
+    from tensorflow.python.autograph.impl import api
+
+    rewritten, convert = [], api._convert_actual
+    monkeypatch.setattr(api, "_convert_actual", lambda what, *more: (rewritten.append(what), convert(what, *more))[1])
+    config = small_config(num_hidden_layers=1)
+    if own == "layer":
+        model = tf_model(config, "ForSequenceClassification")
+        model.deberta.encoder.layer[0].intermediate = Halved(model.deberta.encoder.layer[0].intermediate)
+    else:
+        model = Clipped(config)
+    want, graph = model(IDS).logits, tf.function(lambda ids: model(ids).logits)
+    np.testing.assert_allclose(graph(tf.constant(IDS)), want, atol=1e-5)
+    model.compile("sgd")
+    model.fit(IDS, np.zeros(1, int), verbose=0)
+    names = {f"{entity.__module__}.{entity.__qualname__}" for entity in rewritten}
+    method = "Halved.call" if own == "layer" else "Clipped.predict_from"
+    assert f"{__name__}.{method}" in names
+    layers = {name for name in names if name.startswith("deberta_tf.") and name.endswith((".call", ".__call__"))}
+    derived = {"deberta_tf.heads.TFLabelledModel.call", "deberta_tf.pretrained.TFPreTrainedModel.__call__"}
+    assert layers == (set() if own == "layer" else derived)
