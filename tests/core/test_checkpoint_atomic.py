@@ -230,7 +230,11 @@ def test_only_one_tensor_is_held_at_a_time(tmp_path):
         alive.append(weakref.ref(array))
         return array
 
-    for format, naming in FORMATS:
-        pairs = [(TensorInfo(name, (64, 64), "float32"), make) for name in NAMES]
-        write_weights(tmp_path, pairs, format=format, naming=naming, h5=LAYOUT)
+    gc.freeze()  # what was made before is not gone through each time
+    try:
+        for format, naming in FORMATS:
+            pairs = [(TensorInfo(name, (64, 64), "float32"), make) for name in NAMES]
+            write_weights(tmp_path, pairs, format=format, naming=naming, h5=LAYOUT)
+    finally:
+        gc.unfreeze()
     assert len(alive) == 18

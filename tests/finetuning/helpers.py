@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deberta_tasks.cli import main
 from deberta_tasks.tasks import DATA
 from deberta_tasks.tasks import TRAINABLE as TASKS
 
@@ -58,6 +63,14 @@ def finish(command: Sequence[str], *, timeout: int = 300, **more: str) -> Any:
     return done
 
 
+def run_here(*given: str) -> str:
+    """The command ``deberta`` in this process, which has imported what it takes; what it says."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        assert main(list(given)) == 0, said.getvalue()[-3000:]
+    return said.getvalue()
+
+
 def together(commands: Sequence[Sequence[str]], environments: Sequence[dict[str, str]], *, timeout: int = 300) -> None:
     """Run several processes that wait for each other to the end."""
     processes = [
@@ -82,18 +95,33 @@ def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def kill_after(command: Sequence[str], folder: Path, step: int) -> None:
-    """Start a run and kill it, with no chance to tidy up, once its log has ``step``."""
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        limit = time.monotonic() + 240
-        while process.poll() is None and time.monotonic() < limit:
-            if len(log(folder)) >= step:
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.002)
-        assert process.wait(30) == -signal.SIGKILL, "the run ended before it could be killed"
-    finally:
-        if process.poll() is None:
+def finish_with_copies(
+    command: Sequence[str], folder: Path, copies: Mapping[int, Path], file: str = "losses.jsonl"
+) -> None:
+    """Run to the end, and copy the run's folder once its log has so many lines, while the process stands still.
+
+    A copy is what a kill at that moment would have left: files as they are, with nothing of what memory still held.
+
+    Args:
+        command: starts the run.
+        folder: that it writes.
+        copies: where to copy it to, by the lines that its log then has, in rising order.
+        file: the log.
+    """
+    with tempfile.TemporaryFile("w+") as said, subprocess.Popen(
+        command, env=environment(), stdout=said, stderr=said, text=True
+    ) as process:  # fmt: skip
+        try:
+            limit = time.monotonic() + 300
+            for lines, copy in copies.items():
+                while not (folder / file).exists() or (folder / file).read_bytes().count(b"\n") < lines:
+                    assert process.poll() is None, "the run ended before it could be copied"
+                    assert time.monotonic() < limit, f"no line {lines} for 300 seconds"
+                    time.sleep(0.002)
+                process.send_signal(signal.SIGSTOP)
+                assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1]), "the run ended before it was copied"
+                shutil.copytree(folder, copy)
+                process.send_signal(signal.SIGCONT)
+            assert process.wait(300) == 0, (said.seek(0), said.read()[-3000:])[1]
+        finally:
             process.kill()
-            process.wait()

@@ -14,7 +14,7 @@ import pytest
 
 from deberta_tasks.finetune.start import Size, new_tokenizer, small_config
 from deberta_tasks.tasks import TRAINABLE as TASKS
-from tests.finetuning.helpers import MODULES, ROOT, WEIGHTS, arguments, deberta, few, finish, log, together
+from tests.finetuning.helpers import MODULES, ROOT, WEIGHTS, arguments, deberta, few, finish, log, run_here, together
 
 TASK = TASKS["token-classification"]  # whose rows have different numbers of labels
 FIRST, ALL = 6, 9
@@ -31,7 +31,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = new_tokenizer([text for example in examples for text in TASK.texts(example)])
     torch.manual_seed(0)
     config = small_config(
-        tokenizer, Size(16, 2, 2), max_length=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        tokenizer, Size(16, 1, 2), max_length=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         **TASK.config(TASK.label_names(examples)),
     )  # fmt: skip
     DebertaV2ForTokenClassification(config).save_pretrained(folder)
@@ -53,7 +53,7 @@ def alone(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     def run(framework: str) -> Path:
         pytest.importorskip(MODULES[framework])
         folder = tmp_path_factory.mktemp(framework) / "run"
-        finish(deberta(*given(start, framework, folder, ALL)))
+        run_here(*given(start, framework, folder, ALL))
         return folder
 
     return run
@@ -72,8 +72,7 @@ def go_on_alone(start: Path, framework: str, run: Path, other: Path) -> None:
     settings = json.loads((run / "settings.json").read_text())
     assert settings["steps"] == FIRST
     (run / "settings.json").write_text(json.dumps({**settings, "steps": ALL}))
-    done = finish(deberta(*given(start, framework, run, ALL)))
-    assert f"resuming after step {FIRST}" in done.stderr + done.stdout
+    assert f"resuming after step {FIRST}" in run_here(*given(start, framework, run, ALL))
     compare(run, other, ALL)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deberta_tasks.tasks import DATA, TRAINABLE, split
-from tests.finetuning.helpers import MODULES, ROOT, WEIGHTS, deberta, few, finish, kill_after, log
+from tests.finetuning.helpers import MODULES, ROOT, WEIGHTS, deberta, few, finish, finish_with_copies, log
 
 # Of each task the score, at least so much of it, and the epochs in which the command learns it.
 STATED = {
@@ -191,10 +191,9 @@ def script(name: str, task: str, folder: Path, output: str) -> list[str]:
 def test_a_plain_loop_is_killed_and_resumed(tmp_path: Path) -> None:
     """Dropout and data order included."""
     pytest.importorskip("torch")
-    finish(script("token_classification_pt", "token-classification", tmp_path, "whole"))
-    command = script("token_classification_pt", "token-classification", tmp_path, "broken")
-    kill_after(command, tmp_path / "broken", 8)
-    done = finish(command)
+    command = script("token_classification_pt", "token-classification", tmp_path, "whole")
+    finish_with_copies(command, tmp_path / "whole", {8: tmp_path / "broken"})
+    done = finish(script("token_classification_pt", "token-classification", tmp_path, "broken"))
     assert "resuming after step 6" in done.stderr + done.stdout
     assert log(tmp_path / "broken") == log(tmp_path / "whole")
     whole, broken = (tmp_path / name / "model" / WEIGHTS["pt"] for name in ("whole", "broken"))
@@ -205,24 +204,11 @@ def test_a_plain_loop_is_killed_and_resumed(tmp_path: Path) -> None:
 def test_a_fit_is_killed_and_resumed(tmp_path: Path) -> None:
     """In the second epoch; its log shows which epochs were done."""
     pytest.importorskip("tensorflow")
-    import os
-    import signal
-    import subprocess
-
     import h5py
 
-    from tests.finetuning.helpers import environment
-
-    finish(script("question_answering_tf", "question-answering", tmp_path, "whole"))
-    command = script("question_answering_tf", "question-answering", tmp_path, "broken")
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("Epoch 2/3"):
-            os.kill(process.pid, signal.SIGKILL)
-            break
-    assert process.wait(60) == -signal.SIGKILL
-    done = finish(command)
+    command = script("question_answering_tf", "question-answering", tmp_path, "whole")
+    finish_with_copies(command, tmp_path / "whole", {2: tmp_path / "broken"}, "log.csv")  # a title and an epoch
+    done = finish(script("question_answering_tf", "question-answering", tmp_path, "broken"))
     assert "Epoch 1/3" not in done.stdout
     assert "Epoch 3/3" in done.stdout
     whole, broken = (tmp_path / name / "model" / WEIGHTS["tf"] for name in ("whole", "broken"))

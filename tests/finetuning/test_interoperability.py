@@ -23,7 +23,7 @@ def data() -> tuple[Any, Any, Any]:
     examples = TASK.read(DATA / TASK.bundled)[:64]
     tokenizer = new_tokenizer([text for example in examples for text in TASK.texts(example)])
     names = TASK.label_names(examples)
-    config = small_config(tokenizer, Size(16, 2, 2), max_length=72, **TASK.config(names))
+    config = small_config(tokenizer, Size(16, 1, 2), max_length=72, **TASK.config(names))
     return tokenizer, config, TASK.features(examples, tokenizer, names, Limits(72))
 
 
@@ -142,17 +142,25 @@ def test_accelerate(tmp_path: Path) -> None:
     assert torch.equal(logits(AutoModelForSequenceClassification.from_pretrained(folder)), logits(model))
 
 
-def keras_fit(folder: Path, *, stop_after: int = 0, callbacks: Any = ()) -> tuple[Any, Any]:
-    """Three epochs with a backup of each; ``stop_after`` steps it breaks off."""
+def keras_model() -> Any:
+    """With the same starting weights each time, compiled."""
     tf_keras = pytest.importorskip("tf_keras")
-    import tensorflow as tf
-
-    from deberta_tasks.training.tf_parallel import training_data
     from deberta_tf import TFDebertaV2ForSequenceClassification
 
     tf_keras.utils.set_random_seed(0)
     model = TFDebertaV2ForSequenceClassification(data()[1])
     model.compile(optimizer=tf_keras.optimizers.AdamW(2e-3, weight_decay=0.01), metrics=["accuracy"])
+    return model
+
+
+def keras_fit(*, stop_after: int = 0, callbacks: Any = ()) -> tuple[Any, Any]:
+    """Three epochs; after ``stop_after`` steps it breaks off."""
+    import tensorflow as tf
+    import tf_keras
+
+    from deberta_tasks.training.tf_parallel import training_data
+
+    model = keras_model()
     stream = Stream(data()[2], Collator(0), 16)
 
     def interrupt(batch: int, logs: Any) -> None:
@@ -167,22 +175,28 @@ def keras_fit(folder: Path, *, stop_after: int = 0, callbacks: Any = ()) -> tupl
     return model, history
 
 
+@pytest.fixture(scope="module")
+def whole() -> list[Any]:
+    """Weights after a ``fit`` that nobody stopped."""
+    pytest.importorskip("tf_keras")
+    return [weight.numpy() for weight in keras_fit()[0].weights]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("every", ["epoch", 3])
-def test_backup_and_restore(every: Any, tmp_path: Path) -> None:
+def test_backup_and_restore(every: Any, whole: list[Any], tmp_path: Path) -> None:
     """Broken off in the second epoch and given again, ``fit`` ends with the same weights."""
     tf_keras = pytest.importorskip("tf_keras")
 
-    def backup(name: str) -> Any:
-        return tf_keras.callbacks.BackupAndRestore(str(tmp_path / name), save_freq=every, delete_checkpoint=False)
+    def backup() -> list[Any]:
+        return [tf_keras.callbacks.BackupAndRestore(str(tmp_path), save_freq=every, delete_checkpoint=False)]
 
-    whole, _ = keras_fit(tmp_path, callbacks=[backup("whole")])
     with pytest.raises(KeyboardInterrupt):
-        keras_fit(tmp_path, stop_after=7, callbacks=[backup("broken")])
-    again, history = keras_fit(tmp_path, callbacks=[backup("broken")])
+        keras_fit(stop_after=7, callbacks=backup())
+    again, history = keras_fit(callbacks=backup())
     assert len(history.epoch) == 2, "the first epoch was done again"
-    for one, two in zip(whole.weights, again.weights, strict=True):
-        assert np.array_equal(one.numpy(), two.numpy()), one.name
+    for one, two in zip(whole, again.weights, strict=True):
+        assert np.array_equal(one, two.numpy()), two.name
 
 
 @pytest.mark.slow
@@ -192,7 +206,6 @@ def test_keras_callbacks(tmp_path: Path) -> None:
     best = str(tmp_path / "best.weights.h5")
     stop = callbacks.EarlyStopping(monitor="loss", min_delta=100.0, patience=1, restore_best_weights=True)
     model, history = keras_fit(
-        tmp_path,
         callbacks=[
             callbacks.ModelCheckpoint(best, monitor="loss", save_best_only=True, save_weights_only=True),
             stop,
@@ -204,7 +217,7 @@ def test_keras_callbacks(tmp_path: Path) -> None:
     assert list((tmp_path / "board" / "train").glob("events*"))
     inputs = {k: v for k, v in Collator(0)(data()[2][:8]).items() if k != "labels"}
     want = model(inputs).logits.numpy()
-    other, _ = keras_fit(tmp_path)
+    other = keras_model()
     assert not np.array_equal(other(inputs).logits, want)
     for restored in (model, other):
         restored.load_weights(best)

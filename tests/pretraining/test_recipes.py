@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.finetuning.helpers import MODULES, deberta, environment, finish, kill_after
+from tests.finetuning.helpers import MODULES, deberta, environment, finish, finish_with_copies
 from tests.finetuning.helpers import log as losses
 from tests.models.helpers import pt_model, small_config
 from tests.pretraining.helpers import sentences, tokenizer
@@ -56,8 +56,7 @@ def test_killed_and_resumed(name, text, start, tmp_path):
     """The losses of the resumed run are those of the unbroken one, to the last digit, and so is the model."""
     pytest.importorskip(MODULES[name.split("_")[1]])
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(command(name, text, start, whole))
-    kill_after(command(name, text, start, broken), broken, EVERY + 2)
+    finish_with_copies(command(name, text, start, whole), whole, {EVERY + 2: broken})
     (broken / ".checkpoint-00000099.dead").mkdir()  # as a kill in the middle of writing leaves one
     done = finish(command(name, text, start, broken))
     assert f"resuming after step {EVERY}" in done.stderr + done.stdout
