@@ -12,10 +12,12 @@ INSIDE := .venv-transformers4 .venv-transformers5
 EXPORTS := .venv-exports
 IN_EXPORTS := $(EXPORTS)/bin/python -m pytest -n $(WORKERS) tests/conversion/test_exports.py tests/pipelines/test_exports.py
 
-.PHONY: demo test test-slow test-all harness lint docs peers
+.PHONY: demo environments test test-slow test-all harness lint docs peers
 
 demo: $(STAMP)  ## train, convert and compare a small classifier in both frameworks
 	$(BIN)/deberta demo
+
+environments: $(STAMP) $(INSIDE:%=%/.installed) $(EXPORTS)/.installed  ## what the tests run in; with --jobs 2 side by side
 
 test: lint  ## lint, types and every test but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
@@ -57,25 +59,26 @@ peers: $(STAMP)  ## transformers' own tests and examples on this zoo: see docs/p
 	$(PEERS)/bin/python -m tests.peers $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS)) \
 		$(if $(TRANSFORMERS_TF),--transformers-tf $(TRANSFORMERS_TF)) $(if $(EXAMPLES_TF),--examples-tf $(EXAMPLES_TF))
 
+# pip need not compile what nobody imports: the first use compiles the rest.
 # The stamp is the last thing written, so that an installation that failed or was interrupted is done again.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("DeBERTa needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0] + "; give another one: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@rm -f $@
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing PyTorch, TensorFlow and what goes with them into $(VENV): several minutes where they have to be fetched"
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	$(BIN)/pip install --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
 	@echo "Installed; what comes next starts them for the first time, which takes longer than later"
 	@touch $@
 
 $(EXPORTS)/.installed: pyproject.toml constraints.txt
 	@rm -f $@
 	@$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0 \
+	$(@D)/bin/pip install --no-compile --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0 \
 		--editable '.[pt,onnx,openvino]' pytest pytest-xdist
 	@touch $@
 
 .venv-transformers%/.installed: pyproject.toml constraints.txt
 	@rm -f $@
 	@$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 --editable '.[pt,transformers$*]'
+	$(@D)/bin/pip install --no-compile --quiet --disable-pip-version-check torch==2.13.0 --editable '.[pt,transformers$*]'
 	@touch $@

@@ -18,7 +18,7 @@ from tests.conversion.fuzz_worker import BUG, READ, REFUSED, attempt
 from tests.conversion.helpers import pytorch_values, save_config, small_config, write_checkpoint, write_pt
 
 HEAD = "ForSequenceClassification"
-QUICK, MANY = 80, 2000
+QUICK, MANY, MORE = 80, 700, 2000
 SECONDS = 10  # a file that takes longer hangs
 
 
@@ -200,10 +200,11 @@ def test_a_few_damages_of_each_kind(tmp_path, kind, worker, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [MANY, pytest.param(MORE, marks=pytest.mark.everything)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_damages_of_each_kind(tmp_path, kind, worker, monkeypatch):
-    seen = damage_many(tmp_path, kind, MANY, worker, monkeypatch)
-    assert seen[REFUSED] > MANY // 10
+def test_many_damages_of_each_kind(tmp_path, kind, count, worker, monkeypatch):
+    seen = damage_many(tmp_path, kind, count, worker, monkeypatch)
+    assert seen[REFUSED] > count // 10
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -164,14 +164,13 @@ def test_far_keys_share_a_row(base, kept, alone, monkeypatch):
 
 
 def tf_gradients(base, length, name, signature=None, **options):
-    """States and gradients of a TensorFlow model in a graph."""
+    """States and gradients of a TensorFlow model in a graph; those of the reference, to compare with, step by step."""
     tf = pytest.importorskip("tensorflow")
     config = config_of(base, attn_implementation=name)
     model = model_of("tf", config)
     given = random_batch(config, length=length)
     direction = direction_of((4, length, 24))
 
-    @tf.function(input_signature=signature, **options)
     def run(ids, mask):
         with tf.GradientTape() as tape:
             states = model({"input_ids": ids, "attention_mask": mask}, training=True)["last_hidden_state"]
@@ -179,7 +178,8 @@ def tf_gradients(base, length, name, signature=None, **options):
         found = zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True)
         return states, {v.name: tf.convert_to_tensor(g) for v, g in found if g is not None}
 
-    states, found = run(*(tf.constant(given[k], tf.int32) for k in ("input_ids", "attention_mask")))
+    graph = run if name == "eager" else tf.function(run, input_signature=signature, **options)
+    states, found = graph(*(tf.constant(given[k], tf.int32) for k in ("input_ids", "attention_mask")))
     return states.numpy(), {k: v.numpy() for k, v in found.items()}
 
 

@@ -14,7 +14,7 @@ from tests.pretraining.helpers import sentences, tokenizer
 STEPS, EVERY = 14, 5
 SIZES = {
     "mlm": ["--rate", "1e-3"],
-    "rtd": ["--vocab-size", "600", "--hidden-size", "64", "--layers", "2"],
+    "rtd": ["--vocab-size", "600", "--hidden-size", "64", "--layers", "1"],
 }
 
 
