@@ -192,26 +192,26 @@ def match_file(file: TensorFile, wanted: Mapping[str, Weight], config: BaseConfi
     return report
 
 
-def take_keywords(path: Any, options: MutableMapping[str, Any]) -> Any:
+def take_keywords(path: Any, options: MutableMapping[str, Any], *, quantises: bool = False) -> Any:
     """Take out what has no effect here, read a config that is given by its path, and find the first argument's name.
 
     Args:
         path: as given by place.
         options: all keywords of a ``from_pretrained``.
+        quantises: whether the caller can have other libraries quantise a model; their keywords stay then.
 
     Returns:
         The folder, file or name to load from.
 
     Raises:
-        NotImplementedError: for quantised loading.
+        NotImplementedError: for quantised loading in TensorFlow.
     """
     for name in NO_EFFECT:
         options.pop(name, None)
-    for name in QUANTISED:
+    for name in QUANTISED if not quantises else ():
         if options.pop(name, None):
             raise NotImplementedError(
-                f"{name} is not built: load the model as it is, and quantise it afterwards (torchao's quantize_, "
-                "torch.ao.quantization.quantize_dynamic)"
+                f"{name} is not built for TensorFlow: load the model as it is, or a folder that deberta quantize wrote"
             )
     if options.get("subfolder", "") is None:
         del options["subfolder"]

@@ -11,6 +11,7 @@ from deberta_core.config import BaseConfig as PretrainedConfig
 from deberta_core.lazy import lazy
 from deberta_core.outputs import OUTPUTS, ModelOutput
 from deberta_core.pretraining import ReplacedTokenPretrainingOutput
+from deberta_pt.by_others import BitsAndBytesConfig
 from deberta_pt.families import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -70,6 +71,7 @@ __all__ = [
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",
+    "BitsAndBytesConfig",
     "DebertaConfig",
     "DebertaForMaskedLM",
     "DebertaForMultipleChoice",

@@ -114,7 +114,7 @@ class AutoModel:
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """As ``from_pretrained`` of the family's class."""
-        path = take_keywords(path, options)
+        path = take_keywords(path, options, quantises=True)
         config = options.get("config")
         if config is not None:
             return cls.model_class(config).from_pretrained(path, **options)

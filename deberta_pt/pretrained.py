@@ -24,6 +24,7 @@ from deberta_core.hub.card import write_config_and_card
 from deberta_core.hub.pushing import PushToHub, check_push, push_saved
 from deberta_core.integers import Integers, integers_of, note_method, widened
 from deberta_core.loading import (
+    QUANTISED,
     HeldTensor,
     LoadReport,
     Unused,
@@ -41,6 +42,7 @@ from deberta_core.loading import (
 )
 from deberta_core.weight_names import HEAD_MODULES, Weight, tf_name_of
 from deberta_pt import surgery
+from deberta_pt.by_others import STORED, quantised_by_others
 from deberta_pt.documented import Documented
 from deberta_pt.fast.inference import optimize_for_inference
 from deberta_pt.placing import place
@@ -59,6 +61,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
     main_input_name: ClassVar[str] = "input_ids"
     supports_gradient_checkpointing: ClassVar[bool] = True
     prepared: bool = False  # for inference
+    quantization_method: str | None = None  # library that quantised its layers on loading
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
@@ -306,19 +309,25 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             output_loading_info: also return what was missing, unexpected, mismatched and renamed, as a dict of lists,
                 and the prefix that was ``taken_off``.
             prepare: give the model as ``optimize_for_inference`` makes it, which holds its weights once.
-            **overrides: config fields to change; for the hub, the fields of ``HubOptions``.
+            **overrides: config fields to change; for the hub, the fields of ``HubOptions``; for layers that other
+                libraries quantise ``quantization_config`` (``BitsAndBytesConfig``, or a config of torchao),
+                ``load_in_8bit`` or ``load_in_4bit``.
 
         Returns:
             The model, or the model and the loading info.
 
         Raises:
             FileNotFoundError: if config or weights are not there.
+            ImportError: if a library that is to quantise is not installed.
             TypeError: for an unknown keyword.
             ValueError: if the file is damaged, lacks weights of the encoder, or does not fit the config.
         """
         options = {**overrides, "config": config, "subfolder": subfolder or "", "generator": generator}
         options |= {"from_tf": from_tf, "use_safetensors": use_safetensors, "variant": variant}
-        path = take_keywords(path, options)
+        path = take_keywords(path, options, quantises=True)
+        small = {name: given for name in QUANTISED if (given := options.pop(name, None))}
+        if small and prepare:
+            raise ValueError(f"prepare=True fuses layers, which {next(iter(small))} wants whole; leave one of them out")
         own = cls._own_arguments(options)
         if path is None and (state_dict is None or options["config"] is None):
             raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, or a config and a state_dict")
@@ -340,7 +349,9 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
                     model = cls(config)
             model.load_file(file, report, dtype if dtype is not None else torch_dtype)
         model = optimize_for_inference(model) if prepare else model.eval()
-        if device_map is not None:
+        if small:
+            model = quantised_by_others(model, small, device_map)
+        elif device_map is not None:
             model = place(model, device_map, max_memory, offload_folder)
         return (model, loading_info(report)) if output_loading_info else model
 
@@ -477,6 +488,8 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         """
         if self.prepared:
             raise ValueError("a model prepared for inference cannot be saved; save the one it was made of")
+        if self.quantization_method:
+            raise ValueError(STORED.format(self.quantization_method))
         if not is_main_process:
             return
         check_push(push_to_hub, hub, self.save_pretrained)

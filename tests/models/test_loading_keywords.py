@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ import conversion  # noqa: E402
 import deberta_pt  # noqa: E402
 import tokenization  # noqa: E402
 from deberta_core.checkpoint import CheckpointError  # noqa: E402
+from deberta_core.loading import take_keywords  # noqa: E402
 from tests.models.helpers import pt_model, random_inputs, small_config, tf_model  # noqa: E402
 
 HEAD = "ForSequenceClassification"
@@ -79,8 +82,22 @@ def test_weights_in_memory(saved):
 def test_bad_keywords(saved):
     folder, model = saved
     for name, value in (("quantization_config", {"load_in_4bit": True}), ("load_in_8bit", True)):
-        with pytest.raises(NotImplementedError, match=f"{name} is not built: load the model as it is"):
-            type(model).from_pretrained(folder, **{name: value})
+        with pytest.raises(NotImplementedError, match=f"{name} is not built for TensorFlow: load the model as it is"):
+            take_keywords(folder, {name: value})
+        if importlib.util.find_spec("bitsandbytes") is None:
+            with pytest.raises(ImportError, match=r"needs a package: pip install 'deberta-zoo\[bitsandbytes\]'"):
+                type(model).from_pretrained(folder, **{name: value})
+        with pytest.raises(ValueError, match=f"prepare=True fuses layers, which {name} wants whole"):
+            type(model).from_pretrained(folder, prepare=True, **{name: value})
+    for value, why in (
+        ({"load_in_4bit": False}, "asks for no width"), ("int8", "is str .*expected BitsAndBytesConfig"),
+        ({"quant_method": "gptq"}, "quant_method 'gptq'"), ({"load_in_4bit": True, "load_in_8bit": True}, "both set"),
+        ({"load_in_4bit": True, "bnb_4bit_quant_type": "int4"}, "expected 'fp4' or 'nf4'"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=why):
+            type(model).from_pretrained(folder, quantization_config=value)
+    with pytest.raises(ValueError, match="quantised models go to one device"):
+        type(model).from_pretrained(folder, load_in_8bit=True, device_map={"deberta": 0, "classifier": "cpu"})
     for device in ("gpu", {"": "nowhere"}):
         with pytest.raises(ValueError, match=r"device_map is .*expected a device that there is"):
             type(model).from_pretrained(folder, device_map=device)
