@@ -47,6 +47,11 @@ COMMANDS = (
         "deberta quantize my-model my-int8-model --texts texts.txt",
     ),
     Command(
+        "shrink", "trim, prune, distil and quantise a model down to a share of its bytes",
+        "deberta_tasks.smaller.shrink_command", SHRINK,
+        "deberta shrink my-model my-small-model --texts texts.txt --train train.csv --budget 0.25",
+    ),
+    Command(
         "attention", "draw the attention of a text, by head and part", "deberta_tasks.attention.command", LOOK,
         'deberta attention --model my-model --text "A fine day at last." --out attention.html',
     ),

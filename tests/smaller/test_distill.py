@@ -38,10 +38,11 @@ def pair(base: str, head: str, **fields: Any) -> tuple[Any, Any]:
     return teacher.copy(num_hidden_layers=2, pruned_heads={1: [1]}), teacher
 
 
-QUICK = ("ForTokenClassification", "ForQuestionAnswering")
+HEADS = {"ForTokenClassification": [], "ForQuestionAnswering": [pytest.mark.slow], "ForMaskedLM": [pytest.mark.slow]}
+OTHER = [pytest.mark.slow, pytest.mark.everything]
 CASES = [
     pytest.param(*kind, id="-".join([*kind[:2], *map(str, kind[2].values())]),
-                 marks=[] if kind[1] in QUICK else [pytest.mark.slow])
+                 marks=HEADS.get(kind[1], OTHER))
     for kind in KINDS
 ]  # fmt: skip
 
@@ -142,7 +143,7 @@ def tensors(folder: Path) -> dict[str, Any]:
         return {name: np.array(file.read(name)) for name in file.tensors}
 
 
-@pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("framework", [pytest.param("pt", marks=pytest.mark.slow), pytest.param("tf", marks=OTHER)])
 def test_a_run_learns_and_resumes(framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip({"pt": "torch", "tf": "tensorflow"}[framework])
     teacher, train = teacher_of(tmp_path / "teacher"), data(tmp_path)
@@ -182,7 +183,7 @@ def test_a_run_learns_and_resumes(framework: str, tmp_path: Path, monkeypatch: p
     assert all(np.array_equal(whole[name], part[name]) for name in whole)
 
 
-@pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=[pytest.mark.slow, pytest.mark.everything])])
+@pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])
 def test_words_are_learnt_of_a_teacher(framework: str, tmp_path: Path) -> None:
     pytest.importorskip({"pt": "torch", "tf": "tensorflow"}[framework])
     teacher = teacher_of(tmp_path / "teacher", "ForMaskedLM")

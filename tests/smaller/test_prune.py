@@ -134,7 +134,8 @@ def make_useless(folder: Path) -> None:
     write_weights(folder, [(TensorInfo(key, value.shape, "float32"), value) for key, value in values.items()])
 
 
-@pytest.mark.parametrize("framework", [pytest.param("pt", marks=pytest.mark.slow), "tf"])
+@pytest.mark.parametrize("framework", ["pt", "tf"])
+@pytest.mark.slow
 def test_what_says_least_goes_and_folders_load_everywhere(framework: str, tmp_path: Path, capsys: Any) -> None:
     pytest.importorskip("tensorflow")
     import deberta_tf
