@@ -5,7 +5,7 @@ Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -45,6 +45,8 @@ class Embeddings(nn.Module):
         config: the model's config.
         position_table: hold a table of absolute positions even if they do not enter here.
     """
+
+    before_norm: Callable[[Tensor], Tensor] | None = None  # what training puts there, see perturbation.py
 
     def __init__(self, config: BaseConfig, position_table: bool = False) -> None:
         super().__init__()
@@ -91,6 +93,8 @@ class Embeddings(nn.Module):
                 token_type_ids = torch.zeros(embeds.shape[:2], dtype=torch.long, device=embeds.device)
             embeds = embeds + self.token_type_embeddings(token_type_ids)
         hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
+        if self.before_norm is not None:
+            hidden = self.before_norm(hidden)
         # Padding becomes zero below, and its gradients with it; a mask of pairs may show others a token that is blind.
         blind = None if mask is None or mask.is_padding else mask.blind_states()
         hidden = layer_norm(self.LayerNorm, hidden, blind)

@@ -5,7 +5,7 @@ Shapes: ``B`` batch, ``L`` tokens, ``E`` embedding size, ``H`` hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -49,6 +49,8 @@ class Embeddings(Module):
         config: the model's config.
         position_table: hold a table of absolute positions even if they do not enter here.
     """
+
+    before_norm: Callable[[tf.Tensor], tf.Tensor] | None = None  # what training puts there, see perturbation.py
 
     def __init__(self, config: BaseConfig, position_table: bool = False, name: str = "embeddings") -> None:
         super().__init__(name=name)
@@ -104,6 +106,8 @@ class Embeddings(Module):
                 token_type_ids = tf.zeros(shape_of(embeds)[:2], tf.int32)
             embeds = embeds + self.token_type_embeddings(token_type_ids)
         hidden = self.embed_proj(embeds) if hasattr(self, "embed_proj") else embeds  # [B, L, H]
+        if self.before_norm is not None:
+            hidden = self.before_norm(hidden)
         # Padding becomes zero below, and its gradients with it; a mask of pairs may show others a token that is blind.
         blind = None if mask is None or mask.is_padding else mask.blind_states()
         hidden = self.LayerNorm(hidden, blind)

@@ -41,7 +41,8 @@ def write_card(
     start = request.model or "random weights, with a vocabulary from the training texts"
     data = request.train or f"the bundled set {request.task.bundled}"
     by = "`deberta distill`" if request.lessons else "`deberta finetune`"
-    changed = ", ".join(f"`{name}={value}`" for name, value in options.changed().items())
+    differ = {**options.changed(), **request.perturbation.changed()}
+    changed = ", ".join(f"`{name}={value}`" for name, value in differ.items())
     lines = [
         "## Training",
         "",

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from conversion.command_line import FINE, terminate_cleanly
+from deberta_core.perturbation import Perturbation
 from deberta_tasks.finetune.recipe import finetune
 from deberta_tasks.finetune.request import Request
 from deberta_tasks.finetune.start import Size
@@ -38,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(how, shown, without=("by_length",))
     how.add_argument("--any-length", action="store_true", help="do not put examples of similar lengths together")
     how.add_argument("--combine", choices=COMBINATIONS, help="judge long texts in windows; default: cut them")
+    against = parser.add_argument_group("perturbations", "that a model is trained against; all go together")
+    for option in fields(Perturbation):
+        name, kind = f"--{option.name.replace('_', '-')}", type(option.default)
+        text = option.metadata["help"] + (f"; default {option.default}" if option.default else "")
+        against.add_argument(name, type=kind, default=option.default, metavar="N", help=text)
     many = parser.add_argument_group("several devices")
     many.add_argument("--parallel", choices=("ddp", "fsdp"), default="ddp", help="under torchrun, default %(default)s")
     many.add_argument("--devices", type=int, default=0, metavar="N", help="for TensorFlow; default all GPUs")
@@ -56,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         task=task_named(args.task, trainable=True), output=args.output, framework=args.framework, model=args.model,
         train=args.train, validation=args.validation, test=args.test, parallel=args.parallel, devices=args.devices,
         size=Size(args.hidden_size, args.layers, args.heads), combine=args.combine or "",
+        perturbation=Perturbation(**{option.name: getattr(args, option.name) for option in fields(Perturbation)}),
         labels=tuple(listed(args.labels[0]) if args.labels and len(args.labels) == 1 else args.labels or ()),
     )  # fmt: skip
     start = FROM_SCRATCH if args.model is None else {}

@@ -118,13 +118,17 @@ def make_learner(request: Request, options: Options, config: Any, names: Sequenc
     if request.framework == "tf":
         from deberta_tasks.training import tf
 
-        return tf.KerasLearner(lambda: tf.new_model(*new, **fields), options, strategy, lesson=lesson_of(request))
+        return tf.KerasLearner(
+            lambda: tf.new_model(*new, **fields), options, strategy, lesson=lesson_of(request),
+            perturbation=request.perturbation,
+        )  # fmt: skip
     from deberta_tasks.training import pt
 
     model, lesson = pt.new_model(*new, **fields), lesson_of(request)
     return pt.TorchLearner(
-        model, options, kind=request.parallel, lesson=None if lesson is None else lesson(model.config)
-    )
+        model, options, kind=request.parallel, lesson=None if lesson is None else lesson(model.config),
+        perturbation=request.perturbation,
+    )  # fmt: skip
 
 
 def lesson_of(request: Request) -> Callable[[Any], Callable[..., Any]] | None:
@@ -143,4 +147,5 @@ def settings(request: Request, options: Options, features: Sequence[Feature]) ->
         "data": f"{len(features)} rows, checksum {digest:08x}",  # as earlier versions have it, whose runs go on
         **options.settings(), **({"combine": request.combine} if request.combine else {}),
         **(request.lessons.settings() if request.lessons else {}),
+        **request.perturbation.settings(),
     }  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deberta_core.config import AutoConfig
+from deberta_core.perturbation import Perturbation
 from deberta_tasks.distill.lessons import Lessons
 from deberta_tasks.finetune.start import Size
 from deberta_tasks.records import Record
@@ -35,6 +36,7 @@ class Request:
             ``first``; empty: long texts are cut.
         lessons: of a teacher, that the model learns from beside the labels.
         note: further Markdown for the card.
+        perturbation: what the model is trained against.
     """
 
     task: TrainableTask
@@ -51,6 +53,7 @@ class Request:
     combine: str = ""
     lessons: Lessons | None = None
     note: str = ""
+    perturbation: Perturbation = field(default_factory=Perturbation)
 
 
 @dataclass(frozen=True)

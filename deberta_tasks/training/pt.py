@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 import deberta_pt
 from deberta_core.heads import weights
+from deberta_core.perturbation import Perturbation
+from deberta_pt.perturbation import PerturbedLoss, moved_weights
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.pt_parallel import (
     Processes,
@@ -53,6 +55,7 @@ class TorchLearner:
         group: this process among those that train it.
         kind: ``ddp`` or ``fsdp``.
         lesson: what computes the loss in the place of the model, from a call of it, the model and the inputs.
+        perturbation: what it is trained against.
         **asked: further keywords of the model's calls in training, such as ``only_masked``.
 
     Raises:
@@ -66,6 +69,7 @@ class TorchLearner:
         group: Processes | None = None,
         kind: str = "ddp",
         lesson: Callable[..., torch.Tensor] | None = None,
+        perturbation: Perturbation | None = None,
         **asked: Any,
     ) -> None:
         self.options, self.asked, self.group = options, asked, group or Processes.start()
@@ -78,6 +82,8 @@ class TorchLearner:
         self.model_class = type(model)  # FSDP2 gives the model another one
         self.parallel = self.group.wrap(model, kind)
         self.model = unwrapped(self.parallel)
+        self.perturbation = perturbation or Perturbation()
+        self.perturbed_loss = PerturbedLoss(self.model, self.perturbation, self._call)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, options), lr=0.0)  # each step sets its rate
         self._judged: Any = None  # prepared for evaluation, until weights change
         self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=options.precision == "float16")
@@ -88,6 +94,21 @@ class TorchLearner:
         self._judged = None
         self.parallel.train()
         set_rate([self.optimizer], rate)
+        total = self._gradients(batch, step)
+        if self.perturbation.at(step) and self.perturbation.awp:
+            weights_of_model = list(self.model.parameters())
+            with moved_weights(weights_of_model, [w.grad for w in weights_of_model], self.perturbation.awp):
+                self._gradients(batch, step)
+        # Clipping wants the true gradients, of all parts: those of float16 are scaled until here.
+        self.scaler.unscale_(self.optimizer)
+        if self.options.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return {"loss": self.group.total(total)}
+
+    def _gradients(self, batch: Batch, step: int) -> torch.Tensor:
+        """Those of a step, in the place of the ones before, and the share of its loss that this process has."""
         self.optimizer.zero_grad()
         parts, total = self.options.accumulate, torch.zeros((), device=self.group.device)
         weights_of_parts = shares(batch, self.processes * parts)
@@ -98,22 +119,21 @@ class TorchLearner:
             synchronise(self.parallel, number == parts - 1)
             inputs = self.tensors(batch, slice(place * size, (place + 1) * size))
             with self._autocast():
-                loss: Any = self.loss(inputs) * float(weights_of_parts[place])
+                loss: Any = self.loss(inputs, self.perturbation.at(step)) * float(weights_of_parts[place])
             self.scaler.scale(loss * self.processes).backward()  # the engines take the mean over the processes
             total += loss.detach()
-        # Clipping wants the true gradients, of all parts: those of float16 are scaled until here.
-        self.scaler.unscale_(self.optimizer)
-        if self.options.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return {"loss": self.group.total(total)}
+        return total
 
-    def loss(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _call(self, inputs: Mapping[str, Any]) -> Any:
+        return self.parallel(**inputs, **self.asked)
+
+    def loss(self, inputs: dict[str, torch.Tensor], perturbs: bool = False) -> torch.Tensor:
         """That of a part of a batch, with its gradient."""
         if self.lesson is not None:
             return self.lesson(self.parallel, self.model, inputs, **self.asked)
-        loss: torch.Tensor = self.parallel(**inputs, **self.asked).loss
+        if perturbs:
+            return self.perturbed_loss(inputs)
+        loss: torch.Tensor = self._call(inputs).loss
         return loss
 
     def predict(self, batch: Batch) -> dict[str, NDArray[np.float32]]:

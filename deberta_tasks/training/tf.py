@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import tf_keras
 from numpy.typing import NDArray
 
 import deberta_tf
+from deberta_core.perturbation import PASSES, Perturbation
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.stream import Batch, shares
 from deberta_tasks.training.tf_parallel import cut, is_first, of_replica
 from deberta_tf.layers import policy
+from deberta_tf.perturbation import PerturbedLoss, moved_weights
 from deberta_tf.training import NOT_PREDICTIONS
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -50,6 +52,7 @@ class KerasLearner:
         options: how it is trained.
         strategy: of TensorFlow.
         lesson: makes, of the model's config, what computes the loss in the place of the model, from it and the inputs.
+        perturbation: what it is trained against.
         **asked: further keywords of the model's calls in training, such as ``only_masked``.
 
     Raises:
@@ -62,6 +65,7 @@ class KerasLearner:
         options: Options,
         strategy: tf.distribute.Strategy | None = None,
         lesson: Callable[[Any], Callable[..., tf.Tensor]] | None = None,
+        perturbation: Perturbation | None = None,
         **asked: Any,
     ) -> None:
         self.options, self.asked, self.strategy = options, asked, strategy or tf.distribute.get_strategy()
@@ -76,6 +80,8 @@ class KerasLearner:
             self.optimizers = [self._optimizer(variables) for variables in self.groups.values()]
         if options.checkpointing:
             self.model.gradient_checkpointing_enable()
+        self.perturbation, self.perturbs = perturbation or Perturbation(), False
+        self.perturbed_loss = PerturbedLoss(self.model, self.perturbation, self._outputs)
         self._graphs: dict[Any, Any] = {}
 
     def _optimizer(self, variables: list[Any]) -> Any:
@@ -91,21 +97,24 @@ class KerasLearner:
             optimizer.learning_rate.assign(rate * scale)
         parts = self.options.accumulate
         # Dropout counts its calls; from the number of the step a resumed run counts as it would have.
-        self.model.base_model.dropout_state.assign([self.options.seed, step * parts])
+        self.perturbs = self.perturbation.at(step)
+        calls = parts * (PASSES if self.perturbs else 1)
+        self.model.base_model.dropout_state.assign([self.options.seed, step * calls])
         weighted = {**batch, "shares": shares(batch, self.processes * parts)}
-        return {"loss": float(self._call(self._global_step, cut(self.strategy, weighted, parts=parts)))}
+        return {"loss": float(self._call(self._global_step, cut(self.strategy, weighted, parts=parts), self.perturbs))}
 
     def predict(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
         """Each replica computes its examples."""
         entries = self._call(self._global_prediction, cut(self.strategy, batch))
         return {name: tf.cast(value, tf.float32).numpy() for name, value in entries.items()}
 
-    def _call(self, function: Any, batch: dict[str, tf.Tensor]) -> Any:
+    def _call(self, function: Any, batch: dict[str, tf.Tensor], perturbs: bool = False) -> Any:
         """Run as a graph, a single one for all lengths: tracing takes most of the time of a short run."""
-        if function not in self._graphs:
+        key = (function, perturbs)
+        if key not in self._graphs:
             signature = {name: tf.TensorSpec(_open(x.shape), x.dtype) for name, x in batch.items()}
-            self._graphs[function] = tf.function(function, input_signature=[signature], autograph=False)
-        return self._graphs[function](batch)
+            self._graphs[key] = tf.function(function, input_signature=[signature], autograph=False)
+        return self._graphs[key](batch)
 
     def _global_step(self, batch: Any) -> tf.Tensor:
         losses = self.strategy.run(self._replica_step, (batch,))
@@ -114,13 +123,10 @@ class KerasLearner:
     def _replica_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         variables = [variable for group in self.groups.values() for variable in group]
         batch = of_replica(batch)
-        total, gradients = self._gradients({k: v[0] for k, v in batch.items()}, variables)
-        for number in range(1, self.options.accumulate):
-            loss, more = self._gradients({k: v[number] for k, v in batch.items()}, variables)
-            total, gradients = total + loss, [a + b for a, b in zip(gradients, more, strict=True)]
-        # Summed over parts and replicas before they are clipped: the limit is one of the whole batch's gradient.
-        context = tf.distribute.get_replica_context()
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        total, gradients = self._summed(batch, variables)
+        if self.perturbs and self.perturbation.awp:
+            with moved_weights(variables, gradients, self.perturbation.awp):
+                _, gradients = self._summed(batch, variables)
         if self.scaled:
             gradients = self.optimizers[0].get_unscaled_gradients(gradients)
         if self.options.clip:
@@ -131,19 +137,32 @@ class KerasLearner:
             optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
         return total
 
+    def _summed(self, batch: dict[str, tf.Tensor], variables: list[Any]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Loss of a replica's parts, and gradients of all parts of all replicas."""
+        total, gradients = self._gradients({k: v[0] for k, v in batch.items()}, variables)
+        for number in range(1, self.options.accumulate):
+            loss, more = self._gradients({k: v[number] for k, v in batch.items()}, variables)
+            total, gradients = total + loss, [a + b for a, b in zip(gradients, more, strict=True)]
+        # Summed over parts and replicas before they are clipped: the limit is one of the whole batch's gradient.
+        context = tf.distribute.get_replica_context()
+        return total, context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+
+    def _outputs(self, inputs: Mapping[str, Any]) -> Any:
+        return self.model(inputs, training=True, **self.asked)
+
     def _gradients(self, batch: dict[str, tf.Tensor], variables: list[Any]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         share = batch.pop("shares")[0]
         with tf.GradientTape() as tape:
-            loss = self.loss(batch) * share
+            loss = self.loss(batch, tape) * share
             scaled = self.optimizers[0].get_scaled_loss(loss) if self.scaled else loss
         gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    def loss(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        """That of a part of a batch."""
+    def loss(self, inputs: dict[str, tf.Tensor], tape: tf.GradientTape) -> tf.Tensor:
+        """That of a part of a batch, as the tape records it."""
         if self.lesson is not None:
             return self.lesson(self.model, inputs, **self.asked)
-        return self.model(inputs, training=True, **self.asked).loss
+        return self.perturbed_loss(inputs, tape) if self.perturbs else self._outputs(inputs).loss
 
     def _global_prediction(self, batch: Any) -> dict[str, tf.Tensor]:
         entries = self.strategy.run(self._replica_prediction, (batch,))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deberta_core.perturbation import Perturbation
 from deberta_tasks.finetune.recipe import Judge
 from deberta_tasks.finetune.start import Size, new_tokenizer, small_config
 from deberta_tasks.tasks import DATA, Limits
@@ -37,17 +38,20 @@ def config(layers: int = 1, **fields: Any) -> Any:
     return small_config(tokenizer, Size(16, layers, 2), max_length=64, **TASK.config(names), **fields)
 
 
-def learner(framework: str, options: Options, folder: Path | None = None, **fields: Any) -> Any:
+def learner(
+    framework: str, options: Options, folder: Path | None = None, perturbation: Perturbation | None = None,
+    **fields: Any,
+) -> Any:  # fmt: skip
     """With its own starting weights, or those of a folder."""
     pytest.importorskip(MODULES[framework])
     given = None if folder else config(**fields)
     if framework == "pt":
         from deberta_tasks.training import pt
 
-        return pt.TorchLearner(pt.new_model(TASK.head, given, folder, 0), options)
+        return pt.TorchLearner(pt.new_model(TASK.head, given, folder, 0), options, perturbation=perturbation)
     from deberta_tasks.training import tf
 
-    return tf.KerasLearner(lambda: tf.new_model(TASK.head, given, folder, 0), options)
+    return tf.KerasLearner(lambda: tf.new_model(TASK.head, given, folder, 0), options, perturbation=perturbation)
 
 
 def losses(learning: Any, steps: int = 4, rate: float = 5e-3) -> list[float]:
