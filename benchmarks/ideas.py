@@ -1,0 +1,409 @@
+"""What each of DeBERTa's ideas buys a small model, each learning from the same texts for as many steps.
+
+    python -m benchmarks.ideas --texts run/texts --work /tmp/ideas --threads 2
+
+``run/texts`` is what ``python -m deberta_tasks.pretrain.mini --output run`` makes first. What was interrupted goes on
+from its last checkpoint in ``--work``; a run that ended is a JSON file in ``benchmarks/ideas``, and is not made again.
+``--write docs/ideas/FILE.md`` fills the places in the page and draws the curves beside it, of all runs that ended.
+
+Every variant is the one before and one idea more, up to v2's convolution; those of replaced tokens are the one with the
+mask decoder, under a generator of half the layers. All hide the same words, so that losses of words compare. What is
+compared across all is what a few labelled texts make of the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import fill, markdown
+from deberta_core.checks import IGNORED
+from deberta_core.config import BaseConfig
+from deberta_core.files import write_text
+from deberta_core.presets import preset
+from deberta_core.pretraining import generator_config
+from deberta_tasks.finetune.recipe import finetune
+from deberta_tasks.finetune.request import Request as FinetuneRequest
+from deberta_tasks.masking import RTD, MaskingCollator
+from deberta_tasks.pretrain.request import Request
+from deberta_tasks.tasks import TRAINABLE
+from deberta_tasks.training.loop import Evaluation, Learner, train
+from deberta_tasks.training.options import Options
+from deberta_tasks.training.run import Run
+from deberta_tasks.training.text import MaskedStream, blocks, read_lines
+from tokenization import AutoTokenizer, train_from_iterator
+
+RESULTS = Path(__file__).parent / "ideas"
+SEEDS = (0, 1, 2)
+TASKS = {"text-classification": Options(epochs=8, rate=1e-3, max_length=64),
+         "nli": Options(epochs=4, rate=5e-4, max_length=64)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model with some of the ideas.
+
+    Attributes:
+        title: what it has.
+        fields: of its config.
+        sharing: of the tables of generator and discriminator; empty for masked tokens.
+        frameworks: that it is trained in.
+    """
+
+    title: str
+    fields: Mapping[str, Any]
+    sharing: str = ""
+    frameworks: tuple[str, ...] = ("pt",)
+
+
+_ABSOLUTE = {"relative_attention": False, "position_biased_input": True, "pos_att_type": [], "mlm_head": "plain"}
+_C2P = {**_ABSOLUTE, "relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p"]}
+_P2C = {**_C2P, "pos_att_type": ["c2p", "p2c"]}
+_EMD = {**_P2C, "mlm_head": "emd"}
+VARIANTS = {
+    "absolute": Variant("absolute positions alone", _ABSOLUTE),
+    "c2p": Variant("c2c + c2p", _C2P),
+    "p2c": Variant("+ p2c", _P2C),
+    "emd": Variant("+ enhanced mask decoder", _EMD),
+    "convolution": Variant("+ convolution (v2)", {**_EMD, "conv_kernel_size": 3, "conv_act": "gelu"}),
+    "rtd-none": Variant("replaced tokens (v3), tables apart", _EMD, "none"),
+    "rtd-es": Variant("replaced tokens, tables shared", _EMD, "es", ("pt", "tf")),
+    "rtd-gdes": Variant("replaced tokens, GDES", _EMD, "gdes", ("pt", "tf")),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How large the models are, and how much each run sees.
+
+    Attributes:
+        vocab_size: of the vocabulary, which all share.
+        hidden_size: width.
+        layers: of the encoder.
+        every: one line of the texts in so many is read.
+        options: of the training.
+        tasks: that the trained models are fine-tuned for, and how.
+    """
+
+    vocab_size: int = 4000
+    hidden_size: int = 128
+    layers: int = 4
+    every: int = 8
+    options: Options = field(default_factory=lambda: Options(
+        steps=1000, batch_size=16, max_length=64, rate=1e-3, warmup=0.1, evaluate_every=100, save_every=50,
+    ))  # fmt: skip
+    tasks: Mapping[str, Options] = field(default_factory=lambda: TASKS)
+
+    def config(self, variant: Variant, vocab_size: int) -> BaseConfig:
+        """Of a variant; without dropout, as no text is seen twice."""
+        length = self.options.max_length
+        return preset("deberta-v3-small", **{
+            "vocab_size": vocab_size, "hidden_size": self.hidden_size, "num_hidden_layers": self.layers,
+            "num_attention_heads": max(1, self.hidden_size // 64), "intermediate_size": 4 * self.hidden_size,
+            "max_position_embeddings": length, "position_buckets": length // 2, "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0, **variant.fields,
+        })  # fmt: skip
+
+    def settings(self) -> dict[str, Any]:
+        """By name, as they stand in a result."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+@dataclass
+class Texts:
+    """What all runs learn from and are judged by.
+
+    Attributes:
+        tokenizer: of all.
+        features: blocks to learn from.
+        held: batches with hidden words, from texts that are held back.
+    """
+
+    tokenizer: Any
+    features: Sequence[Any]
+    held: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path, work: Path, budget: Budget) -> Texts:
+        """From the folder of the texts; the vocabulary is trained once, and kept with the runs."""
+        lines = read_lines(folder / "learn.txt")[:: budget.every]
+        kept, options = work / "vocabulary", budget.options
+        if not (kept / "spm.model").is_file():
+            train_from_iterator(lines, budget.vocab_size, fast=False).save_pretrained(kept)
+        tokenizer = AutoTokenizer.from_pretrained(kept, use_fast=False)
+        held = blocks(tokenizer, read_lines(folder / "held_back.txt"), options.max_length)[:512]
+        collator = MaskingCollator(tokenizer, RTD, max_length=options.max_length)
+        batches = [collator(held[i : i + options.batch_size]) for i in range(0, len(held), options.batch_size)]
+        return cls(tokenizer, blocks(tokenizer, lines, options.max_length), batches)
+
+
+def new_learner(variant: Variant, framework: str, options: Options, config: BaseConfig, start: Path | None) -> Learner:
+    """A model, or a pair, with starting weights or those of a folder."""
+    module = importlib.import_module(f"deberta_tasks.pretrain.{framework}")
+    request = Request(
+        "rtd" if variant.sharing else "mlm", Path(), Path(), framework, None if start is None else str(start),
+        sharing=variant.sharing or "gdes",
+    )  # fmt: skip
+    return module.new_learner(request, options, config if start is None else None)
+
+
+def caller(learner: Any, framework: str) -> Any:
+    """What gives of a batch of arrays, noise among them for a pair, loss and logits of words and the pair's loss."""
+    model = learner.model
+
+    def call(batch: Mapping[str, Any]) -> dict[str, Any]:
+        if not hasattr(model, "generator"):
+            output = model(**batch, only_masked=True, return_dict=True)
+            return {"mlm": output.loss, "logits": output.logits}
+        made = model.generate(**batch)
+        judged = model.discriminate(made["corrupted_ids"], made["replaced"], batch["attention_mask"])
+        return {"mlm": made["mlm_loss"], "logits": made["generator_logits"], "rtd": judged.loss}
+
+    if framework == "tf":
+        import tensorflow as tf
+
+        graph = tf.function(call, reduce_retracing=True)
+        return lambda arrays: graph({name: tf.constant(array) for name, array in arrays.items()})
+    import torch
+
+    def without_learning(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        model.eval()
+        with torch.no_grad():
+            found = call({name: torch.from_numpy(array) for name, array in arrays.items()})
+        model.train()
+        return found
+
+    return without_learning
+
+
+def scores(call: Any, batches: Sequence[Mapping[str, Any]], *, pair: bool) -> dict[str, float]:
+    """Loss of hidden words, and share of them among the first five; of a pair also the discriminator's loss.
+
+    Args:
+        call: of ``caller``.
+        batches: with hidden words.
+        pair: whether a generator fills them in for a discriminator.
+    """
+    rng = np.random.default_rng(0)  # always the same noise, and none of the training's
+    sums = dict.fromkeys(("words", "mlm", "five", "tokens", "rtd"), 0.0)
+    for arrays in batches:
+        noise = {"noise": rng.random(arrays["input_ids"].shape, np.float32)} if pair else {}
+        output = call({**arrays, **noise})
+        wanted, tokens = arrays["labels"][arrays["labels"] != IGNORED], int(arrays["attention_mask"].sum())
+        best = np.argsort(-np.asarray(output["logits"]), axis=-1)[:, :5]
+        sums["words"] += len(wanted)
+        sums["mlm"] += len(wanted) * float(output["mlm"])
+        sums["five"] += int((best == wanted[:, None]).sum())
+        sums["tokens"] += tokens
+        sums["rtd"] += tokens * float(output.get("rtd", 0.0))
+    found = {"held_mlm_loss": sums["mlm"] / sums["words"], "in_first_five": sums["five"] / sums["words"]}
+    return found | ({"held_rtd_loss": sums["rtd"] / sums["tokens"]} if pair else {})
+
+
+def run_one(
+    name: str, framework: str, seed: int, texts: Texts, budget: Budget, work: Path
+) -> dict[str, Any]:  # fmt: skip
+    """Pretrain a variant and fine-tune what came of it; a run that was interrupted goes on.
+
+    Returns:
+        What is kept of it.
+    """
+    variant, options = VARIANTS[name], replace(budget.options, seed=seed)
+    config = budget.config(variant, len(texts.tokenizer))
+    if variant.sharing == "":
+        config = generator_config(config, layers=budget.layers, mlm_head=variant.fields["mlm_head"])
+    learner: Any = new_learner(variant, framework, options, config, None)
+    collator = MaskingCollator(
+        texts.tokenizer, RTD, max_length=options.max_length, seed=seed, pad_to_max_length=framework == "tf"
+    )  # fmt: skip
+    stream = MaskedStream(texts.features, collator, options.batch_size, seed=seed)
+    folder = work / f"{name}-{framework}-{seed}"
+    run = Run(folder, {"variant": name, "framework": framework, **options.settings()})
+    started = time.monotonic()
+    call, pair = caller(learner, framework), bool(variant.sharing)
+    evaluation = Evaluation(lambda: scores(call, texts.held, pair=pair), "in_first_five", lambda: None)
+    train(learner, run, stream, options, evaluation)
+    seconds = time.monotonic() - started
+    learner.save_model(folder / "model")
+    texts.tokenizer.save_pretrained(folder / "model")
+    tuned = {task: tune(task, framework, folder, replace(how, seed=seed)) for task, how in budget.tasks.items()}
+    curve = [line for line in run.losses() if "held_mlm_loss" in line]
+    return {
+        "variant": name, "framework": framework, "seed": seed, "budget": budget.settings(), "curve": curve,
+        "finetuned": tuned, "seconds_of_last_stretch": round(seconds, 1),
+    }  # fmt: skip
+
+
+def tune(task: str, framework: str, folder: Path, options: Options) -> float:
+    """The score that decides, of the bundled set's held-back part."""
+    found = TRAINABLE[task]
+    request = FinetuneRequest(found, folder / task, framework, str(folder / "model"))
+    return finetune(request, options)[found.best]
+
+
+def alike(name: str, texts: Texts, budget: Budget, work: Path, steps: int) -> dict[str, Any]:
+    """The same steps in both frameworks, from the same weights; TensorFlow reads the tokens that PyTorch put in.
+
+    Returns:
+        The largest difference of either loss, of all steps.
+    """
+    import tensorflow as tf
+    import torch
+
+    variant, options = VARIANTS[name], budget.options
+    config = budget.config(variant, len(texts.tokenizer))
+    left: Any = new_learner(variant, "pt", options, config, None)
+    start = work / f"{name}-start"
+    left.save_model(start)
+    right: Any = new_learner(variant, "tf", options, config, start)
+    for optimizer in left.optimizers:  # torch's default differs from Keras'
+        for group in optimizer.param_groups:
+            group["eps"] = 1e-7
+    stream = MaskedStream(
+        texts.features, MaskingCollator(texts.tokenizer, RTD, max_length=options.max_length), options.batch_size
+    )  # fmt: skip
+    graph = tf.function(lambda batch: dict(right.model.decoupled_step(*right.optimizers, batch)))
+    worst = 0.0
+    for step in range(1, steps + 1):
+        batch, rate = stream.batch(step), options.rate_at(step, steps)
+        for group in (group for optimizer in left.optimizers for group in optimizer.param_groups):
+            group["lr"] = rate
+        for optimizer in right.optimizers:
+            optimizer.learning_rate.assign(rate)
+        one = left.model.decoupled_step(*left.optimizers, {k: torch.from_numpy(v) for k, v in batch.items()})
+        other = graph({k: tf.constant(v) for k, v in {**batch, "sampled_ids": one["corrupted_ids"].numpy()}.items()})
+        gaps = [abs(float(one[loss].detach()) - float(other[loss])) for loss in ("mlm_loss", "rtd_loss")]
+        worst = max(worst, *gaps)
+    return {"variant": name, "budget": budget.settings(), "steps": steps, "largest_difference": worst}
+
+
+def wanted(seeds: Sequence[int] = SEEDS) -> Iterator[tuple[str, str, int]]:
+    """Variant, framework and seed of all runs; each variant once before any has its second seed."""
+    for seed in seeds:
+        for framework in ("pt", "tf"):
+            for name, variant in VARIANTS.items():
+                # TensorFlow's are held against the spread of PyTorch's: one of each is enough.
+                if framework in variant.frameworks and (framework == "pt" or seed == seeds[0]):
+                    yield name, framework, seed
+
+
+def make_all(folder: Path, work: Path, results: Path, budget: Budget, steps_alike: int = 100) -> None:
+    """Every run that has no result yet.
+
+    Raises:
+        ValueError: if a result is of another budget.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
+    check_budget(results, budget)
+    texts: Texts | None = None
+    jobs = [
+        (results / f"{name}-{framework}-{seed}.json", (name, framework, seed)) for name, framework, seed in wanted()
+    ]
+    both = [(results / f"{name}-alike.json", name) for name, variant in VARIANTS.items() if "tf" in variant.frameworks]
+    for path, job in jobs:
+        if not path.is_file():
+            texts = texts or Texts.read(folder, work, budget)
+            keep(path, run_one(*job, texts, budget, work))
+    for path, name in both:
+        if not path.is_file():
+            texts = texts or Texts.read(folder, work, budget)
+            keep(path, alike(name, texts, budget, work, steps_alike))
+
+
+def keep(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result."""
+    write_text(path, json.dumps(result, indent=1) + "\n")
+    print(f"wrote {path}", flush=True)
+
+
+def check_budget(results: Path, budget: Budget) -> None:
+    """Refuse to mix runs that cannot be compared.
+
+    Raises:
+        ValueError: if a result is of another budget.
+    """
+    for path in sorted(results.glob("*.json")):
+        if json.loads(path.read_bytes())["budget"] != budget.settings():
+            raise ValueError(f"{path} is of another budget than asked for now; give another --results, or delete it")
+
+
+def table(results: Path) -> list[str]:
+    """A row for each variant: mean over the seeds, and the largest distance from it."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for path in sorted(results.glob("*.json")):
+        result = json.loads(path.read_bytes())
+        if "curve" in result:
+            found.setdefault((result["variant"], result["framework"]), []).append(result)
+    rows = []
+    for name, variant in VARIANTS.items():
+        for framework in variant.frameworks:
+            if runs := found.get((name, framework)):
+                last = [run["curve"][-1] for run in runs]
+                row = [variant.title + (" (TensorFlow)" if framework == "tf" else ""), str(len(runs))]
+                row += [spread([line[key] for line in last if key in line]) for key in
+                        ("held_mlm_loss", "in_first_five", "held_rtd_loss")]  # fmt: skip
+                row += [spread([run["finetuned"][task] for run in runs if task in run["finetuned"]]) for task in TASKS]
+                rows.append(row)
+    head = ["model", "runs", "loss of words", "in first five", "loss of replaced", *TASKS]
+    return markdown(head, rows)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean, and how far from it the farthest is."""
+    if not values:
+        return "-"
+    mean = float(np.mean(values))
+    return f"{mean:.3f} ± {max(abs(value - mean) for value in values):.3f}"
+
+
+def draw(results: Path, path: Path) -> None:
+    """Loss of hidden words by step, a line for each variant and, around it, what lies between its seeds."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot(xlabel="step", ylabel="loss of hidden words, held-back texts")
+    for name, variant in VARIANTS.items():
+        runs = [json.loads(file.read_bytes())["curve"] for file in sorted(results.glob(f"{name}-pt-*.json"))]
+        if runs:
+            steps = [line["step"] for line in runs[0]]
+            values = np.array([[line["held_mlm_loss"] for line in run] for run in runs])
+            axes.plot(steps, values.mean(0), label=variant.title, linewidth=1.2)
+            axes.fill_between(steps, values.min(0), values.max(0), alpha=0.2)
+    axes.legend(fontsize=8)
+    figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Make what is not there yet, then the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ideas", description=__doc__)
+    parser.add_argument("--texts", type=Path, metavar="DIR", help="learn.txt and held_back.txt; without, only --write")
+    parser.add_argument("--work", type=Path, default=Path("ideas-work"), metavar="DIR", help="default %(default)s")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default %(default)s")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default all cores")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="page with the place <!-- ideas -->")
+    given = parser.parse_args(words)
+    if given.texts:
+        os.environ.update(TF_NUM_INTRAOP_THREADS=str(given.threads), CUDA_VISIBLE_DEVICES="-1")
+        import torch
+
+        torch.set_num_threads(given.threads)
+        make_all(given.texts, given.work, given.results, Budget())
+    if given.write:
+        fill(given.write, "ideas", table(given.results))
+        draw(given.results, given.write.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()
