@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.report import fill, replace_section, split_at
 from benchmarks.settings import ALLOCATORS, Settings, Shape
-from benchmarks.tables import TABLES, command, describe, short
+from benchmarks.tables import GROUPS, TABLES, command, describe, short
 from benchmarks.timing import Record, Recorder, read_records
 
 MARK = "speed"  # of the place in the README
@@ -107,7 +107,7 @@ def environment(name: str, settings: Settings) -> dict[str, str]:
 
 def names(text: str) -> tuple[str, ...]:
     """Names of tables, for argparse; those of TensorFlow's exports, where it is installed, come with the others."""
-    found = text.split(",")
+    found = [name for word in text.split(",") for name in GROUPS.get(word, (word,))]
     for name in found:
         if name not in TABLES:
             raise argparse.ArgumentTypeError(f"there is no table {name!r}, expected some of {','.join(TABLES)}")

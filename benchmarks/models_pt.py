@@ -10,13 +10,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import deberta_pt
 from benchmarks.floor import FLOOR, Product, by_layer
-from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, filled, label, model_values, uneven
+from benchmarks.settings import (
+    PIECES,
+    PRETRAINING_SHAPES,
+    SHAPES,
+    TRAINING_SHAPES,
+    WAYS,
+    WHOLE,
+    Settings,
+    Shape,
+    filled,
+    hidden_words,
+    label,
+    model_values,
+    uneven,
+)
 from benchmarks.timing import Recorder, Side, measure
 from deberta_pt.fast.linear import by_onednn, computes_bfloat16, has_onednn, reordered
 
@@ -189,6 +204,51 @@ def training(settings: Settings, record: Recorder) -> None:
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
             sides[name + WITH_STEP] = functools.partial(step, model, batch(shape), optimizer)
         sides[FLOOR] = products(shape, layers, training=True)
+        measure(record, label(shape), sides, settings.rounds)
+
+
+def pretraining(settings: Settings, record: Recorder) -> None:
+    """A step of masked-LM training: transformers' own model and loss, and ours."""
+    fields = {**model_values(settings.layers or 4), "vocab_size": PIECES}
+    models: dict[str, tuple[Any, dict[str, Any]]] = {}
+    with record.peer(PEER):
+        from transformers import DebertaV2Config, DebertaV2ForMaskedLM
+
+        models[PEER] = DebertaV2ForMaskedLM(DebertaV2Config(**fields)), {}
+    ours = deberta_pt.DebertaV2ForMaskedLM(deberta_pt.DebertaV2Config(**fields))
+    models["ours"] = ours, {"only_masked": True}
+    for shape in settings.shapes or PRETRAINING_SHAPES:
+        ids, labels = (torch.from_numpy(array) for array in hidden_words(shape))
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+        sides: dict[str, Side] = {}
+        for name, (model, asked) in models.items():
+            optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-6)
+            sides[name] = functools.partial(mlm_step, model, {**inputs, **asked}, optimizer)
+        measure(record, label(shape), sides, settings.rounds)
+
+
+def mlm_step(model: Any, inputs: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """A step on the model's own loss."""
+    model.zero_grad(set_to_none=True)
+    model(**inputs).loss.backward()
+    optimizer.step()
+
+
+def perturbation(settings: Settings, record: Recorder) -> None:
+    """A step of fine-tuning against each perturbation."""
+    from deberta_core.perturbation import Perturbation
+    from deberta_tasks.training.options import Options
+    from deberta_tasks.training.pt import TorchLearner
+
+    fields = model_values(settings.layers or 4)
+    for shape in settings.shapes or PRETRAINING_SHAPES:
+        ids, _ = hidden_words(shape)
+        given = {"input_ids": ids % 2000, "attention_mask": np.ones_like(ids), "labels": np.arange(shape[0]) % 2}
+        sides: dict[str, Side] = {}
+        for name, wanted in WAYS.items():
+            model = deberta_pt.DebertaV2ForSequenceClassification(deberta_pt.DebertaV2Config(**fields))
+            learner = TorchLearner(model, Options(), perturbation=Perturbation(**wanted))
+            sides[name] = functools.partial(learner.step, given, 1e-6, 1)
         measure(record, label(shape), sides, settings.rounds)
 
 

@@ -14,7 +14,21 @@ import tensorflow as tf
 import deberta_tf
 from benchmarks.elsewhere import Elsewhere
 from benchmarks.floor import FLOOR, Product, by_layer
-from benchmarks.settings import SHAPES, TRAINING_SHAPES, WHOLE, Settings, Shape, filled, label, model_values, uneven
+from benchmarks.settings import (
+    PIECES,
+    PRETRAINING_SHAPES,
+    SHAPES,
+    TRAINING_SHAPES,
+    WAYS,
+    WHOLE,
+    Settings,
+    Shape,
+    filled,
+    hidden_words,
+    label,
+    model_values,
+    uneven,
+)
 from benchmarks.timing import Recorder, Side, measure
 
 PEER, HUB = "transformers", "keras-hub"
@@ -134,6 +148,61 @@ def training(settings: Settings, record: Recorder) -> None:
                 sides[name + mode] = functools.partial(run, batch(shape))
         sides = {name: ended(side) for name, side in sides.items()}
         sides |= {FLOOR + mode: products(shape, layers, compiled, training=True) for mode, compiled in MODES.items()}
+        measure(record, label(shape), sides, settings.rounds)
+
+
+def pretraining(settings: Settings, record: Recorder) -> None:
+    """A step of masked-LM training: transformers' own model and loss, and ours."""
+    import tf_keras
+
+    fields = {**model_values(settings.layers or 4), "vocab_size": PIECES}
+    models: dict[str, tuple[Any, dict[str, Any]]] = {}
+    with record.peer(PEER):
+        from transformers import DebertaV2Config, TFDebertaV2ForMaskedLM
+
+        models[PEER] = TFDebertaV2ForMaskedLM(DebertaV2Config(**fields)), {}
+        models[PEER][0](batch((1, 8)))  # makes its weights
+    ours = deberta_tf.TFDebertaV2ForMaskedLM(deberta_tf.DebertaV2Config(**fields))
+    models["ours"] = ours, {"only_masked": True}
+    for shape in settings.shapes or PRETRAINING_SHAPES:
+        ids, labels = hidden_words(shape)
+        visible = tf.ones(shape, tf.int64)
+        inputs = {"input_ids": tf.constant(ids), "attention_mask": visible, "labels": tf.constant(labels)}
+        sides: dict[str, Side] = {}
+        for name, (model, asked) in models.items():
+            optimizer = tf_keras.optimizers.AdamW(1e-6)
+            optimizer.build(model.trainable_variables)
+            run = tf.function(functools.partial(mlm_step, model, optimizer, asked), autograph=False)
+            sides[name + " graph"] = functools.partial(run, inputs)
+        measure(record, label(shape), {name: ended(side) for name, side in sides.items()}, settings.rounds)
+
+
+def mlm_step(model: Any, optimizer: Any, asked: dict[str, Any], inputs: Inputs) -> tf.Tensor:
+    """A step on the model's own loss, which is what comes back."""
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model(inputs, training=True, **asked).loss)
+    variables = model.trainable_variables
+    pairs = [(g, v) for g, v in zip(tape.gradient(loss, variables), variables, strict=True) if g is not None]
+    optimizer.apply_gradients(pairs)
+    return loss
+
+
+def perturbation(settings: Settings, record: Recorder) -> None:
+    """A step of fine-tuning against each perturbation."""
+    from deberta_core.perturbation import Perturbation
+    from deberta_tasks.training.options import Options
+    from deberta_tasks.training.tf import KerasLearner
+
+    fields = model_values(settings.layers or 4)
+    for shape in settings.shapes or PRETRAINING_SHAPES:
+        ids, _ = hidden_words(shape)
+        given = {"input_ids": ids % 2000, "attention_mask": np.ones_like(ids), "labels": np.arange(shape[0]) % 2}
+        sides: dict[str, Side] = {}
+        for name, wanted in WAYS.items():
+            config = deberta_tf.DebertaV2Config(**fields)
+            make = functools.partial(deberta_tf.TFDebertaV2ForSequenceClassification, config)
+            learner = KerasLearner(make, Options(), perturbation=Perturbation(**wanted))
+            sides[name] = functools.partial(learner.step, given, 1e-6, 1)
         measure(record, label(shape), sides, settings.rounds)
 
 

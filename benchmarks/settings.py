@@ -8,9 +8,18 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 Shape = tuple[int, int]  # texts and tokens of each
 SHAPES: tuple[Shape, ...] = ((1, 32), (1, 128), (8, 128), (1, 512), (4, 512))
 TRAINING_SHAPES: tuple[Shape, ...] = ((8, 128), (4, 512))
+PRETRAINING_SHAPES: tuple[Shape, ...] = ((32, 128),)
+PIECES, HIDDEN = 32_000, 0.15  # tokens of the vocabulary of pretraining, and which share of a text is hidden
+PLAIN = "plain"
+WAYS: dict[str, dict[str, float]] = {
+    PLAIN: {}, "R-Drop": {"r_drop": 1.0}, "FGM": {"fgm": 1.0}, "AWP": {"awp": 1e-3}, "SiFT": {"sift": 1.0},
+}  # fmt: skip
 # How glibc gives memory to every side alike. By default it decides by what was freed before, and page faults of large
 # arrays can double a side's time in one process and not in another.
 ALLOCATORS = {
@@ -79,6 +88,13 @@ def model_values(layers: int) -> dict[str, Any]:
         "layer_norm_eps": 1e-7,
         "pad_token_id": 0,
     }
+
+
+def hidden_words(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Random ids with [MASK] where a word is hidden, and labels, -100 at all other places."""
+    rng = np.random.default_rng(0)
+    ids, hidden = rng.integers(5, PIECES - 1, shape), rng.random(shape) < HIDDEN
+    return np.where(hidden, PIECES - 1, ids), np.where(hidden, ids, -100)
 
 
 def uneven(shape: Shape) -> list[int]:

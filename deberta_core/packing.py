@@ -57,6 +57,25 @@ def segment_positions(segment_ids: NDArray[np.integer[Any]]) -> NDArray[np.int64
     return (place - np.maximum.accumulate(np.where(starts, place, 0), 1)).astype(np.int64)
 
 
+def fit(lengths: Sequence[int], max_length: int) -> list[list[int]]:
+    """Numbers of the texts of each row, in as few rows as a longest-first fit finds.
+
+    Args:
+        lengths: tokens of each text, none above ``max_length``.
+        max_length: tokens in a row.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        row = next((r for r, free in enumerate(room) if free >= lengths[number]), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(max_length)
+        rows[row].append(number)
+        room[row] -= lengths[number]
+    return rows
+
+
 def pack(texts: Sequence[Sequence[int]], *, max_length: int, pad_token_id: int = 0) -> Packed:
     """Put texts into as few rows as a longest-first fit finds.
 
@@ -71,16 +90,8 @@ def pack(texts: Sequence[Sequence[int]], *, max_length: int, pad_token_id: int =
     for number, text in enumerate(texts):
         if not 0 < len(text) <= max_length:
             raise ValueError(f"text {number} has {len(text)} tokens, expected 1 to max_length {max_length}")
-    rows: list[list[int]] = []
-    room: list[int] = []
-    for number in sorted(range(len(texts)), key=lambda n: -len(texts[n])):
-        row = next((r for r, free in enumerate(room) if free >= len(texts[number])), len(rows))
-        if row == len(rows):
-            rows.append([])
-            room.append(max_length)
-        rows[row].append(number)
-        room[row] -= len(texts[number])
-    length = max_length - min(room, default=max_length)
+    rows = fit([len(text) for text in texts], max_length)
+    length = max((sum(len(texts[n]) for n in row) for row in rows), default=0)
     ids = np.full((len(rows), length), pad_token_id, np.int64)
     segments = np.full((len(rows), length), PADDING, np.int64)
     for row, numbers in enumerate(rows):

@@ -16,6 +16,7 @@ from deberta_core.heads import weights
 from deberta_core.outputs import ModelOutput
 
 SHARING = ("gdes", "es", "none")
+READ_BY_BOTH = ("attention_mask", "token_type_ids", "position_ids")  # what generator and discriminator are given alike
 TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
 
 

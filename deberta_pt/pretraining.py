@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from deberta_core.checks import IGNORED
 from deberta_core.pretraining import (
+    READ_BY_BOTH,
     TABLES,
     ReplacedTokenPretrainingOutput,
     check_batch,
@@ -164,6 +165,7 @@ class ReplacedTokenPretraining(nn.Module):
         token_type_ids: Tensor | None = None,
         noise: Tensor | None = None,
         sampled_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
     ) -> ReplacedTokenPretrainingOutput:
         """Let the generator fill the targets.
 
@@ -174,6 +176,7 @@ class ReplacedTokenPretraining(nn.Module):
             token_type_ids: as for the models.
             noise: to sample by, in [0, 1), float ``[B, L]``, read at the targets; default drawn from ``seed``.
             sampled_ids: take these at the targets instead of sampling, int ``[B, L]``.
+            position_ids: as for the models.
 
         Returns:
             ``mlm_loss``, ``corrupted_ids``, ``replaced`` and ``generator_logits``.
@@ -181,7 +184,7 @@ class ReplacedTokenPretraining(nn.Module):
         given = {"input_ids": input_ids, "labels": labels, "noise": noise, "sampled_ids": sampled_ids}
         check_batch({name: tuple(x.shape) for name, x in given.items() if x is not None})
         output = self.generator(
-            input_ids, attention_mask, token_type_ids, labels=labels, only_masked=True, return_dict=True
+            input_ids, attention_mask, token_type_ids, position_ids, labels=labels, only_masked=True, return_dict=True
         )
         targets = labels != IGNORED
         if sampled_ids is None:
@@ -202,6 +205,7 @@ class ReplacedTokenPretraining(nn.Module):
         replaced: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
     ) -> Any:
         """The discriminator's output, with its loss before the weight.
 
@@ -210,8 +214,11 @@ class ReplacedTokenPretraining(nn.Module):
             replaced: 1 where an id is not the original, int ``[B, L]``.
             attention_mask: as for the models.
             token_type_ids: as for the models.
+            position_ids: as for the models.
         """
-        return self.discriminator(corrupted_ids, attention_mask, token_type_ids, labels=replaced, return_dict=True)
+        return self.discriminator(
+            corrupted_ids, attention_mask, token_type_ids, position_ids, labels=replaced, return_dict=True
+        )
 
     def forward(
         self,
@@ -221,10 +228,13 @@ class ReplacedTokenPretraining(nn.Module):
         token_type_ids: Tensor | None = None,
         noise: Tensor | None = None,
         sampled_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
     ) -> ReplacedTokenPretrainingOutput:
         """The joint loss ``mlm_loss + rtd_lambda * rtd_loss``; arguments as for ``generate``."""
-        made = self.generate(input_ids, labels, attention_mask, token_type_ids, noise, sampled_ids)
-        judged = self.discriminate(made["corrupted_ids"], made["replaced"], attention_mask, token_type_ids)
+        made = self.generate(input_ids, labels, attention_mask, token_type_ids, noise, sampled_ids, position_ids)
+        judged = self.discriminate(
+            made["corrupted_ids"], made["replaced"], attention_mask, token_type_ids, position_ids
+        )
         loss = made["mlm_loss"] + self.rtd_lambda * judged.loss
         return ReplacedTokenPretrainingOutput(made, loss=loss, rtd_loss=judged.loss, logits=judged.logits)
 
@@ -270,7 +280,7 @@ class ReplacedTokenPretraining(nn.Module):
         """
         made = self.generate(**batch)
         _step(generator_optimizer, made["mlm_loss"], self.generator_parameters(), clip)
-        rest = {name: batch[name] for name in ("attention_mask", "token_type_ids") if name in batch}
+        rest = {name: batch[name] for name in READ_BY_BOTH if name in batch}
         # The ids are those that the generator wrote before its step; tables that the discriminator shares with it have
         # made that step. Two backward passes, of which each frees its graph, need less memory than one of both losses.
         judged = self.discriminate(made["corrupted_ids"], made["replaced"], **rest)

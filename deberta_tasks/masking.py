@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from deberta_core.batching import pad_batch
 from deberta_core.checks import IGNORED
+from deberta_core.packing import PADDING, segment_mask, segment_positions
 
 Ints = NDArray[np.int64]
 
@@ -211,11 +212,13 @@ class MaskingCollator:
         """Collate and hide.
 
         Args:
-            examples: texts; or dicts with ``input_ids`` and, for whole words, ``word_ids`` (special tokens included).
+            examples: texts; or dicts with ``input_ids`` and, for whole words, ``word_ids`` (special tokens included);
+                with ``segment_ids``, the number of each token's text, several texts stand in a row.
 
         Returns:
             ``input_ids``, ``attention_mask`` and ``labels``, int64 ``[B, L]``; labels are the hidden ids, and -100 at
-            all other places.
+            all other places. Of rows of several texts the mask is bool ``[B, L, L]``, true inside a text, and
+            ``position_ids`` int64 ``[B, L]`` begin anew with each.
 
         Raises:
             ValueError: for no examples, one that is too long, or one without words where whole words are to be hidden.
@@ -224,9 +227,12 @@ class MaskingCollator:
             raise ValueError("got no rows, expected at least one text")
         rng = np.random.default_rng([self.seed, self.batches, *_worker_seed()])
         self.batches += 1
-        features = [self._read(encoded) for encoded in self._encoded(examples)]
+        encoded = self._encoded(examples)
+        features = [self._read(one) for one in encoded]
+        segments = [{"segment_ids": one["segment_ids"]} if "segment_ids" in one else {} for one in encoded]
         batch = pad_batch(
-            [{"input_ids": ids} for ids, _ in features], fill={"input_ids": self.tokenizer.pad_token_id},
+            [{"input_ids": ids, **of_row} for (ids, _), of_row in zip(features, segments, strict=True)],
+            fill={"input_ids": self.tokenizer.pad_token_id, "segment_ids": PADDING},
             length=self.max_length if self.pad_to_max_length else None, multiple=self.multiple,
             side=getattr(self.tokenizer, "padding_side", "right"),
         )  # fmt: skip
@@ -238,6 +244,9 @@ class MaskingCollator:
             targets += int(mask[number].argmax())  # past the padding on the left
             labels[number, targets] = seen[number, targets]  # before the ids are replaced in the next line
             seen[number, targets] = self._seen(seen[number, targets], rng)
+        if "segment_ids" in batch:
+            numbers = batch.pop("segment_ids")
+            batch |= {"attention_mask": segment_mask(numbers), "position_ids": segment_positions(numbers)}
         return self._tensors({**batch, "labels": labels})
 
     def state_dict(self) -> dict[str, int]:

@@ -19,6 +19,7 @@ import tf_keras
 
 from deberta_core.checks import IGNORED
 from deberta_core.pretraining import (
+    READ_BY_BOTH,
     TABLES,
     ReplacedTokenPretrainingOutput,
     check_batch,
@@ -172,6 +173,7 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
         token_type_ids: tf.Tensor | None = None,
         noise: tf.Tensor | None = None,
         sampled_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> ReplacedTokenPretrainingOutput:
         """Let the generator fill the targets.
@@ -183,6 +185,7 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
             token_type_ids: as for the models.
             noise: to sample by, in [0, 1), float ``[B, L]``, read at the targets; default drawn from ``seed``.
             sampled_ids: take these at the targets instead of sampling, int ``[B, L]``.
+            position_ids: as for the models.
             training: whether dropout acts.
 
         Returns:
@@ -193,7 +196,7 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
         given = {"input_ids": input_ids, "labels": labels, "noise": noise, "sampled_ids": sampled_ids}
         check_batch({name: tuple(x.shape) for name, x in given.items() if x is not None})
         output = self.generator(
-            input_ids, attention_mask, token_type_ids, labels=labels, only_masked=True, return_dict=True,
+            input_ids, attention_mask, token_type_ids, position_ids, labels=labels, only_masked=True, return_dict=True,
             training=training,
         )  # fmt: skip
         targets = labels != IGNORED
@@ -214,6 +217,7 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
         replaced: tf.Tensor,
         attention_mask: tf.Tensor | None = None,
         token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> Any:
         """The discriminator's output, with its loss before the weight.
@@ -223,11 +227,13 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
             replaced: 1 where an id is not the original, int ``[B, L]``.
             attention_mask: as for the models.
             token_type_ids: as for the models.
+            position_ids: as for the models.
             training: whether dropout acts.
         """
         return self.discriminator(
-            corrupted_ids, attention_mask, token_type_ids, labels=replaced, return_dict=True, training=training
-        )
+            corrupted_ids, attention_mask, token_type_ids, position_ids, labels=replaced, return_dict=True,
+            training=training,
+        )  # fmt: skip
 
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool | None = None) -> ReplacedTokenPretrainingOutput:
         """The joint loss ``mlm_loss + rtd_lambda * rtd_loss``; ``inputs`` are the arguments of ``generate`` by name."""
@@ -237,7 +243,7 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
         return ReplacedTokenPretrainingOutput(made, loss=loss, rtd_loss=judged.loss, logits=judged.logits)
 
     def _judge(self, made: Mapping[str, Any], inputs: Mapping[str, Any], training: bool | None) -> Any:
-        rest = {name: inputs[name] for name in ("attention_mask", "token_type_ids") if name in inputs}
+        rest = {name: inputs[name] for name in READ_BY_BOTH if name in inputs}
         return self.discriminate(made["corrupted_ids"], made["replaced"], **rest, training=training)
 
     # Training.

@@ -10,8 +10,9 @@ import torch
 from deberta_core.config import BaseConfig
 from deberta_core.pretraining import generator_config
 from deberta_pt import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection, ReplacedTokenPretraining
+from deberta_pt.pretraining import new_generator
 from deberta_tasks.distill.teaching import make_lesson
-from deberta_tasks.pretrain.request import LOSSES, NO_LIMIT, Request, check_options
+from deberta_tasks.pretrain.request import LOSSES, NEW, NO_LIMIT, OWN, Request, check_options
 from deberta_tasks.training.loop import Learner
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.pt import TorchLearner, autocast, seed_step, set_rate
@@ -31,7 +32,7 @@ def new_learner(request: Request, options: Options, config: BaseConfig | None) -
     if request.objective == "mlm":
         lesson, fields = None, request.lessons.student_fields() if request.lessons else {}
         model = (
-            AutoModelForMaskedLM.from_pretrained(folder, generator=request.generator, **fields) if config is None
+            AutoModelForMaskedLM.from_pretrained(folder, generator=bool(request.generator), **fields) if config is None
             else AutoModelForMaskedLM.from_config(config)
         )  # fmt: skip
         if request.lessons:
@@ -39,10 +40,17 @@ def new_learner(request: Request, options: Options, config: BaseConfig | None) -
         # Only the masked places are decoded, which is what makes a large vocabulary affordable.
         return TorchLearner(model.train(), options, kind=request.parallel, lesson=lesson, only_masked=True)
     how: dict[str, Any] = {"embedding_sharing": request.sharing, "rtd_lambda": request.rtd_lambda, "seed": options.seed}
-    if config is None:
-        return TorchPairLearner(ReplacedTokenPretraining.from_pretrained(folder, **how), options)
-    generator = AutoModelForMaskedLM.from_config(generator_config(config))
-    discriminator = AutoModelForReplacedTokenDetection.from_config(config)
+    if config is None and request.generator == NEW:
+        discriminator = AutoModelForReplacedTokenDetection.from_pretrained(folder)
+        how["keep_discriminator"] = True
+        generator = new_generator(discriminator)
+    elif config is None:
+        given = request.generator if request.generator != OWN else None
+        pair = ReplacedTokenPretraining.from_pretrained(folder, generator=given or None, **how)
+        return TorchPairLearner(pair, options)
+    else:
+        generator = AutoModelForMaskedLM.from_config(generator_config(config))
+        discriminator = AutoModelForReplacedTokenDetection.from_config(config)
     return TorchPairLearner(ReplacedTokenPretraining(generator, discriminator, **how), options)
 
 
@@ -95,6 +103,9 @@ class TorchPairLearner:
     def save_model(self, folder: Path | None) -> None:
         """The discriminator as an ordinary checkpoint, the generator beside it."""
         self.model.save_pretrained(folder)
+
+    def wait(self) -> None:
+        """There are no others."""
 
     def stop(self) -> None:
         """Nothing to part from."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import CARD
 from deberta_core.files import write_text
-from deberta_tasks.masking import MLM, RTD, MaskingCollator
+from deberta_tasks.masking import MaskingCollator
+from deberta_tasks.pretrain.corpus import Corpus, documents, files_of, read_texts
 from deberta_tasks.pretrain.request import Request, new_config
 from deberta_tasks.training.loop import Learner, train
 from deberta_tasks.training.options import Options
@@ -18,8 +19,7 @@ from deberta_tasks.training.run import LOG, Run
 from deberta_tasks.training.stream import shares
 from deberta_tasks.training.text import MaskedStream, blocks, read_lines
 
-MODEL = "model"
-OBJECTIVES = {"mlm": MLM, "rtd": RTD}
+MODEL, TEXTS = "model", "texts"
 
 
 def pretrain(request: Request, options: Options) -> None:
@@ -29,18 +29,26 @@ def pretrain(request: Request, options: Options) -> None:
         FileNotFoundError: if a file or folder is not there.
         ValueError: for text, checkpoints or options that do not fit.
     """
-    lines = read_lines(request.text)
-    folder = request.output / MODEL
+    masking, folder = request.masking(), request.output / MODEL
+    lines = read_lines(request.text) if request.text else []
     tokenizer = load_tokenizer(request, folder, lines)
     config = None if request.model else new_config(request, len(tokenizer), options.max_length)
     learner = new_learner(request, options, config)
-    features = blocks(tokenizer, lines, options.max_length)
+    if request.texts:
+        if learner.first:
+            read_texts(files_of(request.texts), request.column, tokenizer, request.output / TEXTS)
+        learner.wait()
+        features: Any = Corpus(request.output / TEXTS, tokenizer, options.max_length, request.rows)
+    else:
+        features = blocks(tokenizer, lines, options.max_length)
     # TensorFlow: all batches of one shape, though the last block of the text is shorter, for one graph.
     collator = MaskingCollator(
-        tokenizer, OBJECTIVES[request.objective], max_length=options.max_length, seed=options.seed,
-        pad_to_max_length=request.framework == "tf",
+        tokenizer, masking, max_length=options.max_length, seed=options.seed,
+        pad_to_max_length=request.framework == "tf" and request.rows != "single",
     )  # fmt: skip
-    stream = MaskedStream(features, collator, options.batch_size, seed=options.seed)
+    stream = MaskedStream(
+        features, collator, options.batch_size, seed=options.seed, by_length=request.rows == "single"
+    )
     shares(stream.batch(1), learner.processes * options.accumulate)  # says at once if it cannot be
     run = Run(request.output, settings(request, options, features), writes=learner.first)
     if learner.first and request.model is None:
@@ -56,7 +64,7 @@ def pretrain(request: Request, options: Options) -> None:
     learner.stop()
 
 
-def load_tokenizer(request: Request, folder: Path, lines: Sequence[str]) -> Any:
+def load_tokenizer(request: Request, folder: Path, lines: Iterable[str]) -> Any:
     """That of the checkpoint, of the run, or a new one; several processes train the same from the same text.
 
     Raises:
@@ -71,6 +79,9 @@ def load_tokenizer(request: Request, folder: Path, lines: Sequence[str]) -> Any:
         return tokenizer
     if (folder / "spm.model").is_file():
         return AutoTokenizer.from_pretrained(folder, use_fast=False)  # the class of a new one: it leaves the same files
+    if request.texts:
+        read = documents(files_of(request.texts), request.column)
+        lines = (line for text in read for line in text.splitlines())  # what is very long would be passed over
     return train_from_iterator(lines, request.vocab_size, fast=False)
 
 
@@ -99,12 +110,12 @@ def new_learner(request: Request, options: Options, config: BaseConfig | None) -
     return pt.new_learner(request, options, config)
 
 
-def settings(request: Request, options: Options, features: Sequence[Any]) -> dict[str, Any]:
+def settings(request: Request, options: Options, features: Any) -> dict[str, Any]:
     """What the weights depend on; the number of processes is not part of it."""
-    digest = zlib.crc32(repr([feature["input_ids"] for feature in features]).encode())
-    names = ["objective", "framework", "model"]
-    names += ["vocab_size", "hidden_size", "layers"] if request.model is None else []
-    names += ["sharing", "rtd_lambda"] if request.objective == "rtd" else ["generator"]
-    of_request = {name: getattr(request, name) for name in names}
+    if isinstance(features, Corpus):
+        data = f"{len(features)} rows, checksum {features.checksum}"
+    else:
+        digest = zlib.crc32(repr([feature["input_ids"] for feature in features]).encode())
+        data = f"{len(features)} blocks, checksum {digest:08x}"
     lessons = request.lessons.settings() if request.lessons else {}
-    return {**of_request, "data": f"{len(features)} blocks, checksum {digest:08x}", **options.settings(), **lessons}
+    return {**request.settings(), "data": data, **options.settings(), **lessons}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,12 @@ from deberta_core.config import BaseConfig
 from deberta_core.presets import preset
 from deberta_core.pretraining import generator_config
 from deberta_tasks.distill.lessons import Lessons
+from deberta_tasks.masking import MLM, RTD, Masking
 from deberta_tasks.training.options import Options
 
+OBJECTIVES = {"mlm": MLM, "rtd": RTD}
+NEW = "new"  # a generator made anew, whatever the folder holds
+OWN = "its own"  # the generator in the folder
 LOSSES = ("mlm_loss", "rtd_loss")
 NO_LIMIT = 1e30
 
@@ -22,11 +26,12 @@ class Request:
 
     Attributes:
         objective: ``mlm`` or ``rtd``.
-        text: UTF-8 file, a sentence or paragraph a line.
+        text: UTF-8 file, a sentence or paragraph a line; held in memory.
         output: folder of the run.
         framework: ``pt`` or ``tf``.
         model: checkpoint to go on from; ``None`` for a new vocabulary and a DeBERTa v3 from scratch.
-        generator: for ``mlm``: train the generator in the folder.
+        generator: for ``mlm``, not empty: train the generator in the folder. For ``rtd``: folder of a masked-LM model,
+            ``new`` for one made anew; empty: the one in the folder, or else one made anew.
         vocab_size: tokens of a new vocabulary.
         hidden_size: width of a new model, 64 for each head.
         layers: of a new model; a generator beside it has half.
@@ -36,14 +41,21 @@ class Request:
         devices: of this host, for TensorFlow; 0 for all GPUs, or one CPU.
         lessons: for ``mlm``: of a teacher, that the model learns from beside the words.
         note: further Markdown for the card.
+        texts: instead of ``text``: files, folders or patterns, read as a stream into the folder of the run.
+        column: of ``texts``, where files have columns.
+        rows: of ``texts``: ``joined``, ``packed`` or ``single``, see ``Corpus``.
+        masked: share of the tokens that are hidden.
+        span: most neighbouring words that are hidden together; 0 as usual for the objective, 3 for ``mlm``, 1 for
+            ``rtd``.
+        pieces: hide pieces of words by themselves, and not all of a word or none.
     """
 
     objective: str
-    text: Path
+    text: Path | None
     output: Path
     framework: str = "pt"
     model: str | None = None
-    generator: bool = False
+    generator: str = ""
     vocab_size: int = 8000
     hidden_size: int = 256
     layers: int = 6
@@ -53,6 +65,35 @@ class Request:
     devices: int = 0
     lessons: Lessons | None = None
     note: str = ""
+    texts: tuple[str, ...] = ()
+    column: str = "text"
+    rows: str = "joined"
+    masked: float = 0.15
+    span: int = 0
+    pieces: bool = False
+
+    def masking(self) -> Masking:
+        """How tokens are hidden.
+
+        Raises:
+            ValueError: for a share or a number of words that cannot be.
+        """
+        usual = OBJECTIVES[self.objective]
+        return replace(
+            usual, probability=self.masked, max_ngram=self.span or usual.max_ngram, whole_words=not self.pieces
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What the weights depend on; what has its default is left out, so that runs of earlier versions go on."""
+        names = ["objective", "framework", "model"]
+        names += ["vocab_size", "hidden_size", "layers"] if self.model is None else []
+        names += ["sharing", "rtd_lambda"] if self.objective == "rtd" else []
+        newer = {"texts": (), "column": "text", "rows": "joined", "masked": 0.15, "span": 0, "pieces": False}
+        names += [name for name, usual in newer.items() if getattr(self, name) != usual]
+        found = {name: getattr(self, name) for name in names}
+        if self.objective == "mlm":
+            return {**found, "generator": bool(self.generator)}
+        return {**found, "generator": self.generator} if self.generator not in ("", OWN) else found
 
 
 def new_config(request: Request, vocab_size: int, max_length: int) -> BaseConfig:

@@ -12,15 +12,14 @@ import tf_keras
 from deberta_core.config import BaseConfig
 from deberta_core.pretraining import generator_config
 from deberta_tasks.distill.teaching import make_lesson
-from deberta_tasks.pretrain.request import LOSSES, NO_LIMIT, Request, check_options
+from deberta_tasks.pretrain.request import LOSSES, NEW, NO_LIMIT, OWN, Request, check_options
 from deberta_tasks.training.loop import Learner
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.stream import Batch
 from deberta_tasks.training.tf import KerasLearner, adamw, load_state, save_state, set_rate
 from deberta_tasks.training.tf_parallel import start_strategy
 from deberta_tf import TFAutoModelForMaskedLM, TFAutoModelForReplacedTokenDetection, TFReplacedTokenPretraining
-
-INPUTS = ("input_ids", "attention_mask", "labels")
+from deberta_tf.pretraining import new_generator
 
 
 def new_learner(request: Request, options: Options, config: BaseConfig | None) -> Learner:
@@ -40,16 +39,23 @@ def new_learner(request: Request, options: Options, config: BaseConfig | None) -
         def make() -> Any:
             if config is None:
                 fields = lessons.student_fields() if lessons else {}
-                return TFAutoModelForMaskedLM.from_pretrained(folder, generator=request.generator, **fields)
+                return TFAutoModelForMaskedLM.from_pretrained(folder, generator=bool(request.generator), **fields)
             return TFAutoModelForMaskedLM.from_config(config)
 
         # Only the masked places are decoded, which is what makes a large vocabulary affordable.
         return KerasLearner(make, options, strategy, lesson=lesson, only_masked=True)
     how: dict[str, Any] = {"embedding_sharing": request.sharing, "rtd_lambda": request.rtd_lambda, "seed": options.seed}
-    if config is None:
-        return KerasPairLearner(TFReplacedTokenPretraining.from_pretrained(folder, **how), options, strategy)
-    generator = TFAutoModelForMaskedLM.from_config(generator_config(config))
-    discriminator = TFAutoModelForReplacedTokenDetection.from_config(config)
+    if config is None and request.generator == NEW:
+        discriminator = TFAutoModelForReplacedTokenDetection.from_pretrained(folder)
+        how["keep_discriminator"] = True
+        generator = new_generator(discriminator)
+    elif config is None:
+        given = request.generator if request.generator != OWN else None
+        pair = TFReplacedTokenPretraining.from_pretrained(folder, generator=given or None, **how)
+        return KerasPairLearner(pair, options, strategy)
+    else:
+        generator = TFAutoModelForMaskedLM.from_config(generator_config(config))
+        discriminator = TFAutoModelForReplacedTokenDetection.from_config(config)
     return KerasPairLearner(TFReplacedTokenPretraining(generator, discriminator, **how), options, strategy)
 
 
@@ -72,13 +78,16 @@ class KerasPairLearner:
         self.model, self.options = model, options
         halves = (model.generator_parameters(), model.discriminator_parameters())
         self.optimizers = [adamw(half, weight_decay=options.weight_decay) for half in halves]
-        signature = {name: tf.TensorSpec([None, None], tf.int64) for name in INPUTS}
-        self._graph = tf.function(self._losses, input_signature=[signature], autograph=False)
+        self._graph: Any = None
 
     def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
         """A step of the generator, then one of the discriminator on what the generator had written, as one graph."""
         set_rate(self.optimizers, rate)
-        losses = self._graph({name: tf.constant(array) for name, array in batch.items()})
+        tensors = {name: tf.constant(array) for name, array in batch.items()}
+        if self._graph is None:  # one for all lengths
+            signature = {name: tf.TensorSpec([None] * x.shape.rank, x.dtype) for name, x in tensors.items()}
+            self._graph = tf.function(self._losses, input_signature=[signature], autograph=False)
+        losses = self._graph(tensors)
         return {name: float(loss) for name, loss in losses.items()}
 
     def _losses(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -96,6 +105,9 @@ class KerasPairLearner:
     def save_model(self, folder: Path | None) -> None:
         """The discriminator as an ordinary checkpoint, the generator beside it."""
         self.model.save_pretrained(folder)
+
+    def wait(self) -> None:
+        """There are no others."""
 
     def stop(self) -> None:
         """Nothing to part from."""

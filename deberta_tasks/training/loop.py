@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -53,6 +54,10 @@ class Learner(Protocol):
         """Write a checkpoint for ``from_pretrained``; all processes call, as for ``save_state``."""
         ...
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        ...
+
     def stop(self) -> None:
         """The run is over."""
         ...
@@ -73,10 +78,6 @@ class TaskLearner(Learner, Protocol):
 
     def load_model(self, folder: Path) -> None:
         """Read the weights of a checkpoint."""
-        ...
-
-    def wait(self) -> None:
-        """Until all processes are here."""
         ...
 
 
@@ -162,13 +163,16 @@ def train(
     steps = options.total(stream.steps_per_epoch)
     every = options.evaluate_every or stream.steps_per_epoch
     history = History()
-    done = run.resume(history, learner.load_state)
+    done, speed = run.resume(history, learner.load_state), Speed()
     with run.progress(done, steps) as bar:
         for step in range(done + 1, steps + 1):
             if history.stopped:
                 break
             rate = options.rate_at(step, steps)
-            losses = learner.step(stream.batch(step), rate, step)
+            begun = time.perf_counter()
+            batch = stream.batch(step)
+            losses = learner.step(batch, rate, step)
+            speed.add(batch, time.perf_counter() - begun)
             for name, loss in losses.items():
                 if not math.isfinite(loss):
                     raise FloatingPointError(
@@ -188,8 +192,25 @@ def train(
             if scores or step == steps or (options.save_every and step % options.save_every == 0):
                 run.save(step, history, learner.save_state)
             bar.update()
-            bar.set_postfix({name: f"{loss:.3f}" for name, loss in losses.items()})
+            shown = {name: f"{loss:.3f}" for name, loss in losses.items()}
+            bar.set_postfix({**shown, "tokens/s": f"{speed:.0f}"})
     return history
+
+
+class Speed:
+    """Tokens a second, padding not counted, over the last steps: the first, which makes graphs, is soon forgotten."""
+
+    def __init__(self) -> None:
+        self.tokens, self.seconds = 0.0, 0.0
+
+    def add(self, batch: Batch, seconds: float) -> None:
+        """What a step has learnt from, and how long it took."""
+        mask, ids = batch.get("attention_mask"), batch["input_ids"]
+        seen = ids.size if mask is None else (mask.any(-1) if mask.ndim > ids.ndim else mask).sum()
+        self.tokens, self.seconds = 0.9 * self.tokens + float(seen), 0.9 * self.seconds + seconds
+
+    def __format__(self, form: str) -> str:
+        return format(self.tokens / max(self.seconds, 1e-9), form)
 
 
 def written(scores: Mapping[str, float]) -> str:

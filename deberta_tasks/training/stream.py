@@ -101,6 +101,10 @@ class Stream:
                 f"{len(self.features)} and {self.seed}; give it the same data, or start in a new folder"
             )
 
+    def length_of(self, number: int) -> int:
+        """Tokens of a feature."""
+        return len(self.features[number])
+
     def _place(self, number: int) -> int:
         """Which feature is the ``number``-th of all that are ever drawn."""
         epoch, place = divmod(number, len(self.features))
@@ -117,7 +121,7 @@ class Stream:
         batches = []
         for start in range(0, len(order), CHUNK * self.batch_size):
             chunk = order[start : start + CHUNK * self.batch_size]
-            chunk = chunk[np.argsort([len(self.features[i]) for i in chunk], kind="stable")]
+            chunk = chunk[np.argsort([self.length_of(i) for i in chunk], kind="stable")]
             groups = [chunk[i : i + self.batch_size] for i in range(0, len(chunk), self.batch_size)]
             # A group that is not full stays last: in front of others it would shift the borders of their batches.
             full, rest = (groups, []) if len(groups[-1]) == self.batch_size else (groups[:-1], groups[-1:])

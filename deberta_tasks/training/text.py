@@ -89,14 +89,23 @@ class MaskedStream(Stream):
         collator: pads and hides.
         batch_size: texts in a batch.
         seed: of the order.
+        by_length: let the texts of a batch have similar lengths; of what ``blocks`` or a corpus gives.
 
     Raises:
         ValueError: for no texts.
     """
 
-    def __init__(self, features: Sequence[Any], collator: MaskingCollator, batch_size: int, *, seed: int = 0) -> None:
-        super().__init__(features, collator, batch_size, seed=seed, by_length=False)
+    def __init__(
+        self, features: Sequence[Any], collator: MaskingCollator, batch_size: int, *, seed: int = 0,
+        by_length: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(features, collator, batch_size, seed=seed, by_length=by_length)
         self.collator, self.position = collator, 0
+
+    def length_of(self, number: int) -> int:
+        """Tokens of a text; a corpus on the disk knows without reading it."""
+        of_corpus = getattr(self.features, "length_of", None)
+        return int(of_corpus(number)) if of_corpus else len(self.features[number]["input_ids"])
 
     def __iter__(self) -> MaskedStream:
         return self
