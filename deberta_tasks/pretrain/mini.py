@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from conversion.command_line import terminate_cleanly
+from conversion.command_line import ERROR, terminate_cleanly
 from deberta_core.checks import IGNORED
 from deberta_core.config import BaseConfig
 from deberta_core.file_names import CARD
@@ -211,19 +211,31 @@ def shares_right(folder: Path, texts: Path, most: int = 1000) -> dict[str, float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the model."""
+    """Make the model; what is wrong with texts or folder is said in a sentence."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder; the same goes on")
     parser.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="where packages are unpacked")
     parser.add_argument("--steps", type=int, default=0, help=f"of training, default {OPTIONS.steps}")
     args = parser.parse_args(arguments)
     terminate_cleanly()
-    args.output.mkdir(parents=True, exist_ok=True)
-    options = replace(OPTIONS, steps=args.steps or OPTIONS.steps)
-    make_texts(args.output / TEXTS, args.root)
-    tokenizer = make_vocabulary(args.output / VOCABULARY, read_lines(args.output / TEXTS / LEARN), SIZE.vocab_size)
-    save(*pretrain(args.output, tokenizer, SIZE, options), tokenizer, args.output)
-    print(f"wrote {args.output / MODEL}")
+    try:
+        make(args.output, args.root, replace(OPTIONS, steps=args.steps or OPTIONS.steps))
+    except (OSError, ValueError) as error:
+        parser.exit(ERROR, f"error: {error}\n")
+
+
+def make(output: Path, root: Path, options: Options) -> None:
+    """All stages, each where the last call left it.
+
+    Raises:
+        OSError: if a package is not there, or a folder cannot be written.
+        ValueError: if texts are damaged, or the folder holds a run with other settings.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    make_texts(output / TEXTS, root)
+    tokenizer = make_vocabulary(output / VOCABULARY, read_lines(output / TEXTS / LEARN), SIZE.vocab_size)
+    save(*pretrain(output, tokenizer, SIZE, options), tokenizer, output)
+    print(f"wrote {output / MODEL}")
 
 
 if __name__ == "__main__":

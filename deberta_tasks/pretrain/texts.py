@@ -22,6 +22,7 @@ from typing import TextIO
 HELD_BACK = 100  # one document in so many
 TOGETHER = 20  # paragraphs that are held back together: a whole book would be too much
 LEAST, MOST = 24, 20_000  # characters of a paragraph
+DAMAGE = (zlib.error, struct.error, EOFError, gzip.BadGzipFile)  # what readers raise beside errors of values
 Document = list[str]
 
 
@@ -84,7 +85,7 @@ def read_sword(path: Path) -> Iterator[Document]:
     packed = path.with_suffix(path.suffix[:-1] + "z").read_bytes()
     for place, size, _ in struct.iter_unpack("<III", path.read_bytes()):
         if size:
-            text = zlib.decompress(packed[place : place + size]).decode("utf-8", "replace")
+            text = zlib.decompress(packed[place : place + size]).decode("utf-8")
             text = re.sub(r"<note.*?</note>|<title.*?</title>|<table.*?</table>", " ", text, flags=re.DOTALL)
             text = re.sub(r"</?(div|chapter|lg|l|p|lb)\b[^>]*>", "\n", text)
             yield html.unescape(re.sub(r"<[^>]*>", "", text)).replace("¶", "").split("\n")
@@ -93,7 +94,7 @@ def read_sword(path: Path) -> Iterator[Document]:
 def read_html(path: Path) -> Iterator[Document]:
     """The running text of a page; without headings, tables, programs and what leads to other pages."""
     page = _Paragraphs()
-    page.feed(path.read_text(encoding="utf-8", errors="replace"))
+    page.feed(path.read_text(encoding="utf-8"))
     yield page.found
 
 
@@ -120,10 +121,10 @@ class _Paragraphs(HTMLParser):
             self.found[-1] += data
 
 
-def read_dictionary(path: Path) -> Iterator[Document]:
+def read_dictionary(path: Path, errors: str = "strict") -> Iterator[Document]:
     """Entries of a ``.dict.dz`` file: those begin at the margin, their paragraphs are indented."""
     entry: Document = []
-    for paragraph in re.split(r"\n[ \t]*\n", gzip.decompress(path.read_bytes()).decode("utf-8", "replace")):
+    for paragraph in re.split(r"\n[ \t]*\n", gzip.decompress(path.read_bytes()).decode("utf-8", errors)):
         if not paragraph.startswith(" ") and entry:
             yield entry
             entry = []
@@ -133,7 +134,7 @@ def read_dictionary(path: Path) -> Iterator[Document]:
 
 def read_webster(path: Path) -> Iterator[Document]:
     r"""Entries of Webster's, ``Word \pronunciation\, grammar [origin]`` and then meanings: those, and quoted texts."""
-    for entry in read_dictionary(path):
+    for entry in read_dictionary(path, "replace"):  # the file has single bytes of other encodings
         head, *rest = "\n\n".join(entry).split("\n", 1)
         word = head.split("\\")[0].strip()
         found = []
@@ -190,6 +191,7 @@ def documents(source: Source, root: Path) -> Iterator[Document]:
 
     Raises:
         FileNotFoundError: if the package is not there.
+        ValueError: if one of its files is damaged, or not UTF-8.
     """
     paths = sorted(root.glob(source.files))
     if not paths:
@@ -198,9 +200,12 @@ def documents(source: Source, root: Path) -> Iterator[Document]:
             f"{source.package})"
         )
     for path in paths:
-        for paragraphs in source.read(path):
-            found = [text for text in map(clean, paragraphs) if text]
-            yield from (found[i : i + TOGETHER] for i in range(0, len(found), TOGETHER))
+        try:
+            for paragraphs in source.read(path):
+                found = [text for text in map(clean, paragraphs) if text]
+                yield from (found[i : i + TOGETHER] for i in range(0, len(found), TOGETHER))
+        except (*DAMAGE, ValueError, IndexError) as error:
+            raise ValueError(f"{path} is damaged ({error}); install the package {source.package} again") from None
 
 
 def write_texts(sources: Iterable[Source], root: Path, learn: TextIO, held: TextIO) -> dict[str, Count]:
@@ -217,6 +222,7 @@ def write_texts(sources: Iterable[Source], root: Path, learn: TextIO, held: Text
 
     Raises:
         FileNotFoundError: if a package is not there.
+        ValueError: if a file is damaged.
     """
     seen: set[int] = set()
     counts = {}

@@ -84,6 +84,7 @@ def test_runs_are_kept_and_go_on(folder, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.everything
 def test_scores_are_alike_in_both_frameworks(folder, tmp_path):
     """Of one pair before it learns, in both; then five steps from the same weights, with the same tokens put in."""
     pytest.importorskip("torch")

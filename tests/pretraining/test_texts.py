@@ -140,6 +140,49 @@ def test_package_missing(tmp_path):
         texts.write_texts(texts.SOURCES, tmp_path, io.StringIO(), io.StringIO())
 
 
+@pytest.mark.parametrize(
+    ("package", "content", "said"),
+    [
+        ("wordnet-base", b"caf\xe9 | b", "codec can't decode byte 0xe9"),
+        ("wordnet-base", b"1 2 | b", "list index out of range"),
+        ("dict-devil", b"no gzip", "Not a gzipped file"),
+        ("dict-devil", gzip.compress(b"text " * 99)[:-9], "end-of-stream"),
+        ("sword-text-kjv", b"12345", "iterative unpacking"),
+        ("debian-handbook", b"<p>\xff", "codec can't decode byte 0xff"),
+    ],
+    ids=["not UTF-8", "other columns", "no gzip", "cut gzip", "cut index", "page not UTF-8"],
+)
+def test_damaged_files(tmp_path, monkeypatch, capsys, package, content, said):
+    """One sentence that names the file and what to do, and no folder of texts."""
+    pytest.importorskip("torch")
+    from deberta_tasks.pretrain import mini
+
+    [made] = [each for each in texts.SOURCES if each.package == package]
+    path = write(tmp_path / made.files.replace("*", "ot.b"), content)
+    write(path.with_name("ot.bzz"), b"")
+    monkeypatch.setattr(mini, "SOURCES", (made,))
+    with pytest.raises(SystemExit, match="2"):
+        mini.main(["--output", str(tmp_path / "run"), "--root", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path} is damaged (")
+    assert said in error
+    assert error.endswith(f"install the package {package} again\n")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_pages_without_text(tmp_path, monkeypatch, capsys):
+    """Empty documents are no documents, and nothing but these is no text."""
+    pytest.importorskip("torch")
+    from deberta_tasks.pretrain import mini
+
+    write(tmp_path / "a.html", "")
+    write(tmp_path / "b.html", "<p></p><p> </p>")
+    monkeypatch.setattr(mini, "SOURCES", (texts.Source("some", "*.html", texts.read_html, "CC0", "Nothing"),))
+    with pytest.raises(SystemExit, match="2"):
+        mini.main(["--output", str(tmp_path / "run"), "--root", str(tmp_path)])
+    assert "learn.txt has no text; expected a plain text file" in capsys.readouterr().err
+
+
 def test_words():
     """Guesses by counting, and how often they are right."""
     counted = Counted(["the cat and the dog and the cow", "the cat sat"])
