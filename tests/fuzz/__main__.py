@@ -17,23 +17,9 @@ os.environ.update(
 )
 
 from tests.fuzz.kinds import KINDS
-from tests.fuzz.runner import freeze, keep, run
+from tests.fuzz.runner import keep, run
 
 FOUND = Path(__file__).parent / "found"  # files that something was wrong with once
-
-
-def import_everything() -> None:
-    """Once, for all children; TensorFlow starts its threads in them."""
-    import h5py  # noqa: F401
-
-    import conversion  # noqa: F401
-    import deberta_pt.families  # noqa: F401
-    import deberta_tasks.cli
-    import deberta_tasks.training.pt  # noqa: F401
-    import deberta_tf.families  # noqa: F401
-    import tokenization  # noqa: F401
-
-    freeze()
 
 
 def main() -> int:
@@ -46,7 +32,6 @@ def main() -> int:
         "--keep", type=Path, help="folder for the files that something is wrong with, such as ours in found"
     )
     given = parser.parse_args()
-    import_everything()
     wrong = 0
     for name in given.kinds:
         started, before = time.monotonic(), sum(os.times()[:4])

@@ -34,7 +34,7 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_TELEMETRY="1",
 )  # fmt: skip
 
-from tests.fuzz.runner import be_quiet, freeze, made_in_child
+from tests.fuzz.runner import be_quiet, made_in_child
 
 LIMIT = 300.0  # seconds that one child may take
 BYTE_COUNTS = 20
@@ -503,40 +503,24 @@ def in_target(state: Callable[[Path], str]) -> Callable[[Path], str]:
     return lambda folder: state(folder / "target")
 
 
-OPERATIONS = {
+OPERATIONS = {  # those that need no framework first, while children are forked from a process that has none
     operation.name: operation
     for operation in (
-        Operation("save_pretrained of PyTorch", lambda f: save_model(f / "target", 2, "pt", old=True),
-                  lambda f: save_model(f / "target", 5, "pt"), in_target(state_of_model)),
-        Operation("save_pretrained of TensorFlow", lambda f: save_model(f / "target", 2, "tf", old=True),
-                  lambda f: save_model(f / "target", 5, "tf"), in_target(state_of_model), ready=start_tensorflow),
         Operation("saving a tokenizer", lambda f: save_tokenizer(f / "target", 350),
                   lambda f: save_tokenizer(f / "target", 360), in_target(state_of_tokenizer)),
+        Operation("download from a hub", lambda f: (f / "target").mkdir(), download, state_of_download, tidy=False,
+                  around=hub_server),
+        Operation("save_pretrained of PyTorch", lambda f: save_model(f / "target", 2, "pt", old=True),
+                  lambda f: save_model(f / "target", 5, "pt"), in_target(state_of_model)),
         Operation("convert", convert_begin, convert_act, in_target(state_of_model)),
         Operation("export", export_begin, export, in_target(state_of_export), share=0.2),
         Operation("finetune", lambda f: (f / "data.csv").write_text(CSV), finetune, alike({}), ends_alike=True),
         Operation("pretrain", lambda f: (f / "text.txt").write_text("\n".join(SENTENCES * 20)), pretrain, alike({}),
                   ends_alike=True),
-        Operation("download from a hub", lambda f: (f / "target").mkdir(), download, state_of_download, tidy=False,
-                  around=hub_server),
+        Operation("save_pretrained of TensorFlow", lambda f: save_model(f / "target", 2, "tf", old=True),
+                  lambda f: save_model(f / "target", 5, "tf"), in_target(state_of_model), ready=start_tensorflow),
     )
 }  # fmt: skip
-
-
-def import_everything() -> None:
-    """Once, for all children."""
-    import h5py  # noqa: F401
-
-    import conversion  # noqa: F401
-    import deberta_pt.families  # noqa: F401
-    import deberta_tasks.cli
-    import deberta_tasks.finetune.recipe
-    import deberta_tasks.training.pt  # noqa: F401
-    import deberta_tf.families  # noqa: F401
-    import tests.models.helpers  # noqa: F401
-    import tokenization  # noqa: F401
-
-    freeze()
 
 
 def main() -> int:
@@ -547,7 +531,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    import_everything()
     bad = 0
     for name in given.operations:
         started, before = time.monotonic(), sum(os.times()[:4])

@@ -279,17 +279,9 @@ def resume_keras_run(folder: Path, framework: str) -> None:
 
 MODEL, TOKENIZER = ("pt", "tf"), ("fast", "slow")
 JSON = (m.json_values, m.json_values, m.bytes_anywhere)
-KINDS = {
+KINDS = {  # those that need no framework first, while children are forked from a process that has none
     kind.name: kind
     for kind in (
-        Kind("safetensors", model_folder(), "model.safetensors", (m.bytes_anywhere,), load_model),
-        Kind("bin", model_folder(safe_serialization=False), "pytorch_model.bin",
-             (m.zipped_pickle, m.zipped_pickle, m.zip_entries, m.bytes_anywhere), load_model),
-        Kind("old bin", old_bin, "pytorch_model.bin", (m.stream_of_pickles, m.bytes_anywhere), load_model),
-        Kind("h5", h5_folder, "tf_model.h5", (m.hdf5, m.bytes_anywhere), load_model),
-        Kind("packed h5", packed_h5_folder, "tf_model.h5", (m.hdf5, m.bytes_anywhere), load_model),
-        Kind("index", model_folder(max_shard_size="4KB"), "model.safetensors.index.json", JSON, load_model),
-        Kind("config.json", model_folder(), "config.json", JSON, load_config),
         Kind("tokenizer_config.json of v1", tokenizer_folder("v1", fast=True), "tokenizer_config.json", JSON,
              use_tokenizer, TOKENIZER),
         Kind("tokenizer_config.json of v2", tokenizer_folder("v2", fast=True), "tokenizer_config.json", JSON,
@@ -310,6 +302,14 @@ KINDS = {
              (m.text_lines, m.text_lines, m.text_lines, m.bytes_anywhere, m.wide_table), use_records, ("",)),
         Kind("jsonl", table("data.jsonl", JSONL), "data.jsonl", (m.text_lines, m.json_lines, m.bytes_anywhere),
              use_records, ("",)),
+        Kind("safetensors", model_folder(), "model.safetensors", (m.bytes_anywhere,), load_model),
+        Kind("bin", model_folder(safe_serialization=False), "pytorch_model.bin",
+             (m.zipped_pickle, m.zipped_pickle, m.zip_entries, m.bytes_anywhere), load_model),
+        Kind("old bin", old_bin, "pytorch_model.bin", (m.stream_of_pickles, m.bytes_anywhere), load_model),
+        Kind("h5", h5_folder, "tf_model.h5", (m.hdf5, m.bytes_anywhere), load_model),
+        Kind("packed h5", packed_h5_folder, "tf_model.h5", (m.hdf5, m.bytes_anywhere), load_model),
+        Kind("index", model_folder(max_shard_size="4KB"), "model.safetensors.index.json", JSON, load_model),
+        Kind("config.json", model_folder(), "config.json", JSON, load_config),
         Kind("run of finetune", run_folder("finetune"), "run/*", (m.by_content,), lambda f, _: train(f, "finetune"),
              ("pt",), 0.4),
         Kind("run of pretrain", run_folder("pretrain"), "run/*", (m.by_content,), lambda f, _: train(f, "pretrain"),

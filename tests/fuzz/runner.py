@@ -1,4 +1,4 @@
-"""Runs cases in children with limits, forked from one process that has imported everything, 50 cases each.
+"""Runs cases in children with limits, forked from one process that has imported all they need, 50 cases each.
 
 A child that dies or hangs takes its report with it from the case on: the cases that it had left are then run singly.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fnmatch
+import functools
 import gc
 import gzip
 import importlib
@@ -236,6 +237,15 @@ def made_files(kind: Kind) -> dict[str, bytes]:
         return {p.relative_to(top).as_posix(): p.read_bytes() for p in Path(top).rglob("*") if p.is_file()}
 
 
+def import_readers(kind: Kind, files: Mapping[str, bytes]) -> None:
+    """Import here what reading a kind takes, once for all children."""
+    name = sorted(fnmatch.filter(files, kind.file))[0]
+    for framework in kind.frameworks:
+        with tempfile.TemporaryDirectory() as top:
+            folder = _write(Path(top), Case(kind, 0, framework, name, files[name]), files)
+            made_in_child(functools.partial(kind.attempt, folder, framework))
+
+
 def run(kind: Kind, seeds: Iterable[int], found: Sequence[Path] = ()) -> Report:
     """Damage a kind's file again and again.
 
@@ -245,6 +255,7 @@ def run(kind: Kind, seeds: Iterable[int], found: Sequence[Path] = ()) -> Report:
         found: damaged files to try first in each framework, kept by ``keep``.
     """
     files, report = made_files(kind), Report()
+    import_readers(kind, files)
     pending = itertools.chain(
         (_kept(kind, path, framework, files) for framework in kind.frameworks for path in found),
         # Those of one framework together: what it takes to start is a child's, and is most of its time.
