@@ -173,8 +173,8 @@ class MaskedLM(PreTrainedModel):
         labels = as_tensor(labels, "labels", self)
         if only_masked and labels is not None:
             check_labels("labels", labels.shape, hidden.shape[:-1], is_float=labels.is_floating_point())
-            targets = labels != IGNORED
-            blind = None if blind is None else blind.expand(*targets.shape, 1)[targets]  # [positions, 1]
+            targets = (labels != IGNORED).nonzero(as_tuple=True)  # asked once: a shape is what a GPU is waited for
+            blind = None if blind is None else blind.expand(*labels.shape, 1)[targets]  # [positions, 1]
             hidden, labels = hidden[targets], labels[targets]  # [positions, H], [positions]
         predict = self.cls if self.kind == "legacy" else self.lm_predictions
         logits = predict(hidden, self.deberta.embeddings.word_embeddings.weight, blind)

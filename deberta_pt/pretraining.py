@@ -33,6 +33,7 @@ from deberta_core.pretraining import (
     save_generator,
 )
 from deberta_pt.families import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection
+from deberta_pt.fast.upload import uploaded
 from deberta_pt.heads import MaskedLM, ReplacedTokenDetection
 
 
@@ -98,6 +99,7 @@ class ReplacedTokenPretraining(nn.Module):
         self.embedding_sharing = embedding_sharing
         self.rtd_lambda, self.temperature = rtd_lambda, temperature
         self.register_buffer("sampling_state", torch.tensor([seed, 0]))  # the seed, and how often it was drawn from
+        self._drawn: tuple[Tensor, int, list[int]] | None = None  # that tensor, its version, and its numbers
         self._share(keep_discriminator)
 
     def _share(self, keep: bool) -> None:
@@ -152,10 +154,15 @@ class ReplacedTokenPretraining(nn.Module):
 
     def noise(self, like: Tensor) -> Tensor:
         """Uniform numbers in [0, 1) to sample by, float32 of the shape of ``like`` ``[B, L]``; counts the draw."""
-        seed, count = self.sampling_state.tolist()
-        self.sampling_state[1] += 1
-        drawn = np.random.default_rng([seed, count]).random(tuple(like.shape), np.float32)
-        return torch.from_numpy(drawn).to(like.device)
+        state, known = self.sampling_state, self._drawn
+        # Reading it waits for all that a device has yet to do, so it is read when something else has written it.
+        if known is not None and known[0] is state and known[1] == _version(state) >= 0:
+            seed, count = known[2]
+        else:
+            seed, count = state.tolist()
+        state[1] += 1
+        self._drawn = (state, _version(state), [seed, count + 1])
+        return uploaded(np.random.default_rng([seed, count]).random(tuple(like.shape), np.float32), like.device)
 
     def generate(
         self,
@@ -189,11 +196,10 @@ class ReplacedTokenPretraining(nn.Module):
         targets = labels != IGNORED
         if sampled_ids is None:
             noise = self.noise(labels) if noise is None else noise
-            drawn = sample(output.logits.detach(), noise[targets], self.temperature).to(input_ids.dtype)
+            drawn = sample(output.logits.detach(), picked(noise, targets, len(output.logits)), self.temperature)
         else:
-            drawn = sampled_ids[targets].to(input_ids.dtype)
-        corrupted = input_ids.clone()
-        corrupted[targets] = drawn
+            drawn = picked(sampled_ids, targets, len(output.logits))
+        corrupted = input_ids.masked_scatter(targets, drawn.to(input_ids.dtype))
         replaced = (targets & (corrupted != labels)).long()
         return ReplacedTokenPretrainingOutput(
             mlm_loss=output.loss, corrupted_ids=corrupted, replaced=replaced, generator_logits=output.logits
@@ -313,6 +319,21 @@ class ReplacedTokenPretraining(nn.Module):
         save_generator(Path(path), lambda folder: self.generator.save_pretrained(folder, max_shard_size="1TB"))
 
 
+def picked(values: Tensor, chosen: Tensor, count: int) -> Tensor:
+    """Values at chosen places in their order, whose number is known: for ``values[chosen]`` the host would wait.
+
+    Args:
+        values: any shape.
+        chosen: bool, of the same shape.
+        count: how many are chosen.
+
+    Returns:
+        ``[count]``.
+    """
+    places = torch.where(chosen, chosen.flatten().cumsum(0).view_as(chosen) - 1, count)  # the others go behind the last
+    return values.new_zeros(count + 1).scatter(0, places.flatten(), values.flatten())[:count]
+
+
 def sample(logits: Tensor, noise: Tensor, temperature: float = 1.0) -> Tensor:
     """One id for each row, with the probability that the logits give it.
 
@@ -348,6 +369,11 @@ def new_generator(discriminator: ReplacedTokenDetection, layers: int | None = No
     warnings.warn(f"no generator was given: a new one starts with the discriminator's encoder and fresh {fresh}",
                   stacklevel=3)  # fmt: skip
     return generator.train(discriminator.training).to(discriminator.device)
+
+
+def _version(state: Tensor) -> int:
+    """How often a tensor was written to; one that was made for inference does not count, and is never the same."""
+    return -1 if state.is_inference() else state._version
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter], clip: float) -> None:

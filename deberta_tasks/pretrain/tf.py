@@ -16,7 +16,7 @@ from deberta_tasks.pretrain.request import LOSSES, NEW, NO_LIMIT, OWN, Request, 
 from deberta_tasks.training.loop import Learner
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.stream import Batch
-from deberta_tasks.training.tf import KerasLearner, adamw, load_state, save_state, set_rate
+from deberta_tasks.training.tf import KerasLearner, adamw, load_state, refuse_compile, save_state, set_rate
 from deberta_tasks.training.tf_parallel import start_strategy
 from deberta_tf import TFAutoModelForMaskedLM, TFAutoModelForReplacedTokenDetection, TFReplacedTokenPretraining
 from deberta_tf.pretraining import new_generator
@@ -75,6 +75,7 @@ class KerasPairLearner:
 
     def __init__(self, model: Any, options: Options, strategy: tf.distribute.Strategy) -> None:
         check_options(options, strategy.num_replicas_in_sync)
+        refuse_compile(options)
         self.model, self.options = model, options
         halves = (model.generator_parameters(), model.discriminator_parameters())
         self.optimizers = [adamw(half, weight_decay=options.weight_decay) for half in halves]

@@ -11,6 +11,7 @@ from typing import Any
 
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("float32", "bfloat16", "float16")
+SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # as other programs' command lines have them
 
 
 def _option(default: Any, help: str, least: float | None = 0, choices: tuple[str, ...] = ()) -> Any:
@@ -41,6 +42,7 @@ class Options:
     checkpointing: bool = _option(
         False, "compute layers again in the backward pass instead of keeping their states, to save memory", None
     )
+    compile: bool = _option(False, "compile each layer, in PyTorch; the first steps take longer for it", None)
     max_length: int = _option(128, "tokens of an example", 8)
     stride: int = _option(32, "tokens that two windows of a context share")
     by_length: bool = _option(True, "put examples of similar lengths together", None)
@@ -66,7 +68,8 @@ class Options:
 
     def settings(self) -> dict[str, Any]:
         """By name, for the folder of the run."""
-        return asdict(self)
+        # A run from before there was this one, and one that does without, go on alike.
+        return {name: value for name, value in asdict(self).items() if name != "compile" or value}
 
     def changed(self) -> dict[str, Any]:
         """The options that differ from their defaults."""
@@ -115,9 +118,14 @@ def add_options(parser: Any, defaults: Mapping[str, Any], without: tuple[str, ..
             parser.add_argument(f"--{name}", action="store_true", help=text)
             continue
         parser.add_argument(
-            f"--{name}", type=type(option.default), choices=option.metadata["choices"] or None,
+            f"--{name}", type=_long if option.name == "precision" else type(option.default),
+            choices=option.metadata["choices"] or None,
             help=text if "default" in text else f"{text}; default {default}",
         )  # fmt: skip
+
+
+def _long(precision: str) -> str:
+    return SHORT.get(precision, precision)
 
 
 def given_options(args: argparse.Namespace) -> dict[str, Any]:

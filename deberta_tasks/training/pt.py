@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import deberta_pt
 from deberta_core.heads import weights
 from deberta_core.perturbation import Perturbation
+from deberta_pt.fast.upload import uploaded
 from deberta_pt.perturbation import PerturbedLoss, moved_weights
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.pt_parallel import (
@@ -80,11 +81,13 @@ class TorchLearner:
         if options.checkpointing:
             model.gradient_checkpointing_enable()
         self.model_class = type(model)  # FSDP2 gives the model another one
-        self.parallel = self.group.wrap(model, kind)
+        if options.compile:
+            compile_layers(model)
+        self.parallel = self.group.wrap(model, kind, options.precision)
         self.model = unwrapped(self.parallel)
         self.perturbation = perturbation or Perturbation()
         self.perturbed_loss = PerturbedLoss(self.model, self.perturbation, self._call)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, options), lr=0.0)  # each step sets its rate
+        self.optimizer = adamw(parameter_groups(self.model, options), self.group.device)
         self._judged: Any = None  # prepared for evaluation, until weights change
         self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=options.precision == "float16")
 
@@ -151,7 +154,7 @@ class TorchLearner:
 
     def tensors(self, batch: Batch, examples: slice) -> dict[str, torch.Tensor]:
         """Some examples of a batch on this process' device."""
-        return {name: torch.from_numpy(array[examples]).to(self.group.device) for name, array in batch.items()}
+        return {name: uploaded(array[examples], self.group.device) for name, array in batch.items()}
 
     def save_state(self, folder: Path | None) -> None:
         """Whole tensors by name, however the model is spread."""
@@ -207,6 +210,25 @@ def parameter_groups(model: Any, options: Options) -> list[dict[str, Any]]:
         {"params": found, "scale": scale, "weight_decay": options.weight_decay if decays else 0.0}
         for (scale, decays), found in groups.items()
     ]
+
+
+def adamw(groups: Any, device: torch.device) -> torch.optim.AdamW:
+    """AdamW without a rate, which each step sets.
+
+    On a GPU one kernel does what some ten would for each group, and whether float16's gradients are finite is asked
+    there: the host would wait for the answer in each step.
+    """
+    return torch.optim.AdamW(groups, lr=0.0, fused=device.type == "cuda")
+
+
+def compile_layers(model: Any) -> None:
+    """Let ``torch.compile`` have each layer of the encoder, which are compiled once for all of them and all lengths.
+
+    A layer and not the model: it is small enough to compile in seconds, gradient checkpointing and FSDP2 keep working
+    between layers, and names of weights stay as they are.
+    """
+    for layer in model.base_model.encoder.layer:
+        layer.compile(dynamic=True)
 
 
 def set_rate(optimizers: Any, rate: float) -> None:

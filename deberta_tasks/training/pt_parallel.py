@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_state_dict,
 )
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 FILE = "state.pt"
@@ -85,12 +85,14 @@ class Processes:
         if self.size > 1:
             dist.barrier()
 
-    def wrap(self, model: Any, kind: str = "ddp") -> Any:
+    def wrap(self, model: Any, kind: str = "ddp", precision: str = "float32") -> Any:
         """The model as this process trains it, on its device.
 
         Args:
             model: of ``deberta_pt``; with ``fsdp`` it is spread in place, a layer at a time.
             kind: ``ddp`` for a copy in each process, ``fsdp`` for FSDP2, a part of each weight in each process.
+            precision: ``bfloat16`` lets FSDP2 gather weights in half the bytes; parts, sums of gradients and the
+                optimiser stay float32.
 
         Raises:
             ValueError: for another kind.
@@ -102,9 +104,11 @@ class Processes:
             return model
         if kind == "ddp":
             return DistributedDataParallel(model, device_ids=None if self.device == CPU else [self.device])
+        half = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+        policy = half if precision == "bfloat16" else MixedPrecisionPolicy()
         for layer in model.base_model.encoder.layer:
-            fully_shard(layer)
-        return fully_shard(model)
+            fully_shard(layer, mp_policy=policy)
+        return fully_shard(model, mp_policy=policy)
 
     def part(self, count: int) -> slice:
         """This process' examples of ``count``, a multiple of the number of processes."""

@@ -56,7 +56,7 @@ class KerasLearner:
         **asked: further keywords of the model's calls in training, such as ``only_masked``.
 
     Raises:
-        ValueError: for float16 with rates that differ from layer to layer.
+        ValueError: for float16 with rates that differ from layer to layer, and for ``compile``.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class KerasLearner:
         self.scaled = options.precision == "float16"
         if self.scaled and options.layer_decay < 1:
             raise ValueError("precision float16 does not go with layer_decay in TensorFlow; use bfloat16")
+        refuse_compile(options)
         with policy(POLICIES[options.precision]), self.strategy.scope():
             self.model = make()
             self.lesson = None if lesson is None else lesson(self.model.config)
@@ -202,6 +203,16 @@ class KerasLearner:
 def _open(shape: tf.TensorShape) -> list[int | None]:
     """``[replicas, parts, examples, ..., tokens]`` for any number of examples and tokens."""
     return [None if place in (2, len(shape) - 1) else size for place, size in enumerate(shape)]
+
+
+def refuse_compile(options: Options) -> None:
+    """Say that a step of TensorFlow is a graph already.
+
+    Raises:
+        ValueError: for ``compile``.
+    """
+    if options.compile:
+        raise ValueError("compile is of PyTorch; in TensorFlow a step is a graph as it is, so leave it out")
 
 
 def groups(model: Any, options: Options) -> dict[float, list[Any]]:

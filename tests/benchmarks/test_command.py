@@ -6,6 +6,7 @@ import datetime
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,52 @@ def test_a_short_run_writes_its_tables(tmp_path: Path) -> None:
     assert len(rows) == 9
     assert all(float(cell.split(" (")[0]) > 0 for row in rows for cell in row.split("|")[2:-1])
     assert "times as fast as transformers" in readme.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_sides_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, where all of ours take the same calls; what needs a GPU or is not installed is said."""
+    torch = pytest.importorskip("torch")
+    from benchmarks import models_gpu
+    from benchmarks.settings import Settings
+
+    for name in ("empty_cache", "reset_peak_memory_stats", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    for name in ("memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "none")
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda part, **how: None)
+    monkeypatch.setattr(models_gpu, "DEVICE", "cpu")
+    taken: list[Record] = []
+    monkeypatch.setattr(Recorder, "__call__", lambda self, record: taken.append(record))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of implementations that are for a GPU
+        models_gpu.gpu(Settings(rounds=1, layers=1, shapes=((2, 32),)), Recorder())
+    ours = {f"ours{way}" for way in ("", " eager", " sdpa", " flex", " blocked", " triton", " compiled")}
+    found = {(record.case, record.side) for record in taken if record.case}
+    assert {side for case, side in found if case.startswith("forward,")} >= {*ours, "ours optimized", "plain sdpa"}
+    assert {side for case, side in found if case.startswith("forward +")} >= {*ours, "plain sdpa"}
+    notes = " ".join(record.note for record in taken)
+    assert "ours TensorFlow XLA: RuntimeError: TensorFlow finds no GPU" in notes
+    assert not any(f", {side}:" in notes for side in ours), notes
+
+
+def test_the_table_of_scale_is_that_of_the_shapes() -> None:
+    """As the page has it; and parameters are those of a model, by layer and all."""
+    torch = pytest.importorskip("torch")
+    import deberta_pt
+    from benchmarks.scale import Scale, table
+    from tests.models.helpers import small_config
+
+    page = (ROOT / "docs" / "several_hosts.md").read_text(encoding="utf-8")
+    assert "\n".join(table(8)) in page
+    config = small_config("v2", num_hidden_layers=3)  # whose convolution is in no layer
+    with torch.device("meta"):
+        model = deberta_pt.DebertaV2ForSequenceClassification(config)
+    layer, total = (sum(p.numel() for p in part.parameters()) for part in (model.deberta.encoder.layer[0], model))
+    for devices in (1, 4):
+        scale = Scale.of(config, devices)
+        assert (scale.layer, scale.parameters, scale.rest) == (layer, total, total - 3 * layer)
+        assert scale.ddp == devices * scale.fsdp_held == 16 * total
+        assert (scale.ddp_sent > 0) == (scale.fsdp_sent > scale.ddp_sent) == (devices > 1)

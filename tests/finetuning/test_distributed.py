@@ -96,6 +96,46 @@ def test_two_processes_of_pytorch(kind: str, start: Path, alone: Callable[[str],
         go_on_alone(start, "pt", run, alone("pt"))
 
 
+HELD = """
+import json, sys
+from deberta_tasks.training import pt
+from deberta_tasks.training.options import Options
+from tests.finetuning.test_learners import TASK, losses
+folder, kind, precision = sys.argv[1:]
+options = Options(accumulate=2, checkpointing=True, precision=precision)
+learning = pt.TorchLearner(pt.new_model(TASK.head, None, folder, 0), options, kind=kind)
+found = losses(learning)
+weights = list(learning.model.parameters())
+moments = [x for state in learning.optimizer.state.values() for name, x in state.items() if name != "step"]
+held = [getattr(x, "_local_tensor", x) for x in (*weights, *(weight.grad for weight in weights), *moments)]
+assert {str(x.dtype) for x in held} == {"torch.float32"}
+print(json.dumps({"losses": found, "held": sum(x.nbytes for x in held)}) + "\\n", end="", flush=True)
+learning.stop()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "precision"), [("ddp", "float32"), ("fsdp", "bfloat16")])
+def test_what_two_processes_hold(kind: str, precision: str, tmp_path: Path) -> None:
+    """As many bytes as the page on several devices says; parts of a step and layers computed again change no loss."""
+    pytest.importorskip("torch")
+    from benchmarks.scale import Scale
+    from deberta_core.config import AutoConfig
+    from deberta_tasks.training.options import Options
+    from tests.finetuning.test_learners import STILL, learner, losses
+
+    learner("pt", Options(), **STILL).save_model(tmp_path / "start")
+    want = losses(learner("pt", Options(precision=precision), tmp_path / "start"))
+    (tmp_path / "held.py").write_text(HELD)
+    done = finish(torchrun([sys.executable, str(tmp_path / "held.py"), str(tmp_path / "start"), kind, precision]))
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(found) == 2
+    scale = Scale.of(AutoConfig.from_pretrained(tmp_path / "start"), 2, TASK.head)
+    for one in found:
+        np.testing.assert_allclose(one["losses"], want, rtol=1e-4 if precision == "float32" else 0.02)
+        assert one["held"] == pytest.approx(scale.ddp if kind == "ddp" else scale.fsdp_held, rel=0.02)
+
+
 @pytest.mark.slow
 def test_two_devices_of_tensorflow(start: Path, alone: Callable[[str], Path], tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from deberta_tasks.finetune.recipe import Judge
 from deberta_tasks.finetune.start import Size, new_tokenizer, small_config
 from deberta_tasks.tasks import DATA, Limits
 from deberta_tasks.tasks import TRAINABLE as TASKS
-from deberta_tasks.training.options import Options
+from deberta_tasks.training.options import Options, add_options, given_options
 from deberta_tasks.training.stream import Collator, Stream
 from tests.finetuning.helpers import MODULES
 
@@ -155,3 +156,46 @@ def test_dropout_of_a_step_does_not_depend_on_the_steps_before(framework: str) -
 def test_float16_where_it_does_not_go() -> None:
     with pytest.raises(ValueError, match="float16 does not go with layer_decay in TensorFlow; use bfloat16"):
         learner("tf", Options(precision="float16", layer_decay=0.9))
+
+
+def test_layers_that_are_compiled_learn_the_same(plain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One graph serves all layers and lengths; names in files stay, and evaluation takes the layers as they are."""
+    torch = pytest.importorskip("torch")
+    graphs, compile_module = [], torch.nn.Module.compile
+
+    def kept(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda part, **how: compile_module(part, backend=kept, **how))
+    folder, want = plain("pt")
+    for options in (Options(compile=True), Options(compile=True, checkpointing=True, accumulate=2)):
+        torch._dynamo.reset()
+        graphs.clear()
+        learning = learner("pt", options, folder)
+        np.testing.assert_allclose(losses(learning), want, rtol=1e-5)
+        assert 0 < len(graphs) <= 2, "compiled again for another length"
+    answers = judge().answers(learning)
+    learning.save_model(tmp_path)
+    assert judge().answers(learner("pt", Options(), tmp_path)) == answers
+
+
+def test_what_other_command_lines_call_it() -> None:
+    """And a run from before layers could be compiled goes on."""
+    parser = argparse.ArgumentParser()
+    add_options(parser, {})
+    given = given_options(parser.parse_args(["--precision", "bf16", "--compile"]))
+    assert (given["precision"], given["compile"]) == ("bfloat16", True)
+    assert "compile" not in Options().settings()
+    assert Options(**given).settings()["compile"] is True
+    with pytest.raises(ValueError, match="compile is of PyTorch"):
+        learner("tf", Options(compile=True))
+
+
+def test_on_a_gpu_a_step_of_the_optimiser_is_one_kernel() -> None:
+    torch = pytest.importorskip("torch")
+    from deberta_tasks.training.pt import adamw
+
+    weights = [torch.nn.Parameter(torch.zeros(2))]
+    assert adamw(weights, torch.device("cuda")).defaults["fused"]
+    assert not adamw(weights, torch.device("cpu")).defaults["fused"]

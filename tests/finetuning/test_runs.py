@@ -202,7 +202,7 @@ def test_a_batch_that_cannot_be_shared_out_leaves_no_folder(
     from deberta_tasks.training.pt_parallel import Processes
 
     monkeypatch.setattr(Processes, "start", lambda: Processes(0, 3))
-    monkeypatch.setattr(Processes, "wrap", lambda group, model, kind: model)
+    monkeypatch.setattr(Processes, "wrap", lambda group, model, *how: model)
     fails(capsys, short("text-classification", "pt", tmp_path), "batch_size 16 cannot be cut into 3 equal parts")
     assert not (tmp_path / "run").exists()
 

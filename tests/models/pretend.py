@@ -110,7 +110,9 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise RuntimeError(f"Expected all tensors to be on the same device, but found {NAME}:0 and cpu, in {name}")
     device = kwargs.get("device")
     leaves_it = func is aten._to_copy.default and device is not None and not _names_it(device)
-    arrives = (func is aten._to_copy.default and not far) or (func is aten.copy_.default and bool(near))
+    # What is told to arrive later is not waited for.
+    later = bool(kwargs.get("non_blocking"))
+    arrives = not later and ((func is aten._to_copy.default and not far) or (func is aten.copy_.default and bool(near)))
     read_masks = name in INDEXING and any(x.dtype == torch.bool for x in tree_leaves(args[1]) if isinstance(x, Far))
     if (far and (name in READS or read_masks)) or (copies and (leaves_it or arrives)):
         _waits_for(name)

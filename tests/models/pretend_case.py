@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 from deberta_pt import optimize_for_inference
 from tests.models import pretend
 from tests.models.helpers import flatten, pt_inputs, pt_model, random_weights
+from tests.pretraining.pairs import batch_of, pair
 
 
 def compute(config: Any, head: str, inputs: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
@@ -48,6 +49,23 @@ def compute(config: Any, head: str, inputs: dict[str, Any], how: dict[str, Any])
         if train:
             grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
             found[place] |= {f"gradient of {name}": _fetched(grad).numpy() for name, grad in grads.items()}
+    return found
+
+
+def pretraining(steps: int) -> list[dict[str, int]]:
+    """What each step of replaced-token pretraining waits for, on the device."""
+    found = []
+    with pretend.Placing():
+        model = pair("pt").to(pretend.DEVICE)
+        optimizers = [
+            torch.optim.SGD(half, lr=0.01) for half in (model.generator_parameters(), model.discriminator_parameters())
+        ]
+        for number in range(steps):
+            given = pt_inputs(batch_of(model.discriminator.config, number, noise=False))
+            batch = {name: x.to(pretend.DEVICE) for name, x in given.items()}
+            pretend.forget()
+            model.decoupled_step(*optimizers, batch)
+            found.append(dict(pretend.waits))
     return found
 
 

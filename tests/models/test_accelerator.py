@@ -29,15 +29,21 @@ def quick(one: str) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def compute() -> Iterator[Compute]:
-    """Runs a case in a process that has the pretend device; it would be there for all other tests, too."""
+def elsewhere() -> Iterator[ProcessPoolExecutor]:
+    """A process that has the pretend device; it would be there for all other tests, too."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-
-        def run(config: Any, head: str, inputs: dict[str, Any], **how: Any) -> dict[str, Any]:
-            return pool.submit(there, config, head, inputs, how).result()
-
-        yield run
+        yield pool
     assert PRETEND not in sys.modules, "the pretend device came into this process, where other tests follow"
+
+
+@pytest.fixture(scope="module")
+def compute(elsewhere: ProcessPoolExecutor) -> Compute:
+    """Runs a case there."""
+
+    def run(config: Any, head: str, inputs: dict[str, Any], **how: Any) -> dict[str, Any]:
+        return elsewhere.submit(there, config, head, inputs, how).result()
+
+    return run
 
 
 def there(config: Any, head: str, inputs: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
@@ -120,3 +126,19 @@ def test_tensors_of_two_devices_are_refused(compute: Compute) -> None:
     config = small_config("v3")
     with pytest.raises(RuntimeError, match="same device"):
         compute(config, HEAD, random_inputs(config, HEAD), mixed=True)
+
+
+def test_a_step_of_pretraining_waits_once(elsewhere: ProcessPoolExecutor) -> None:
+    """For the number of words that are predicted, which is a shape; what is drawn is known to the host."""
+    first, *others = elsewhere.submit(pretraining, 3).result()
+    assert sum(name.startswith("tolist") for name in first) == 1, first
+    for found in others:
+        assert [name.partition(" ")[0] for name in found] == ["aten::nonzero"], found
+        assert sum(found.values()) == 1, found
+
+
+def pretraining(steps: int) -> list[dict[str, int]]:
+    """What the other process runs."""
+    from tests.models import pretend_case
+
+    return pretend_case.pretraining(steps)
