@@ -102,6 +102,13 @@ TABLES = {
         "float32, by graphs of both libraries",
         same_runtime,
     ),
+    "int8": Kind(
+        "8-bit integers",
+        "benchmarks.integers:integers",
+        12,
+        "random weights; float32 beside integers",
+        lambda side: "transformers int8, ONNX Runtime",
+    ),
     "gpu": Kind("GPU, PyTorch", "benchmarks.models_gpu:gpu", 12, "bfloat16, batches of 8192 tokens, without dropout"),
 }
 

@@ -17,7 +17,7 @@ from deberta_core.heads import HEADS
 
 Array = NDArray[np.float64]
 WAYS = ("gradient", "loss")
-_MULTIPLE = 8  # of the columns that stay, where there are many: kernels read so many at once
+_MULTIPLE = 64  # of the columns that stay, where there are many: kernels read, and quantisers pack, so many at once
 
 
 @dataclass(frozen=True, eq=False)

@@ -164,6 +164,9 @@ def _by_bitsandbytes(model: Any, config: BitsAndBytesConfig, device: torch.devic
             compute = _dtype(config.bnb_4bit_compute_dtype, torch.float32)
             new = layers.Linear4bit(old.in_features, old.out_features, compute_dtype=compute, **how, **sizes)
             new.weight = layers.Params4bit(old.weight.data, requires_grad=False, **how)
+            # On some CPUs the library packs such weights anew at the first call without gradients, which position keys
+            # make even in training; packed they pass no gradient on, and not all sizes can be packed.
+            new.support_avx512bf16_for_cpu = False
         new.bias = old.bias
         new.train(old.training)
         parent, _, leaf = name.rpartition(".")

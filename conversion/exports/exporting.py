@@ -53,6 +53,8 @@ def export(
         dst: folder to make.
         to: ``onnx``, ``openvino``, ``torch``, ``aot`` (PyTorch's compiler), ``savedmodel`` or ``tflite``.
         dtype: of the graph's numbers, ``float32``, ``float16`` or ``bfloat16``; which, depends on the runtime.
+            ``int8`` keeps the integers of a quantised folder: ONNX Runtime multiplies them with states that are rounded
+            by token, OpenVINO widens them while it loads.
         task: name of a task, for its head; default that of the checkpoint. ``feature-extraction`` needs none.
         progress: told what is being done.
         isolate_h5: read HDF5 in a process of its own, so that a damaged file cannot end this one.
@@ -63,7 +65,8 @@ def export(
         FileNotFoundError: there is no source, or it has no weights.
         ImportError: the runtime or a compiler is missing, or too old.
         OSError: ``dst`` cannot be written.
-        ValueError: an unknown format or type, a head that the task does not fit, or a graph that differs.
+        ValueError: an unknown format or type, int8 for a folder of floats, a head that the task does not fit, or a
+            graph that differs.
     """
     started, tell = time.monotonic(), progress or (lambda text: None)
     row, dtype = choose_format(to, dtype)
@@ -76,6 +79,8 @@ def export(
         raise FileExistsError(f"there is something at {os.fspath(dst)}; give the name of a folder that is to be made")
     with open_source(src, isolate_h5=isolate_h5) as source:
         head = choose_head(source, task)
+        if dtype == "int8" and not any(info.dtype == "int8" for info in source.file.tensors.values()):
+            raise ValueError(f"dtype is 'int8', but the weights in {source.folder} are floats: deberta quantize first")
         with Replacement(Path(os.path.realpath(dst))) as files:
             tell(f"reading the model of {os.fspath(src)}")
             try:
@@ -149,7 +154,7 @@ def _write(
         files.write(name, (source.folder / name).read_bytes())
     prefix = "Deberta" if config.model_type == "deberta" else "DebertaV2"
     config = config.copy()
-    config.extra.update(architectures=[prefix + head], dtype=dtype)
+    config.extra.update(architectures=[prefix + head], dtype="float32" if dtype == "int8" else dtype)
     files.write(CONFIG, config.file_text())
     files.write(MANIFEST, json.dumps(manifest, indent=2) + "\n")
     files.write(PROGRAM, program(row, list(example), names, by_choice=HEADS[head].by_choice))

@@ -64,6 +64,9 @@ class PyTorchModel:
         from deberta_pt.graphs import export_program
 
         prepared = deberta_pt.optimize_for_inference(self.model, dtype=getattr(torch, dtype))
+        for module in prepared.modules():
+            if to == "onnx" and hasattr(module, "for_onnx"):
+                module.for_onnx()
         with _quietly():
             program = export_program(prepared, names, example, longest)
             _WRITERS[to](program, path, names, dtype)

@@ -23,9 +23,10 @@ from torch.nn import functional as F
 from deberta_core.integers import Integers
 from deberta_pt.fast import routes
 from deberta_pt.fast.linear import FrozenLinear, by_onednn, can_change, filled_up, has_onednn, race, reordered
-from deberta_pt.layers import is_traced
+from deberta_pt.layers import is_exported, is_traced
 
 _LEAST = 1e-30  # of a scale: a token of zeros has none
+_OF_ONNX = 128  # integers of a digit in its graphs
 _WIDTH, _WEIGHTS = 768, 16  # of a race: so many weights do not all stay in the cache
 # The least value of an activation: states that are never below it are rounded from there, not from minus the largest.
 LOWEST: dict[Any, float] = {F.gelu: -0.17, F.relu: 0.0}
@@ -90,11 +91,15 @@ class Int8Linear(nn.Module):
         self.register_buffer("bias", bias.detach().clone())
         given = integers.input_scale
         self.register_buffer("factor", None if given is None else torch.from_numpy(1 / given))
+        self.onnx: tuple[Tensor, Tensor] | None = None  # what a graph of ONNX multiplies with
         self._packed: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._floats: FrozenLinear | None = None
 
     def forward(self, states: Tensor) -> Tensor:
         """By integers, or by floats."""
+        if is_exported() and self.onnx is not None:
+            found = self.in_onnx(states, *self.onnx)
+            return found if self.activation is None else self.activation(found)
         if is_traced():  # a graph holds the integers, and whoever compiles it folds what it makes of them
             found = F.linear(states, self.widened().to(states.dtype), self.bias.to(states.dtype))
             return found if self.activation is None else self.activation(found)
@@ -160,6 +165,29 @@ class Int8Linear(nn.Module):
                 middle, bias = torch.zeros_like(self.bias), self.bias + self.lowest * self.widened().sum(-1)
             return weight, torch.zeros_like(sums), middle, bias
 
+    def for_onnx(self) -> None:
+        """Let graphs that are exported from now on hold ONNX's product of integers in the place of floats."""
+        bias = self.bias if self.lowest is None else self.bias + self.lowest * self.widened().sum(-1)
+        self.onnx = self.values.t().contiguous(), bias
+
+    def in_onnx(self, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The map without its activation as ``MatMulInteger`` of states rounded by token.
+
+        A digit has 7 bits whatever processor exports: the runtime's products for those without VNNI add pairs in 16.
+        """
+        levels, middle = _OF_ONNX**self.digits, _OF_ONNX // 2 if self.lowest is None else 0
+        rows = states if self.lowest is None else states - self.lowest
+        rows = rows if self.factor is None else rows * self.factor
+        largest = rows.abs().amax(-1, keepdim=True).clamp_min(_LEAST)
+        scale = largest / (levels // 2 - 1 if self.lowest is None else levels - 1)
+        whole = (rows / scale).round() + middle * _OF_ONNX ** (self.digits - 1)
+        if self.digits == 1:
+            found = _in_onnx(whole, weight, middle)
+        else:
+            high = (whole / _OF_ONNX).floor()
+            found = _in_onnx(high, weight, middle) * _OF_ONNX + _in_onnx(whole - high * _OF_ONNX, weight, 0)
+        return found * scale * self.scale + bias
+
     def widened(self) -> Tensor:
         """The weight in floats, ``[O, I]``."""
         found = self.values * self.scale[:, None]
@@ -173,6 +201,8 @@ class Int8Linear(nn.Module):
 
     def part(self, states: Tensor, part: slice) -> Tensor:
         """Some of the outputs, before any activation; of integers all are computed, which oneDNN holds in one piece."""
+        if is_exported() and self.onnx is not None:
+            return self.in_onnx(states, *self.onnx)[..., part]
         if is_traced():
             return F.linear(states, self.widened()[part].to(states.dtype), self.bias[part].to(states.dtype))
         return self.product(states)[..., part] if self.takes(states) else self.floats(states).part(states, part)
@@ -183,6 +213,16 @@ class Int8Linear(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None, "_floats": None}
+
+
+def _in_onnx(digits: Tensor, weight: Tensor, middle: int) -> Tensor:
+    """``(digits - middle) @ weight`` of uint8 ``[..., I]`` and int8 ``[I, O]``, as floats."""
+    shape = (*digits.shape[:-1], weight.shape[-1])
+    zero = torch.full((), middle, dtype=torch.uint8, device=digits.device)
+    product: Tensor = torch.onnx.ops.symbolic(
+        "MatMulInteger", (digits.to(torch.uint8), weight, zero), dtype=torch.int32, shape=shape
+    )
+    return product.float()
 
 
 class Int8Embedding(nn.Module):

@@ -80,11 +80,23 @@ class Product:
         with torch.inference_mode():
             return _share_off(F.linear(rows, weight), trial.product(rows))
 
-    def try_digits(self, digits: int) -> None:
-        """Round its states to so many digits."""
-        self.digits, self.integers = digits, [replace(part, digits=digits) for part in self.integers]
-        weight = torch.from_numpy(np.concatenate([_array(module.weight) for module in self.modules]))
-        self.error = self.error_of(self.integers, weight)
+    def choose(self, digits: int = 1) -> None:
+        """Take integers for states of so many digits, with as much of the outliers moved as serves best.
+
+        Of two digits it is the weights that err, and what is moved makes those finer that meet large states.
+        """
+        arrays = [_array(module.weight) for module in self.modules]
+        weight, best = torch.from_numpy(np.concatenate(arrays)), math.inf
+        self.digits, self.integers = digits, []
+        for share in SHARES if digits == 1 else (*SHARES, 1.0):
+            moved = _moved(self.largest, weight, share)
+            parts = [replace(Integers.of(array, moved), digits=digits) for array in arrays]
+            error = self.error_of(parts, weight)
+            if not self.integers or error < best * (_BETTER if digits == 1 else 1):
+                best, self.moved, self.integers = error, share, parts
+            if digits == 1 and best <= _GOOD:
+                break
+        self.error = best
 
 
 @dataclass
@@ -144,7 +156,11 @@ def quantised(
         raise ValueError("calibration holds no tokens; expected batches as a tokenizer makes them")
     alone, wanted = _weights_alone(model), torch.cat(outputs)
     for product in products:
-        _choose(product)
+        product.choose()
+        if not product.error <= MOST_OF_PRODUCT:
+            product.choose(2)
+        if not product.error <= MOST_OF_PRODUCT:
+            product.why = f"its error stays above {MOST_OF_PRODUCT}"
     while True:
         integers = dict(alone)
         for product in products:
@@ -159,7 +175,7 @@ def quantised(
             break
         if narrow:
             for product in _worst(narrow, len(products) // 4):
-                product.try_digits(2)
+                product.choose(2)
         elif left:
             for product in _worst(left, len(products) // 8):
                 product.why = f"the outputs were {error:.3f} off"
@@ -203,24 +219,6 @@ def _weights_alone(model: Any) -> dict[str, Integers]:
 
 def _array(weight: Tensor) -> Any:
     return weight.detach().float().cpu().numpy()
-
-
-def _choose(product: Product) -> None:
-    """Take the integers of a product's weights, with as much of the outliers moved as serves best."""
-    arrays = [_array(module.weight) for module in product.modules]
-    weight, best = torch.from_numpy(np.concatenate(arrays)), math.inf
-    for share in SHARES:
-        parts = [Integers.of(array, _moved(product.largest, weight, share)) for array in arrays]
-        error = product.error_of(parts, weight)
-        if not product.integers or error < best * _BETTER:
-            best, product.moved, product.integers = error, share, parts
-        if best <= _GOOD:
-            break
-    product.error = best
-    if not best <= MOST_OF_PRODUCT:
-        product.try_digits(2)
-    if not product.error <= MOST_OF_PRODUCT:
-        product.why = f"its error stays above {MOST_OF_PRODUCT}"
 
 
 def _moved(largest: Tensor | None, weight: Tensor, share: float) -> Any:

@@ -154,6 +154,46 @@ def test_scores_beyond_half_precision(tmp_path, name):
     assert np.isfinite(open_graph(path, manifest)(inputs)["last_hidden_state"]).all()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("onnx", marks=needs("onnx")),
+        pytest.param("openvino", marks=[needs("openvino"), pytest.mark.everything]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*has no tokenizer")
+@pytest.mark.slow
+def test_integers_of_a_quantised_folder(tmp_path, monkeypatch, name):
+    import deberta_pt
+    from deberta_pt.fast import quantising
+
+    for limit in ("MOST_OF_PRODUCT", "LIMIT"):  # no product stays float
+        monkeypatch.setattr(quantising, limit, 1.0)
+    monkeypatch.setattr(quantising, "LEAST_COSINE", 0.0)
+    source = checkpoint(tmp_path / "source", "v3", "ForSequenceClassification", hidden_size=96, intermediate_size=192)
+    with pytest.raises(ValueError, match=r"dtype is 'int8', but the weights in .*source are floats: deberta quantize"):
+        conversion.export(source, tmp_path / "out", to=name, dtype="int8")
+    model = deberta_pt.AutoModelForSequenceClassification.from_pretrained(source)
+    ids = np.random.default_rng(0).integers(1, 53, (4, 16))
+    small = deberta_pt.quantize(model, [{"input_ids": ids}])
+    assert not small.quantization.floats
+    small.save_pretrained(tmp_path / "small")
+    report = conversion.export(tmp_path / "small", tmp_path / "int8", to=name, dtype="int8")
+    assert report.worst.relative < 0.05
+    held = sum(p.numel() for p in model.deberta.encoder.layer.parameters() if p.ndim > 1)
+    if name == "openvino":
+        floats = conversion.export(tmp_path / "small", tmp_path / "float32", to=name)
+        assert floats.nbytes - report.nbytes > 0.6 * 4 * held  # three of four bytes, less what operators take
+        return
+    import onnx
+
+    graph = onnx.load(tmp_path / "int8" / "model.onnx").graph
+    products = sum(node.op_type == "MatMulInteger" for node in graph.node)
+    assert products == sum(digits for *_, digits, _ in small.quantization.products) >= 8
+    integers = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    assert sum(int(np.prod(one.dims)) for one in integers) == held + model.config.vocab_size * 96  # once
+
+
 @needs("onnx")
 @pytest.mark.filterwarnings("ignore:.*has no tokenizer")
 @pytest.mark.slow
@@ -209,8 +249,8 @@ def test_lengths_that_positions_allow(tmp_path):
 
 REFUSED = {
     "format": (["--to", "coreml"], "to is 'coreml', expected one of onnx"),
-    "int8": (["--to", "torch", "--dtype", "int8"], "no quantised models to export yet"),
-    "dtype": (["--to", "onnx", "--dtype", "bfloat16"], r"ONNX Runtime \(onnx\) computes float32 or float16"),
+    "int8": (["--to", "torch", "--dtype", "int8"], r"PyTorch \(torch\) computes float32 or float16 or bfloat16"),
+    "dtype": (["--to", "onnx", "--dtype", "bfloat16"], r"ONNX Runtime \(onnx\) computes float32 or float16 or int8"),
     "task": (["--to", "torch", "--task", "summarization"], "task is 'summarization', expected one of"),
     "head": (["--to", "torch", "--task", "question-answering"], "needs a checkpoint with the head ForQ"),
 }
