@@ -72,6 +72,7 @@ def train_unigram(
                 "eos_piece": sep,
                 "unk_piece": unk,
                 "hard_vocab_limit": False,
+                "max_sentence_length": 2**30,  # beyond 4192 bytes it would leave lines out in silence
                 "minloglevel": 2,
                 **options,
             }

@@ -77,6 +77,17 @@ def test_trained_vocabularies_have_the_published_special_ids(family):
     assert len(small("The quick brown fox")["input_ids"]) >= len(tokenizer("The quick brown fox")["input_ids"])
 
 
+def test_long_texts_are_learnt_from():
+    """A document in one line was left out beyond 4192 bytes: no text was left, or a vocabulary of the short ones."""
+    lines = SENTENCES * 40
+    apart = train_from_iterator(lines, 300, byte_fallback=False)
+    document = " ".join(" ".join(lines).split())  # in one line
+    assert len(document) > 8192
+    for texts in ([document], ["Short.", document]):
+        found = train_from_iterator(texts, 300, byte_fallback=False)
+        assert len(found(document)["input_ids"]) < 1.1 * len(apart(document)["input_ids"])
+
+
 def test_training_without_byte_pieces(v2_model_without_bytes):
     tokenizer = DebertaV2TokenizerFast(v2_model_without_bytes)
     assert tokenizer("🫠猫", add_special_tokens=False)["input_ids"][-1] == tokenizer.unk_token_id
