@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ConversionReport", "ExportReport", "Inspection", "Verification", "convert", "export", "inspect", "verify"]
 
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "conversion.conversion_report": ["ConversionReport"],
-        "conversion.converting": ["convert"],
-        "conversion.exports.exporting": ["export"],
-        "conversion.exports.report": ["ExportReport"],
-        "conversion.inspection": ["Inspection", "inspect"],
-        "conversion.verification": ["Verification", "verify"],
-    },
-)
+if not TYPE_CHECKING:  # which tells names that are not there
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "conversion.conversion_report": ["ConversionReport"],
+            "conversion.converting": ["convert"],
+            "conversion.exports.exporting": ["export"],
+            "conversion.exports.report": ["ExportReport"],
+            "conversion.inspection": ["Inspection", "inspect"],
+            "conversion.verification": ["Verification", "verify"],
+        },
+    )

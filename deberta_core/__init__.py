@@ -41,11 +41,12 @@ __all__ = [
     "preset",
 ]
 
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "deberta_core.config": [name for name in __all__ if name.endswith("Config")],
-        "deberta_core.presets": ("preset",),
-        "deberta_core.outputs": [name for name in __all__ if name.endswith("Output")],
-    },
-)
+if not TYPE_CHECKING:  # which tells names that are not there
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "deberta_core.config": [name for name in __all__ if name.endswith("Config")],
+            "deberta_core.presets": ("preset",),
+            "deberta_core.outputs": [name for name in __all__ if name.endswith("Output")],
+        },
+    )

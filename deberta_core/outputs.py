@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from deberta_core.beside import Beside
 
+T = TypeVar("T")  # the framework's tensor
+_OfTensors = Literal[0, "loss", "logits", "start_logits", "end_logits", "last_hidden_state"]
+_OfLayers = Literal["hidden_states", "attentions"]
 
-class ModelOutput(Beside, dict[str, Any]):
+if TYPE_CHECKING:
+
+    class Entries(dict[str, Any], Generic[T]):
+        """What type checkers see of a dict of tensors."""
+
+        def __iter__(self) -> Iterator[Any]:
+            """They cannot tell a call with ``return_dict=False`` from others: what comes back unpacks to anything."""
+            ...
+
+else:
+    Entries = dict
+
+
+class ModelOutput(Beside, Entries[T]):
     """A dict whose entries are also attributes and, in order, items by number.
 
     Absent entries are not stored: ``out.loss`` is then ``None`` and ``out[0]`` the first entry that is there. It
-    rebuilds from ``type(out)(mapping)``, which is what nested-structure tools of both frameworks do.
+    rebuilds from ``type(out)(mapping)``, which is what nested-structure tools of both frameworks do. Attributes are
+    annotated with what they are where they are asked for: nobody wants to be told that the loss may be absent where
+    labels were given.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
+    hidden_states: tuple[T, ...]
+    attentions: tuple[T, ...]
     taken_for = ("transformers.utils.generic", "ModelOutput")
 
     def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **entries: Any) -> None:
@@ -35,7 +55,15 @@ class ModelOutput(Beside, dict[str, Any]):
         self.clear()
         self.update(entries)
 
-    def __getitem__(self, key: Any) -> Any:
+    @overload
+    def __getitem__(self, key: _OfTensors, /) -> T: ...
+    @overload
+    def __getitem__(self, key: _OfLayers, /) -> tuple[T, ...]: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> tuple[Any, ...]: ...
+    @overload
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __getitem__(self, key: Any, /) -> Any:
         if isinstance(key, (int, slice)):
             return self.to_tuple()[key]
         return super().__getitem__(key)
@@ -48,48 +76,62 @@ class ModelOutput(Beside, dict[str, Any]):
         return type(self), (dict(self),)
 
 
-class BaseModelOutput(ModelOutput):
+class BaseModelOutput(ModelOutput[T]):
     """``last_hidden_state`` ``[B, L, H]``, and on request ``hidden_states`` (layers + 1) and ``attentions``
     (layers).
     """
 
     names = ("last_hidden_state", "hidden_states", "attentions")
+    last_hidden_state: T
 
 
-class MaskedLMOutput(ModelOutput):
+class MaskedLMOutput(ModelOutput[T]):
     """Scalar ``loss`` and ``logits`` ``[B, L, V]``."""
 
     names = ("loss", "logits", "hidden_states", "attentions")
+    loss: T
+    logits: T
 
 
-class SequenceClassifierOutput(ModelOutput):
+class SequenceClassifierOutput(ModelOutput[T]):
     """Scalar ``loss`` and ``logits`` ``[B, Y]``."""
 
     names = ("loss", "logits", "hidden_states", "attentions")
+    loss: T
+    logits: T
 
 
-class TokenClassifierOutput(ModelOutput):
+class TokenClassifierOutput(ModelOutput[T]):
     """Scalar ``loss`` and ``logits`` ``[B, L, Y]``."""
 
     names = ("loss", "logits", "hidden_states", "attentions")
+    loss: T
+    logits: T
 
 
-class QuestionAnsweringModelOutput(ModelOutput):
+class QuestionAnsweringModelOutput(ModelOutput[T]):
     """Scalar ``loss``, ``start_logits`` and ``end_logits`` ``[B, L]``."""
 
     names = ("loss", "start_logits", "end_logits", "hidden_states", "attentions")
+    loss: T
+    start_logits: T
+    end_logits: T
 
 
-class MultipleChoiceModelOutput(ModelOutput):
+class MultipleChoiceModelOutput(ModelOutput[T]):
     """Scalar ``loss`` and ``logits`` ``[B, C]``."""
 
     names = ("loss", "logits", "hidden_states", "attentions")
+    loss: T
+    logits: T
 
 
-class ReplacedTokenOutput(ModelOutput):
+class ReplacedTokenOutput(ModelOutput[T]):
     """Scalar ``loss`` and ``logits`` ``[B, L]``."""
 
     names = ("loss", "logits", "hidden_states", "attentions")
+    loss: T
+    logits: T
 
 
 OUTPUTS = (

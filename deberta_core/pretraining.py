@@ -13,14 +13,14 @@ from deberta_core.file_names import GENERATOR_CONFIG, GENERATOR_WEIGHTS
 from deberta_core.files import Replacement
 from deberta_core.folder import generator_paths
 from deberta_core.heads import weights
-from deberta_core.outputs import ModelOutput
+from deberta_core.outputs import ModelOutput, T
 
 SHARING = ("gdes", "es", "none")
 READ_BY_BOTH = ("attention_mask", "token_type_ids", "position_ids")  # what generator and discriminator are given alike
 TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
 
 
-class ReplacedTokenPretrainingOutput(ModelOutput):
+class ReplacedTokenPretrainingOutput(ModelOutput[T]):
     """Scalars ``loss``, ``mlm_loss`` and ``rtd_loss``, and what led to them.
 
     ``corrupted_ids`` int ``[B, L]`` is what the discriminator saw, ``replaced`` int ``[B, L]`` is 1 where that is not
@@ -29,6 +29,13 @@ class ReplacedTokenPretrainingOutput(ModelOutput):
     """
 
     names = ("loss", "mlm_loss", "rtd_loss", "corrupted_ids", "replaced", "logits", "generator_logits")
+    loss: T
+    mlm_loss: T
+    rtd_loss: T
+    corrupted_ids: T
+    replaced: T
+    logits: T
+    generator_logits: T
 
 
 def check_pair(generator: BaseConfig, discriminator: BaseConfig, sharing: str) -> None:

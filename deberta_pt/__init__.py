@@ -13,13 +13,6 @@ from deberta_core.outputs import OUTPUTS, ModelOutput
 from deberta_core.pretraining import ReplacedTokenPretrainingOutput
 from deberta_pt.by_others import BitsAndBytesConfig
 from deberta_pt.families import (
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForMultipleChoice,
-    AutoModelForQuestionAnswering,
-    AutoModelForReplacedTokenDetection,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
     DebertaForMaskedLM,
     DebertaForMultipleChoice,
     DebertaForQuestionAnswering,
@@ -41,7 +34,14 @@ from deberta_pt.fast.inference import optimize_for_inference, quantize
 from deberta_pt.pretrained import PreTrainedModel
 from deberta_pt.pretraining import ReplacedTokenPretraining
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a model that is loaded has the type of its head, whatever its family
+    from deberta_pt.heads import MaskedLM as AutoModelForMaskedLM
+    from deberta_pt.heads import Model as AutoModel
+    from deberta_pt.heads import MultipleChoice as AutoModelForMultipleChoice
+    from deberta_pt.heads import QuestionAnswering as AutoModelForQuestionAnswering
+    from deberta_pt.heads import ReplacedTokenDetection as AutoModelForReplacedTokenDetection
+    from deberta_pt.heads import SequenceClassification as AutoModelForSequenceClassification
+    from deberta_pt.heads import TokenClassification as AutoModelForTokenClassification
     from tokenization import (
         AutoTokenizer,
         DebertaTokenizer,
@@ -51,6 +51,16 @@ if TYPE_CHECKING:
         PreTrainedTokenizer,
         PreTrainedTokenizerBase,
         PreTrainedTokenizerFast,
+    )
+else:
+    from deberta_pt.families import (
+        AutoModel,
+        AutoModelForMaskedLM,
+        AutoModelForMultipleChoice,
+        AutoModelForQuestionAnswering,
+        AutoModelForReplacedTokenDetection,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
     )
 
 for _output in (ModelOutput, *OUTPUTS, ReplacedTokenPretrainingOutput):  # torch rebuilds only the types it knows
@@ -104,4 +114,5 @@ __all__ = [
     "quantize",
 ]
 
-__getattr__, __dir__ = lazy(__name__, {"tokenization": [name for name in __all__ if "Tokenizer" in name]})
+if not TYPE_CHECKING:  # which tells names that are not there
+    __getattr__, __dir__ = lazy(__name__, {"tokenization": [name for name in __all__ if "Tokenizer" in name]})

@@ -12,7 +12,7 @@ export these checks vanish.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -26,6 +26,15 @@ from deberta_core.checks import (
 )
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
+from deberta_core.outputs import (
+    BaseModelOutput,
+    MaskedLMOutput,
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    ReplacedTokenOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 from deberta_pt.activations import ACTIVATIONS
 from deberta_pt.attention import Mask
 from deberta_pt.embeddings import Embeddings, check_values
@@ -41,6 +50,8 @@ from deberta_pt.losses import (
 from deberta_pt.mask_decoder import LegacyHead, PublishedHead, ReplacedTokenHead, enhanced_decoding
 from deberta_pt.pretrained import PreTrainedModel
 from deberta_pt.starting import memory_for_encoder
+
+Output = TypeVar("Output")  # of a head, for type checkers
 
 
 class Model(PreTrainedModel):
@@ -71,7 +82,7 @@ class Model(PreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> Any:
+    ) -> BaseModelOutput[Tensor]:
         """``last_hidden_state`` ``[B, L, H]``; on request ``hidden_states`` and ``attentions``."""
         given = {
             "input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask,
@@ -147,7 +158,7 @@ class MaskedLM(PreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         only_masked: bool = False,
-    ) -> Any:
+    ) -> MaskedLMOutput[Tensor]:
         """``logits`` ``[B, L, V]`` and, with labels, a scalar ``loss``.
 
         With ``only_masked`` (and labels) only positions whose label is not -100 are decoded: the same loss in less
@@ -182,7 +193,7 @@ class MaskedLM(PreTrainedModel):
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
 
-class LabelledModel(PreTrainedModel):
+class LabelledModel(PreTrainedModel, Generic[Output]):
     """A head that reads the last states alone: what it makes of them, and its loss."""
 
     deberta: Model
@@ -206,7 +217,7 @@ class LabelledModel(PreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> Any:
+    ) -> Output:
         """``logits`` and, with labels, a scalar ``loss``; shapes as the class says."""
         body = self.deberta(
             input_ids,
@@ -225,7 +236,7 @@ class LabelledModel(PreTrainedModel):
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
 
-class SequenceClassification(LabelledModel):
+class SequenceClassification(LabelledModel[SequenceClassifierOutput[Tensor]]):
     """A label, several or a number for each text: ``logits`` ``[B, Y]``.
 
     ``labels`` as in ``losses.sequence_classification_loss``.
@@ -252,7 +263,7 @@ class SequenceClassification(LabelledModel):
         return sequence_classification_loss(logits, labels, self.config.problem_type)
 
 
-class TokenClassification(LabelledModel):
+class TokenClassification(LabelledModel[TokenClassifierOutput[Tensor]]):
     """A label for each token: ``logits`` ``[B, L, Y]``. ``labels`` int ``[B, L]``; -100 is ignored."""
 
     head = "ForTokenClassification"
@@ -299,7 +310,7 @@ class QuestionAnswering(PreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> Any:
+    ) -> QuestionAnsweringModelOutput[Tensor]:
         """``start_logits`` and ``end_logits`` ``[B, L]`` and, with positions, a scalar ``loss``."""
         check_answer(start_positions, end_positions)
         body = self.deberta(
@@ -346,7 +357,7 @@ class MultipleChoice(PreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> Any:
+    ) -> MultipleChoiceModelOutput[Tensor]:
         """``logits`` ``[B, C]`` and, with labels, a scalar ``loss``."""
         given: dict[str, Any] = {
             "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
@@ -364,7 +375,7 @@ class MultipleChoice(PreTrainedModel):
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
 
-class ReplacedTokenDetection(LabelledModel):
+class ReplacedTokenDetection(LabelledModel[ReplacedTokenOutput[Tensor]]):
     """Whether each token was replaced: ``logits`` ``[B, L]``. ``labels`` 0 or 1 ``[B, L]``; -100 is ignored."""
 
     head = "ForReplacedTokenDetection"

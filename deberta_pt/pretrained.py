@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
 import numpy as np
 import torch
@@ -50,6 +50,16 @@ from deberta_pt.starting import Filling, filled_later, read_dtype
 
 FORMATS = ("safetensors", "bin", "h5")
 
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output", covariant=True)
+
+
+class Runs(Protocol[Inputs, Output]):
+    """A model as type checkers see it: calling it takes and gives what its ``forward`` does, a user's own too."""
+
+    def forward(self, *inputs: Inputs.args, **named: Inputs.kwargs) -> Output:
+        """As the model's."""
+
 
 class PreTrainedModel(Documented, PushToHub, nn.Module):
     """Base of all models; use ``DebertaPreTrainedModel`` or ``DebertaV2PreTrainedModel`` to ask for a family."""
@@ -72,6 +82,16 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         self.quantization: Any = None  # what ``quantize`` found
         self._input_hook: Any = None
         self.register_load_state_dict_pre_hook(_read_published_names)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self: Runs[Inputs, Output], *inputs: Inputs.args, **named: Inputs.kwargs) -> Output: ...
+        @overload  # a dict of tensors taken apart, arrays, lists
+        def __call__(self: Runs[..., Output], *inputs: Any, **named: Any) -> Output: ...
+        def __call__(self, *inputs: Any, **named: Any) -> Any:
+            """As ``forward``."""
+            ...
 
     # Outputs.
 
@@ -259,6 +279,39 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
 
     # Loading and saving.
 
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str] | Folder | None = None,
+        *model_args: Any,
+        config: BaseConfig | str | os.PathLike[str] | None = None,
+        state_dict: Mapping[str, Tensor] | None = None,
+        key_mapping: Mapping[str, str] | None = None,
+        device_map: Any = None,
+        offload_folder: str | os.PathLike[str] | None = None,
+        max_memory: Any = None,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        generator: bool = False,
+        from_tf: bool = False,
+        use_safetensors: bool | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: Literal[False] = False,
+        prepare: bool = False,
+        **overrides: Any,
+    ) -> Self: ...
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str] | Folder | None = None,
+        *model_args: Any,
+        output_loading_info: Literal[True],
+        **options: Any,
+    ) -> tuple[Self, dict[str, Any]]: ...
     @classmethod
     def from_pretrained(
         cls,

@@ -173,7 +173,7 @@ class ReplacedTokenPretraining(nn.Module):
         noise: Tensor | None = None,
         sampled_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
-    ) -> ReplacedTokenPretrainingOutput:
+    ) -> ReplacedTokenPretrainingOutput[Tensor]:
         """Let the generator fill the targets.
 
         Args:
@@ -235,7 +235,7 @@ class ReplacedTokenPretraining(nn.Module):
         noise: Tensor | None = None,
         sampled_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
-    ) -> ReplacedTokenPretrainingOutput:
+    ) -> ReplacedTokenPretrainingOutput[Tensor]:
         """The joint loss ``mlm_loss + rtd_lambda * rtd_loss``; arguments as for ``generate``."""
         made = self.generate(input_ids, labels, attention_mask, token_type_ids, noise, sampled_ids, position_ids)
         judged = self.discriminate(
@@ -256,7 +256,7 @@ class ReplacedTokenPretraining(nn.Module):
 
     def joint_step(
         self, optimizer: torch.optim.Optimizer, batch: Mapping[str, Tensor], *, clip: float = 1.0
-    ) -> ReplacedTokenPretrainingOutput:
+    ) -> ReplacedTokenPretrainingOutput[Tensor]:
         """One step on the joint loss.
 
         Args:
@@ -275,7 +275,7 @@ class ReplacedTokenPretraining(nn.Module):
         batch: Mapping[str, Tensor],
         *,
         clip: float = 1.0,
-    ) -> ReplacedTokenPretrainingOutput:
+    ) -> ReplacedTokenPretrainingOutput[Tensor]:
         """First a step of the generator, then one of the discriminator on what the generator had written.
 
         Args:

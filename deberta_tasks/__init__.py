@@ -11,4 +11,5 @@ if TYPE_CHECKING:
 
 __all__ = ["pipeline"]
 
-__getattr__, __dir__ = lazy(__name__, {"deberta_tasks.pipelines": ("pipeline",)})
+if not TYPE_CHECKING:  # which tells names that are not there
+    __getattr__, __dir__ = lazy(__name__, {"deberta_tasks.pipelines": ("pipeline",)})

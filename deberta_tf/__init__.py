@@ -8,13 +8,6 @@ from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
 from deberta_core.config import BaseConfig as PretrainedConfig
 from deberta_core.lazy import lazy
 from deberta_tf.families import (
-    TFAutoModel,
-    TFAutoModelForMaskedLM,
-    TFAutoModelForMultipleChoice,
-    TFAutoModelForQuestionAnswering,
-    TFAutoModelForReplacedTokenDetection,
-    TFAutoModelForSequenceClassification,
-    TFAutoModelForTokenClassification,
     TFDebertaForMaskedLM,
     TFDebertaForMultipleChoice,
     TFDebertaForQuestionAnswering,
@@ -38,7 +31,14 @@ from deberta_tf.fast.inference import optimize_for_inference
 from deberta_tf.pretrained import TFPreTrainedModel
 from deberta_tf.pretraining import TFReplacedTokenPretraining
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a model that is loaded has the type of its head, whatever its family
+    from deberta_tf.heads import TFMaskedLM as TFAutoModelForMaskedLM
+    from deberta_tf.heads import TFModel as TFAutoModel
+    from deberta_tf.heads import TFMultipleChoice as TFAutoModelForMultipleChoice
+    from deberta_tf.heads import TFQuestionAnswering as TFAutoModelForQuestionAnswering
+    from deberta_tf.heads import TFReplacedTokenDetection as TFAutoModelForReplacedTokenDetection
+    from deberta_tf.heads import TFSequenceClassification as TFAutoModelForSequenceClassification
+    from deberta_tf.heads import TFTokenClassification as TFAutoModelForTokenClassification
     from tokenization import (
         AutoTokenizer,
         DebertaTokenizer,
@@ -48,6 +48,16 @@ if TYPE_CHECKING:
         PreTrainedTokenizer,
         PreTrainedTokenizerBase,
         PreTrainedTokenizerFast,
+    )
+else:
+    from deberta_tf.families import (
+        TFAutoModel,
+        TFAutoModelForMaskedLM,
+        TFAutoModelForMultipleChoice,
+        TFAutoModelForQuestionAnswering,
+        TFAutoModelForReplacedTokenDetection,
+        TFAutoModelForSequenceClassification,
+        TFAutoModelForTokenClassification,
     )
 
 __all__ = [
@@ -93,4 +103,5 @@ __all__ = [
     "optimize_for_inference",
 ]
 
-__getattr__, __dir__ = lazy(__name__, {"tokenization": [name for name in __all__ if "Tokenizer" in name]})
+if not TYPE_CHECKING:  # which tells names that are not there
+    __getattr__, __dir__ = lazy(__name__, {"tokenization": [name for name in __all__ if "Tokenizer" in name]})

@@ -12,7 +12,7 @@ vanish.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import tensorflow as tf
 
@@ -26,6 +26,15 @@ from deberta_core.checks import (
 )
 from deberta_core.config import BaseConfig
 from deberta_core.heads import check_mlm_head, mlm_head
+from deberta_core.outputs import (
+    BaseModelOutput,
+    MaskedLMOutput,
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    ReplacedTokenOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 from deberta_tf.activations import ACTIVATIONS
 from deberta_tf.attention import Mask
 from deberta_tf.embeddings import Embeddings, check_values
@@ -40,6 +49,11 @@ from deberta_tf.losses import (
 )
 from deberta_tf.mask_decoder import LegacyHead, PublishedHead, ReplacedTokenHead, enhanced_decoding
 from deberta_tf.pretrained import TFPreTrainedModel
+
+if TYPE_CHECKING:
+    from deberta_tf.pretrained import runs
+
+Output = TypeVar("Output")  # of a head, for type checkers
 
 
 class TFModel(TFPreTrainedModel):
@@ -71,7 +85,7 @@ class TFModel(TFPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> BaseModelOutput[tf.Tensor]:
         """``last_hidden_state`` ``[B, L, H]``; on request ``hidden_states`` and ``attentions``."""
         given = {
             "input_ids": input_ids, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask,
@@ -93,6 +107,12 @@ class TFModel(TFPreTrainedModel):
         )
         body = {"hidden_states": states, "attentions": attentions}
         return self.finish(body, return_dict, last_hidden_state=last)
+
+    if TYPE_CHECKING:
+
+        @runs(call)
+        def __call__(self) -> None:
+            """As ``call``."""
 
 
 class Pooler(Module):
@@ -154,7 +174,7 @@ class TFMaskedLM(TFPreTrainedModel):
         labels: tf.Tensor | None = None,
         training: bool | None = None,
         only_masked: bool = False,
-    ) -> Any:
+    ) -> MaskedLMOutput[tf.Tensor]:
         """``logits`` ``[B, L, V]`` and, with labels, a scalar ``loss``.
 
         With ``only_masked`` (and labels) only positions whose label is not -100 are decoded: the same loss in less
@@ -187,8 +207,14 @@ class TFMaskedLM(TFPreTrainedModel):
         loss = None if labels is None else cross_entropy(logits, labels)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
+    if TYPE_CHECKING:
 
-class TFLabelledModel(TFPreTrainedModel):
+        @runs(call)
+        def __call__(self) -> None:
+            """As ``call``."""
+
+
+class TFLabelledModel(TFPreTrainedModel, Generic[Output]):
     """A head that reads the last states alone: what it makes of them, and its loss."""
 
     deberta: TFModel
@@ -213,7 +239,7 @@ class TFLabelledModel(TFPreTrainedModel):
         return_dict: bool | None = None,
         labels: tf.Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> Output:
         """``logits`` and, with labels, a scalar ``loss``; shapes as the class says."""
         body = self.deberta(
             input_ids,
@@ -231,8 +257,14 @@ class TFLabelledModel(TFPreTrainedModel):
         loss = None if labels is None else self.judge(logits, labels, mask)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
+    if TYPE_CHECKING:
 
-class TFSequenceClassification(TFLabelledModel):
+        @runs(call)
+        def __call__(self) -> None:
+            """As ``call``."""
+
+
+class TFSequenceClassification(TFLabelledModel[SequenceClassifierOutput[tf.Tensor]]):
     """A label, several or a number for each text: ``logits`` ``[B, Y]``.
 
     ``labels`` as in ``losses.sequence_classification_loss``.
@@ -258,7 +290,7 @@ class TFSequenceClassification(TFLabelledModel):
         return sequence_classification_loss(logits, labels, self.config.problem_type)
 
 
-class TFTokenClassification(TFLabelledModel):
+class TFTokenClassification(TFLabelledModel[TokenClassifierOutput[tf.Tensor]]):
     """A label for each token: ``logits`` ``[B, L, Y]``. ``labels`` int ``[B, L]``; -100 is ignored."""
 
     head = "ForTokenClassification"
@@ -304,7 +336,7 @@ class TFQuestionAnswering(TFPreTrainedModel):
         start_positions: tf.Tensor | None = None,
         end_positions: tf.Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> QuestionAnsweringModelOutput[tf.Tensor]:
         """``start_logits`` and ``end_logits`` ``[B, L]`` and, with positions, a scalar ``loss``."""
         check_answer(start_positions, end_positions)
         body = self.deberta(
@@ -323,6 +355,12 @@ class TFQuestionAnswering(TFPreTrainedModel):
         if start_positions is not None and end_positions is not None:
             loss = question_answering_loss(starts, ends, start_positions, end_positions)
         return self.finish(body, return_dict, loss=loss, start_logits=starts, end_logits=ends)
+
+    if TYPE_CHECKING:
+
+        @runs(call)
+        def __call__(self) -> None:
+            """As ``call``."""
 
 
 class TFMultipleChoice(TFPreTrainedModel):
@@ -350,7 +388,7 @@ class TFMultipleChoice(TFPreTrainedModel):
         return_dict: bool | None = None,
         labels: tf.Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> MultipleChoiceModelOutput[tf.Tensor]:
         """``logits`` ``[B, C]`` and, with labels, a scalar ``loss``."""
         given = {
             "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
@@ -366,8 +404,14 @@ class TFMultipleChoice(TFPreTrainedModel):
         loss = None if labels is None else cross_entropy(logits, labels)
         return self.finish(body, return_dict, loss=loss, logits=logits)
 
+    if TYPE_CHECKING:
 
-class TFReplacedTokenDetection(TFLabelledModel):
+        @runs(call)
+        def __call__(self) -> None:
+            """As ``call``."""
+
+
+class TFReplacedTokenDetection(TFLabelledModel[ReplacedTokenOutput[tf.Tensor]]):
     """Whether each token was replaced: ``logits`` ``[B, L]``. ``labels`` 0 or 1 ``[B, L]``; -100 is ignored."""
 
     head = "ForReplacedTokenDetection"

@@ -6,10 +6,10 @@ import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, ParamSpec, Protocol, Self, TypeVar, overload
 
 import numpy as np
 import tensorflow as tf
@@ -50,6 +50,22 @@ from deberta_tf.training import KerasTraining
 
 FORMATS = ("h5", "safetensors", "bin")
 
+if TYPE_CHECKING:
+    Inputs = ParamSpec("Inputs")
+    Output = TypeVar("Output", covariant=True)
+
+    class Runs(Protocol[Inputs, Output]):
+        """A model as type checkers see it: it takes and gives what its ``call`` does, or inputs of any other kind."""
+
+        @overload
+        def __call__(self, *inputs: Inputs.args, **named: Inputs.kwargs) -> Output: ...
+        @overload
+        def __call__(self, *inputs: Any, **named: Any) -> Output: ...
+
+    def runs(call: Callable[Concatenate[Any, Inputs], Output]) -> Callable[[Any], Runs[Inputs, Output]]:
+        """Declares a ``__call__``: of a class that extends Keras' own, which has no types, nothing is inferred."""
+        ...
+
 
 class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_keras.Model):
     """Base of all models; use ``TFDebertaPreTrainedModel`` or ``TFDebertaV2PreTrainedModel`` to ask for a family."""
@@ -83,6 +99,12 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
         self.__dict__["unused_tensors"] = {}  # of the file it was loaded from, for saving; Keras would track it
         self.__dict__["integers"] = {}  # that weights of that file stand for, by full key
         self.built = True  # all weights exist from construction on
+
+    if TYPE_CHECKING:
+
+        def __new__(cls, *args: Any, **named: Any) -> Self:
+            """A model of this class; Keras' own may give one of another."""
+            ...
 
     # Inputs.
 
@@ -292,7 +314,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
         torch_dtype: Any = None,
         attn_implementation: str | None = None,
         trust_remote_code: bool = False,
-    ) -> Any:
+    ) -> Self:
         """A model with starting weights.
 
         Args:
@@ -334,6 +356,35 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
 
     # Loading and saving.
 
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str] | Folder | None = None,
+        *model_args: Any,
+        config: BaseConfig | str | os.PathLike[str] | None = None,
+        dtype: tf.DType | str | None = None,
+        torch_dtype: Any = None,
+        key_mapping: Mapping[str, str] | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        generator: bool = False,
+        from_pt: bool = False,
+        use_safetensors: bool | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: Literal[False] = False,
+        prepare: bool = False,
+        **overrides: Any,
+    ) -> Self: ...
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str] | Folder | None = None,
+        *model_args: Any,
+        output_loading_info: Literal[True],
+        **options: Any,
+    ) -> tuple[Self, dict[str, Any]]: ...
     @classmethod
     def from_pretrained(
         cls,

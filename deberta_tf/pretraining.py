@@ -175,7 +175,7 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
         sampled_ids: tf.Tensor | None = None,
         position_ids: tf.Tensor | None = None,
         training: bool | None = None,
-    ) -> ReplacedTokenPretrainingOutput:
+    ) -> ReplacedTokenPretrainingOutput[tf.Tensor]:
         """Let the generator fill the targets.
 
         Args:
@@ -235,7 +235,9 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
             training=training,
         )  # fmt: skip
 
-    def call(self, inputs: Mapping[str, tf.Tensor], training: bool | None = None) -> ReplacedTokenPretrainingOutput:
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], training: bool | None = None
+    ) -> ReplacedTokenPretrainingOutput[tf.Tensor]:
         """The joint loss ``mlm_loss + rtd_lambda * rtd_loss``; ``inputs`` are the arguments of ``generate`` by name."""
         made = self.generate(**inputs, training=training)
         judged = self._judge(made, inputs, training)
@@ -258,7 +260,7 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
 
     def joint_step(
         self, optimizer: Any, batch: Mapping[str, tf.Tensor], *, clip: float = 1.0
-    ) -> ReplacedTokenPretrainingOutput:
+    ) -> ReplacedTokenPretrainingOutput[tf.Tensor]:
         """One step on the joint loss.
 
         Args:
@@ -275,7 +277,7 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
     def decoupled_step(
         self, generator_optimizer: Any, discriminator_optimizer: Any, batch: Mapping[str, tf.Tensor], *,
         clip: float = 1.0,
-    ) -> ReplacedTokenPretrainingOutput:  # fmt: skip
+    ) -> ReplacedTokenPretrainingOutput[tf.Tensor]:  # fmt: skip
         """First a step of the generator, then one of the discriminator on what the generator had written.
 
         Args:

@@ -37,17 +37,18 @@ __all__ = [
     "train_from_iterator",
 ]
 
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "tokenization.added_tokens": ("AddedToken",),
-        "tokenization.auto": ("AutoTokenizer",),
-        "tokenization.bases": ("PreTrainedTokenizer", "PreTrainedTokenizerBase", "PreTrainedTokenizerFast"),
-        "tokenization.encoding": ("BatchEncoding",),
-        "tokenization.compare": ("compare_tokenizers",),
-        "tokenization.deberta": ("DebertaTokenizer", "DebertaV2Tokenizer"),
-        "tokenization.fast": ("DebertaTokenizerFast", "DebertaV2TokenizerFast"),
-        "tokenization.file_tokenizer": ("FileTokenizer",),
-        "tokenization.training": ("train_from_iterator",),
-    },
-)
+if not TYPE_CHECKING:  # which tells names that are not there
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "tokenization.added_tokens": ("AddedToken",),
+            "tokenization.auto": ("AutoTokenizer",),
+            "tokenization.bases": ("PreTrainedTokenizer", "PreTrainedTokenizerBase", "PreTrainedTokenizerFast"),
+            "tokenization.encoding": ("BatchEncoding",),
+            "tokenization.compare": ("compare_tokenizers",),
+            "tokenization.deberta": ("DebertaTokenizer", "DebertaV2Tokenizer"),
+            "tokenization.fast": ("DebertaTokenizerFast", "DebertaV2TokenizerFast"),
+            "tokenization.file_tokenizer": ("FileTokenizer",),
+            "tokenization.training": ("train_from_iterator",),
+        },
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from deberta_core.batching import pad_lists
 
@@ -164,7 +164,13 @@ class BatchEncoding(dict[str, Any]):
         except KeyError:
             raise AttributeError(f"this encoding has no {name!r}; it has {', '.join(self)}") from None
 
-    def __getitem__(self, key: Any) -> Any:
+    @overload
+    def __getitem__(self, key: int, /) -> Example: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: str, /) -> Any: ...
+    def __getitem__(self, key: Any, /) -> Any:
         if isinstance(key, str):
             return super().__getitem__(key)
         if isinstance(key, slice):

@@ -1,0 +1,1 @@
+"""Code as users write it, which mypy and pyright read and nobody runs: what it asserts are types."""
