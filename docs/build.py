@@ -121,9 +121,9 @@ def site_pages() -> dict[str, str]:
     found = {source: source.removeprefix("docs/") for source in guides}
     found |= {name: name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")}
     found |= {f"benchmarks/{path.name}": f"benchmarks/{path.name}" for path in sorted(ROOT.glob("benchmarks/*.md"))}
-    scripts = sorted(ROOT.glob("examples/*.py"))
+    shown = [path.relative_to(ROOT) for path in (*ROOT.glob("examples/*.py"), *ROOT.glob("examples/notebooks/*.ipynb"))]
     return found | {"examples/README.md": "examples/index.md"} | {
-        f"examples/{path.name}": f"examples/{path.stem}.md" for path in scripts
+        path.as_posix(): path.with_suffix(".md").as_posix() for path in sorted(shown)
     }  # fmt: skip
 
 
@@ -132,6 +132,10 @@ def read_page(source: str, pages: dict[str, str]) -> str:
     text = (ROOT / source).read_text(encoding="utf-8")
     if source.endswith(".py"):
         return f"# {Path(source).stem}\n\n`{source}`\n\n```python\n{text}```\n"
+    if source.endswith(".ipynb"):
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+        text = "\n\n".join(code if kind == "markdown" else f"```python\n{code}\n```" for kind, code in cells)
+        text = text.replace("\n\n", f"\n\n`{source}`\n\n", 1) + "\n"
 
     def lead(link: re.Match[str]) -> str:
         label, address, anchor = link[1], link[2], link[3] or ""
