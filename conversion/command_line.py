@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -267,3 +268,23 @@ def print_report(report: Report, args: argparse.Namespace) -> None:
         print(harmless(json.dumps(report.to_dict(), indent=2, ensure_ascii=False)))
     else:
         print((as_markdown if args.markdown else as_text)(report.tables()))
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Declare how a command of ``telling`` says what it came to."""
+    parser.add_argument("--json", action="store_true", help="print nothing but the result, as JSON in one line")
+
+
+@contextlib.contextmanager
+def telling(as_json: bool) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """What says at the end of a long command what came of it, in a sentence or, for programs, as one line of JSON.
+
+    JSON is all that standard output then gets: what else is printed meanwhile goes to the error stream.
+    """
+    out = sys.stdout
+
+    def tell(sentence: str, result: Mapping[str, Any]) -> None:
+        print(harmless(json.dumps(result, ensure_ascii=False)) if as_json else sentence, file=out, flush=True)
+
+    with contextlib.redirect_stdout(sys.stderr if as_json else out):
+        yield tell

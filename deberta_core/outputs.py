@@ -42,10 +42,13 @@ class ModelOutput(Beside, Entries[T]):
         given = {**dict(values), **entries}
         super().__init__({k: given[k] for k in (*self.names, *given) if k in given and given[k] is not None})
 
-    def __getattr__(self, name: str) -> Any:
-        if name in type(self).names:
-            return self.get(name)
-        raise AttributeError(f"{type(self).__name__} has no entry {name!r}, expected one of {', '.join(self.names)}")
+    if not TYPE_CHECKING:  # which know the entries of each class
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).names:
+                return self.get(name)
+            names = ", ".join(self.names)
+            raise AttributeError(f"{type(self).__name__} has no entry {name!r}, expected one of {names}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         """An entry stays one and the same by all its names; ``None`` takes it out."""

@@ -26,7 +26,12 @@ BASH = """_{name}() {{
 }}
 complete -o default -F _{name} {program}
 """
-ZSH = "#compdef {program}\nautoload -U +X bashcompinit && bashcompinit\n"
+ZSH = """#compdef {program}
+autoload -U +X bashcompinit && bashcompinit
+{bash}# The first time zsh reads this file in place of the function, which has to be called, too.
+[[ ${{funcstack[1]}} == _{name} ]] && _bash_complete -o default -F _{name}
+:
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     if args.shell == "fish":
         print(fish(args.program, parsers))
     else:
-        print((ZSH.format(program=args.program) if args.shell == "zsh" else "") + bash(args.program, parsers), end="")
+        script, name = bash(args.program, parsers), args.program.replace("-", "_")
+        print(script if args.shell == "bash" else ZSH.format(program=args.program, name=name, bash=script), end="")
     return FINE
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.command_line import FINE, OVER_LIMIT, terminate_cleanly
+from conversion.command_line import FINE, OVER_LIMIT, add_json_option, telling, terminate_cleanly
 from deberta_core.files import write_text
 from deberta_tasks.data import BUNDLED, TASK, hold_back, most_frequent, read_csv
 from deberta_tasks.finetune.recipe import Judge
@@ -102,19 +102,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", default=BUNDLED, metavar="FILE", help="your own texts: CSV with the columns label and text"
     )
     parser.add_argument("--seed", type=int, default=0, help="of starting weights, dropout and order, default 0")
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 if it holds, 1 if the classifier is no better than chance or the frameworks differ."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the same sums in both frameworks: a GPU may round products to TF32
     terminate_cleanly()
-    texts = Texts.of(read_csv(args.data))
-    prepare_folder(Path(args.output))
-    with waiting("Starting TensorFlow; the first start on a machine takes a minute or two"):
-        start_tensorflow_quietly()
-    with waiting("Starting PyTorch"):
-        import torch  # noqa: F401 - here, so that the wait is not one of the first step's
-    return run_demo(Path(args.output), texts, Settings.seeded(args.seed))
+    output, texts = Path(args.output), Texts.of(read_csv(args.data))
+    prepare_folder(output)
+    with telling(args.json) as tell:
+        with waiting("Starting TensorFlow; the first start on a machine takes a minute or two"):
+            start_tensorflow_quietly()
+        with waiting("Starting PyTorch"):
+            import torch  # noqa: F401 - here, so that the wait is not one of the first step's
+        code = run_demo(output, texts, Settings.seeded(args.seed))
+        if args.json:
+            found = json.loads((output / MARKER).read_text(encoding="utf-8"))
+            folders = [str(output / name) for name in (TORCH, TF, TF_TRAINED, TORCH_AGAIN)]
+            tell("", {**found, "holds": code == FINE, "models": folders})
+    return code
 
 
 def run_demo(output: Path, texts: Texts, settings: Settings) -> int:
@@ -140,7 +147,7 @@ def run_demo(output: Path, texts: Texts, settings: Settings) -> int:
         results["keras"] = keras_training(output, texts, settings)
         convert_to(output, TF_TRAINED, TORCH_AGAIN, "pt", step=6)
         difference = compare(output, texts)
-    write_marker(output, accuracy=results, largest_difference=difference)
+    write_marker(output, accuracy=results, largest_difference=difference, verified=verified)
     good = judge(results, held, difference, verified)
     print(f"\nThis took {time.monotonic() - started:.0f} s.")
     return FINE if good else OVER_LIMIT

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from conversion.command_line import FINE, terminate_cleanly
+from conversion.command_line import FINE, add_json_option, telling, terminate_cleanly
 from deberta_tasks.distill.lessons import SUBJECTS, Lessons
 from deberta_tasks.distill.recipe import distill
 from deberta_tasks.finetune.request import Request as TaskRequest
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(how, shown, without=NOT_USED)
     many = parser.add_argument_group("several devices: torchrun for PyTorch")
     many.add_argument("--devices", type=int, default=0, metavar="N", help="for TensorFlow; default all GPUs")
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,5 +80,6 @@ def run(args: argparse.Namespace) -> int:
             labels=tuple(given), **common,
         ), OF_TASK  # fmt: skip
     options = Options(**{**start, **given_options(args)})
-    distill(request, options, lessons, layers=args.layers, note=command_line())
+    with telling(args.json) as tell:
+        distill(request, options, lessons, layers=args.layers, note=command_line(), tell=tell)
     return FINE

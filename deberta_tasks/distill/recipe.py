@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from conversion.folder import Target
 from conversion.reports import Table, as_markdown
@@ -20,12 +22,19 @@ from deberta_tasks.pretrain.request import Request as TextRequest
 from deberta_tasks.smaller.folders import refuse_integers, source_folder, write_smaller
 from deberta_tasks.smaller.pruning import FRAMEWORKS, PruneReport
 from deberta_tasks.training.options import Options
+from deberta_tasks.training.run import say
 
 STUDENT = "student"
 
 
 def distill(
-    request: TaskRequest | TextRequest, options: Options, lessons: Lessons, *, layers: int | None = None, note: str = ""
+    request: TaskRequest | TextRequest,
+    options: Options,
+    lessons: Lessons,
+    *,
+    layers: int | None = None,
+    note: str = "",
+    tell: Callable[[str, Mapping[str, Any]], None] = say,
 ) -> None:
     """Train a student, or go on with a run that was interrupted; it is in ``output/model``.
 
@@ -35,6 +44,7 @@ def distill(
         lessons: what it learns, from whom.
         layers: of a student that is made of the teacher, spread evenly over it.
         note: a line for the card, such as the command.
+        tell: gets what the run came to: in a sentence, and as what JSON can hold.
 
     Raises:
         FileNotFoundError: if a file or folder is not there.
@@ -53,9 +63,9 @@ def distill(
     report = as_markdown([_report(lessons, folder)])
     request = replace(request, model=folder, lessons=lessons, note=f"{report}\n{note}\n" if note else report)
     if isinstance(request, TaskRequest):
-        finetune(request, options)
+        finetune(request, options, tell=tell)
     else:
-        pretrain(request, options)
+        pretrain(request, options, tell=tell)
 
 
 def make_student(teacher: Path, folder: Path, layers: int, framework: str) -> None:

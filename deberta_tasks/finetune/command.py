@@ -7,7 +7,7 @@ import os
 from dataclasses import fields
 from pathlib import Path
 
-from conversion.command_line import FINE, terminate_cleanly
+from conversion.command_line import FINE, add_json_option, telling, terminate_cleanly
 from deberta_core.perturbation import Perturbation
 from deberta_tasks.finetune.recipe import finetune
 from deberta_tasks.finetune.request import Request
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for field in fields(Size):
         name = f"--{field.name.replace('_', '-')}"
         size.add_argument(name, type=int, default=field.default, help="default %(default)s")
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,5 +67,6 @@ def run(args: argparse.Namespace) -> int:
         labels=tuple(listed(args.labels[0]) if args.labels and len(args.labels) == 1 else args.labels or ()),
     )  # fmt: skip
     start = FROM_SCRATCH if args.model is None else {}
-    finetune(request, Options(**{**start, **given_options(args)}, by_length=not args.any_length))
+    with telling(args.json) as tell:
+        finetune(request, Options(**{**start, **given_options(args)}, by_length=not args.any_length), tell=tell)
     return FINE

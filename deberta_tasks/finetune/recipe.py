@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,10 +16,11 @@ from deberta_tasks.records import Record
 from deberta_tasks.tasks import Feature, Limits, TrainableTask
 from deberta_tasks.training.loop import Evaluation, TaskLearner, check_room, train, written
 from deberta_tasks.training.options import Options
-from deberta_tasks.training.run import Run
+from deberta_tasks.training.run import Run, say
 from deberta_tasks.training.stream import Collator, Stream, predictions, shares
 
 MODEL = "model"
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -51,8 +52,15 @@ class Judge:
         return self.task.scores(self.answers(learner), self.examples, self.names)
 
 
-def finetune(request: Request, options: Options) -> dict[str, float]:
+def finetune(
+    request: Request, options: Options, *, tell: Callable[[str, Mapping[str, Any]], None] = say
+) -> dict[str, float]:
     """Train, or go on with a run that was interrupted; the best checkpoint is in ``output/model``.
+
+    Args:
+        request: what to train, and on what.
+        options: how.
+        tell: gets what the run came to: in a sentence, and as what JSON can hold.
 
     Returns:
         Scores of the best checkpoint on the test examples, or else on those for validation.
@@ -105,7 +113,9 @@ def finetune(request: Request, options: Options) -> dict[str, float]:
     if learner.first:
         count = len(judge.examples)
         write_card(folder, request, options, part, scores, history.best_step, count, run.plot())
-        print(f"{folder}: best of step {history.best_step}; on {count} {part} examples {written(scores)}")
+        sentence = f"{folder}: best of step {history.best_step}; on {count} {part} examples {written(scores)}"
+        best = {"model": str(folder), "step": history.best_step, "part": part, "examples": count, "scores": scores}
+        tell(sentence, best)
     learner.stop()
     return scores
 

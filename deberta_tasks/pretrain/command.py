@@ -7,7 +7,7 @@ import os
 from dataclasses import fields
 from pathlib import Path
 
-from conversion.command_line import FINE, terminate_cleanly
+from conversion.command_line import FINE, add_json_option, telling, terminate_cleanly
 from deberta_core.pretraining import SHARING
 from deberta_tasks.pretrain.corpus import ROWS
 from deberta_tasks.pretrain.recipe import pretrain
@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--vocab-size", type=int, default=8000, help="tokens of its vocabulary, default %(default)s")
     new.add_argument("--hidden-size", type=int, default=256, help="its width, 64 for each head, default %(default)s")
     new.add_argument("--layers", type=int, default=6, help="default %(default)s; a generator has half")
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,5 +76,6 @@ def run(args: argparse.Namespace) -> int:
     given = {field.name: getattr(args, field.name) for field in fields(Request) if field.name in args}
     request = Request(**{**given, "texts": tuple(args.texts)})
     start = DEFAULTS if args.model is None else {**DEFAULTS, **GOING_ON}
-    pretrain(request, Options(**{**start, **given_options(args)}))
+    with telling(args.json) as tell:
+        pretrain(request, Options(**{**start, **given_options(args)}), tell=tell)
     return FINE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,20 @@ from deberta_tasks.pretrain.corpus import Corpus, documents, files_of, read_text
 from deberta_tasks.pretrain.request import Request, new_config
 from deberta_tasks.training.loop import Learner, train
 from deberta_tasks.training.options import Options
-from deberta_tasks.training.run import LOG, Run
+from deberta_tasks.training.run import LOG, Run, say
 from deberta_tasks.training.stream import shares
 from deberta_tasks.training.text import MaskedStream, blocks, read_lines
 
 MODEL, TEXTS = "model", "texts"
 
 
-def pretrain(request: Request, options: Options) -> None:
+def pretrain(request: Request, options: Options, *, tell: Callable[[str, Mapping[str, Any]], None] = say) -> None:
     """Train, or go on with a run that was interrupted; the model, with its tokenizer, is in ``output/model``.
+
+    Args:
+        request: what to train, and on what.
+        options: how.
+        tell: gets what the run came to: in a sentence, and as what JSON can hold.
 
     Raises:
         FileNotFoundError: if a file or folder is not there.
@@ -60,7 +65,9 @@ def pretrain(request: Request, options: Options) -> None:
         if request.note and request.note not in (card := folder / CARD).read_text(encoding="utf-8"):
             write_text(card, f"{card.read_text(encoding='utf-8').rstrip()}\n\n{request.note}")
         plot = run.plot()
-        print(f"wrote {folder}, {run.folder / LOG}" + (f" and {plot}" if plot else ""))
+        log, last = run.folder / LOG, dict(*run.losses()[-1:])
+        found = {"model": str(folder), "log": str(log), "plot": str(plot) if plot else None, "last": last}
+        tell(f"wrote {folder}, {log}" + (f" and {plot}" if plot else ""), found)
     learner.stop()
 
 

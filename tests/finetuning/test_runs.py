@@ -68,7 +68,11 @@ def test_what_a_run_leaves(task: str, framework: str, tmp_path: Path, capsys: py
     assert "is for those who trained it to add" not in card
     if (model / "curves.png").exists():
         assert (model / "curves.png").read_bytes()[:4] == b"\x89PNG"
-    assert main(given) == 0, "a run that is done is judged again"
+    capsys.readouterr()
+    assert main([*given, "--json"]) == 0, "a run that is done is judged again"
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["part"], told["scores"]) == (str(model), "validation", scores["scores"])
+    assert (told["step"], told["examples"]) == (scores["step"], scores["examples"])
     assert log(tmp_path / "run") == rows
     assert json.loads((model / "scores.json").read_text()) == scores
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
@@ -100,9 +101,11 @@ def test_a_run_that_is_done(text, start, tmp_path):
     pytest.importorskip("torch")
     finish(command("mlm_pt", text, start, tmp_path, steps=2))
     want = losses(tmp_path)
-    again = finish(command("mlm_pt", text, start, tmp_path, steps=2))
+    again = finish([*command("mlm_pt", text, start, tmp_path, steps=2), "--json"])
     assert losses(tmp_path) == want
-    assert "resuming after step 2" in again.stderr + again.stdout
+    assert "resuming after step 2" in again.stderr
+    told = json.loads(again.stdout)
+    assert (told["model"], told["last"]) == (str(tmp_path / "model"), want[-1])
     other = subprocess.run(
         command("mlm_pt", text, start, tmp_path, steps=3), env=environment(), capture_output=True, text=True,
         check=False,

@@ -200,3 +200,24 @@ def test_nothing_was_shown_while_frameworks_start(capsys):
     rule = makefile.partition("$(STAMP): pyproject.toml")[2].partition("\n\n")[0]
     assert "Installing PyTorch, TensorFlow" in rule
     assert "--quiet" not in rule
+
+
+def test_for_programs_the_demo_says_what_it_came_to_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(output: Path, texts: demo.Texts, settings: demo.Settings) -> int:
+        print("1/7 and so on")
+        demo.write_marker(output, accuracy={"pytorch": 0.6}, largest_difference=1e-7, verified=True)
+        return 1
+
+    monkeypatch.setattr(demo, "run_demo", short)
+    monkeypatch.setattr("deberta_tasks.demo.terminate_cleanly", lambda: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # which the demo sets
+    assert main(["demo", "--output", str(tmp_path / "out"), "--json"]) == 1
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert len(out.splitlines()) == 1
+    assert "1/7 and so on" in err
+    assert (told["accuracy"], told["largest_difference"], told["verified"]) == ({"pytorch": 0.6}, 1e-7, True)
+    assert told["holds"] is False
+    assert [Path(folder).name for folder in told["models"]] == [demo.TORCH, demo.TF, demo.TF_TRAINED, demo.TORCH_AGAIN]

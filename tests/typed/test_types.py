@@ -32,13 +32,14 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     wrong.write_text(
         "import deberta_pt\nfrom deberta_pt import DebertaV2Mode\nfrom tokenization import AutoTokenizr\n"
-        "model = deberta_pt.DebertaV2Model.from_pretrained('my-model', subfolder=3)\n"
+        "deberta_pt.DebertaV2Model.from_pretrained('my-model', subfolder=3)\n"
+        "model = deberta_pt.DebertaV2Model.from_pretrained('my-model')\n"
         "print(model(None).logits)\n"
         "reveal_type(model.__call__)\n",
         encoding="utf-8",
     )
     said = pyright(wrong)
     texts = {finding["range"]["start"]["line"] + 1: finding["message"] for finding in said}
-    assert set(texts) == {2, 3, 4, 5, 6}
-    assert "output_hidden_states: bool | None = None" in texts[6]
-    assert "-> BaseModelOutput[Tensor]" in texts[6]
+    assert set(texts) == {2, 3, 4, 6, 7}
+    assert "output_hidden_states: bool | None = None" in texts[7]
+    assert "-> BaseModelOutput[Tensor]" in texts[7]
