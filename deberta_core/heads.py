@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from deberta_core import outputs
 from deberta_core.checkpoint.h5_names import H5Layout
@@ -47,7 +48,7 @@ class Head:
     """
 
     name: str
-    output: type[outputs.ModelOutput]
+    output: type[outputs.ModelOutput[Any]]
     rows: Callable[[BaseConfig], tuple[Row, ...]]
     tf_layers: tuple[str, ...]
     labels: tuple[str, ...] = ("labels",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from deberta_core.beside import Beside
@@ -13,12 +13,10 @@ _OfLayers = Literal["hidden_states", "attentions"]
 
 if TYPE_CHECKING:
 
-    class Entries(dict[str, Any], Generic[T]):
-        """What type checkers see of a dict of tensors."""
-
-        def __iter__(self) -> Iterator[Any]:
-            """They cannot tell a call with ``return_dict=False`` from others: what comes back unpacks to anything."""
-            ...
+    class Entries(dict[Any, Any], Generic[T]):
+        """A dict of tensors as type checkers see it. They cannot tell a call with ``return_dict=False`` from others, so
+        what a call gives unpacks to anything.
+        """
 
 else:
     Entries = dict

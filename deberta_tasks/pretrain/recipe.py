@@ -65,7 +65,7 @@ def pretrain(request: Request, options: Options, *, tell: Callable[[str, Mapping
         if request.note and request.note not in (card := folder / CARD).read_text(encoding="utf-8"):
             write_text(card, f"{card.read_text(encoding='utf-8').rstrip()}\n\n{request.note}")
         plot = run.plot()
-        log, last = run.folder / LOG, dict(*run.losses()[-1:])
+        log, last = run.folder / LOG, next(iter(run.losses()[-1:]), {})
         found = {"model": str(folder), "log": str(log), "plot": str(plot) if plot else None, "last": last}
         tell(f"wrote {folder}, {log}" + (f" and {plot}" if plot else ""), found)
     learner.stop()
