@@ -27,8 +27,10 @@ def peers_graph(model: Any, shape: Shape) -> bytes:
         return {"states": states(model, given)}
 
     with tempfile.TemporaryDirectory() as folder:
+        holder = tf.Module()  # of the weights alone: Keras would trace every layer once more
+        holder.weights = model.weights
         signature = tf.function(serve, autograph=False).get_concrete_function(**specs)
-        tf.saved_model.save(model, folder, signatures=signature)
+        tf.saved_model.save(holder, folder, signatures=signature)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
         made: bytes = converter.convert()

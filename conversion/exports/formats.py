@@ -46,7 +46,7 @@ FORMATS = {
     for row in (
         Format(
             "onnx", "ONNX Runtime", "model.onnx", "pt", ("float32", "float16", "int8"),
-            (("torch", "2.9"), ("onnx", "1.18"), ("onnxscript", "0.5"), ("onnxruntime", "1.23")), "onnx", "onnxruntime",
+            (("torch", "2.9"), ("onnx", "1.18"), ("onnxscript", "0.6"), ("onnxruntime", "1.23")), "onnx", "onnxruntime",
         ),
         Format(
             "openvino", "OpenVINO", "model.xml", "pt", ("float32", "float16", "int8"),
