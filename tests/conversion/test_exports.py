@@ -100,7 +100,7 @@ def check_folder(folder, report, name, head, *, with_types=False):
     assert all(np.isfinite(array).all() for array in found.values())
 
 
-HALVES = [(n, d) for n, row in formats.FORMATS.items() for d in row.dtypes if d != "float32"]
+HALVES = [(n, d) for n, row in formats.FORMATS.items() for d in row.dtypes if d in ("float16", "bfloat16")]
 
 
 @pytest.mark.parametrize(
