@@ -14,6 +14,7 @@ from .inputs import Examples, Texts, words_with_spaces
 
 T = TypeVar("T")
 _WHITE = re.compile(r"\s+")
+LONGEST = 1024  # characters of an added token; to search for one, the tokenizers library takes time with its square
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class AddedToken:
 
         Raises:
             TypeError: ``value`` is none of these.
-            ValueError: the content is empty.
+            ValueError: the content is empty, or too long for a token.
         """
         if isinstance(value, str):
             token = cls(value, normalized=not special)
@@ -69,6 +70,9 @@ class AddedToken:
             raise TypeError(f"a token is a string, an AddedToken or a dictionary with 'content', not {value!r}")
         if not token.content:
             raise ValueError("an added token has no content; give it at least one character")
+        if len(token.content) > LONGEST:
+            start, count = token.content[:40], len(token.content)
+            raise ValueError(f"the added token {start!r}... has {count} characters, expected at most {LONGEST}")
         for flag in ("single_word", "lstrip", "rstrip", "normalized", "special"):
             if not isinstance(getattr(token, flag), bool):
                 raise TypeError(f"{flag} of the token {token.content!r} is {getattr(token, flag)!r}, expected a bool")

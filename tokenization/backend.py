@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -142,14 +143,19 @@ def add_special_parts(backend: Any, tokenizer: Any, *, faulty_unk: bool = False)
     """
     from tokenizers import AddedToken
 
-    for token_id, token in tokenizer.added_tokens_decoder.items():
-        # matched in the text as given, but where it is lower-cased first
-        cased = getattr(tokenizer, "do_lower_case", False) and token.normalized and not token.special
-        flags = {**token.to_dict(), "normalized": bool(cased)}
-        if faulty_unk:
-            flags["normalized"] = token.normalized or token.content == tokenizer.unk_token
-        add = backend.add_special_tokens if token.special else backend.add_tokens
-        add([AddedToken(flags.pop("content"), **flags)])
+    tokens = tokenizer.added_tokens_decoder
+    # Those of a kind together: the library goes through all that it has after each call.
+    for special, group in itertools.groupby(tokens.values(), key=lambda token: token.special):
+        made = []
+        for token in group:
+            # matched in the text as given, but where it is lower-cased first
+            cased = getattr(tokenizer, "do_lower_case", False) and token.normalized and not special
+            flags = {**token.to_dict(), "normalized": bool(cased)}
+            if faulty_unk:
+                flags["normalized"] = token.normalized or token.content == tokenizer.unk_token
+            made.append(AddedToken(flags.pop("content"), **flags))
+        (backend.add_special_tokens if special else backend.add_tokens)(made)
+    for token_id, token in tokens.items():
         if backend.token_to_id(token.content) != token_id:
             raise ValueError(
                 f"the added token {token.content!r} has id {token_id}, where the tokenizers library would give it "

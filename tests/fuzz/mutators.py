@@ -19,6 +19,7 @@ from tests.core.test_checkpoint_fuzz import mutate
 Mutator = Callable[[bytes, random.Random], bytes]
 
 SIZES = (0, 1, -1, 2, 3, 255, 2**15, 2**31 - 1, 2**31, 2**32, 2**62, 2**63, 2**64, 10**6, 200_000, 10**9, 10**30)
+MOST = 10**7  # bytes that repetition makes of a part
 RAW = "raw:"  # what JSON has no value for in Python, put into the text as it is
 VALUES: tuple[Any, ...] = (
     None, True, False, 0.5, -0.5, 1e308, "", "a", "c2p|p2p", "\ud800", "\0", "../../x", "x" * 70_000, [], {}, [None],
@@ -96,7 +97,8 @@ def pickle_opcodes(content: bytes, draw: random.Random) -> bytes:
         elif change == 1:
             parts[at:at] = [draw.choice(SNIPPETS)]
         elif change == 2:
-            parts[at:at] = parts[at : at + draw.choice((1, 3, 8))] * draw.choice((1, 50, 3000))
+            some = parts[at : at + draw.choice((1, 3, 8))]
+            parts[at:at] = some * min(draw.choice((1, 50, 3000)), MOST // (sum(map(len, some)) + 1) + 1)
         elif change == 3:
             other = draw.randrange(1, len(parts))
             parts[at], parts[other] = parts[other], parts[at]
@@ -266,7 +268,7 @@ def text_lines(content: bytes, draw: random.Random) -> bytes:
         if change == 0:
             del lines[at : at + draw.choice((1, 1, 1000))]
         elif change == 1:
-            lines[at:at] = lines[at : at + 1] * draw.choice((1, 3000))
+            lines[at:at] = lines[at : at + 1] * min(draw.choice((1, 3000)), MOST // (len(lines[at]) + 1) + 1)
         elif change == 2:
             other = draw.randrange(len(lines))
             lines[at], lines[other] = lines[other], lines[at]

@@ -12,6 +12,7 @@ import zipfile
 import pytest
 
 from tokenization import AutoTokenizer, DebertaTokenizer, DebertaV2Tokenizer, DebertaV2TokenizerFast
+from tokenization.backend import add_special_parts
 from tokenization.spm_proto import check_charsmap, read_model
 
 LONG = "The quick brown fox jumps over the lazy dog"
@@ -271,3 +272,41 @@ def test_damaged_tokenizer_json(tmp_path, build):
     for legacy in (False, True):
         with pytest.raises(ValueError, match=r"tokenizer\.json"):
             DebertaV2TokenizerFast.from_pretrained(tmp_path, legacy_ids=legacy)("dog")
+
+
+def test_a_long_added_token_took_minutes_to_save(tmp_path, build):
+    """In settings and by a call: the library's search for it takes time with the square of its length."""
+    for kind in ("v1 fast", "v2 fast"):
+        tokenizer = build(kind)
+        with pytest.raises(ValueError, match=r"token 'x{40}'\.\.\. has 1025 characters, expected at most 1024"):
+            tokenizer.add_tokens("x" * 1025)
+        tokenizer.add_tokens("x" * 1024)
+        tokenizer.save_pretrained(tmp_path)
+        path = tmp_path / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "mask_token": "y" * 70_000}))
+        with pytest.raises(ValueError, match=r"tokenizer.*has 70000 characters, expected at most 1024"):
+            AutoTokenizer.from_pretrained(tmp_path)
+
+
+def test_thousands_of_added_tokens_are_given_to_the_library_together(build):
+    """One call each went through all that were there: half a minute for 3,000."""
+    from tokenizers import Tokenizer, models
+
+    class Counting:
+        def __init__(self):
+            self.backend, self.calls = Tokenizer(models.BPE(build("v1 fast").get_vocab(), [])), []
+
+        def add(self, tokens):
+            self.calls.append(len(tokens))
+            return self.backend.add_tokens(tokens)
+
+        add_tokens = add_special_tokens = add
+
+        def token_to_id(self, token):
+            return self.backend.token_to_id(token)
+
+    tokenizer, counting = build("v1 fast"), Counting()
+    tokenizer.add_tokens([f"<{number}>" for number in range(2000)])
+    add_special_parts(counting, tokenizer)
+    assert counting.calls[-1] == 2000
+    assert len(counting.calls) < 10
