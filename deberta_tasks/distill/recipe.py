@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,8 @@ def distill(
     folder = request.model or os.fspath(request.output / STUDENT)
     if layers is not None and os.environ.get("RANK", "0") == "0":
         make_student(teacher, Path(folder), layers, request.framework)
+    while layers is not None and not (Path(folder) / CONFIG).is_file():  # until the first process has made it
+        time.sleep(0.1)
     report = as_markdown([_report(lessons, folder)])
     request = replace(request, model=folder, lessons=lessons, note=f"{report}\n{note}\n" if note else report)
     if isinstance(request, TaskRequest):

@@ -89,7 +89,7 @@ MODELS = Kind(
         **dict.fromkeys(("to_bettertransformer", "reverse_bettertransformer"), "`optimize_for_inference` is faster"),
         **dict.fromkeys(("kernelize", "use_kernels"), "kernels of the hub; ours are chosen by `attn_implementation`"),
         "can_record_outputs": "how their classes collect states; ours return them",
-        "dequantize": "models are quantised after loading, by the library that does it",
+        "dequantize": "layers that a library quantised on loading stay so; the folder has the floats",
         "get_compiled_call": "of generation",
         "loss_function": "`deberta_pt.losses` has the losses of the heads",
         "register_for_auto_class": REMOTE,
