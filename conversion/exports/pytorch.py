@@ -64,9 +64,14 @@ class PyTorchModel:
         from deberta_pt.graphs import export_program
 
         prepared = deberta_pt.optimize_for_inference(self.model, dtype=getattr(torch, dtype))
-        for module in prepared.modules():
-            if to == "onnx" and hasattr(module, "for_onnx"):
-                module.for_onnx()
+        products = [module for module in prepared.modules() if hasattr(module, "for_onnx")]
+        if dtype == "int8" and not products:
+            raise ValueError(
+                "dtype is 'int8', but no product of this model is computed with integers (its card says why, or it has "
+                "talking heads); leave dtype out"
+            )
+        for product in products if to == "onnx" else ():
+            product.for_onnx()
         with _quietly():
             program = export_program(prepared, names, example, longest)
             _WRITERS[to](program, path, names, dtype)
