@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from deberta_core.wording import harmless
+
 from .byte_bpe import ByteBpe
 from .rule_names import BEFORE_BYTE_NAME, PUNCTUATION, steps_of
 from .unigram import SPACE, Unigram
@@ -94,7 +96,7 @@ def bpe_backend(engine: ByteBpe, unk_token: str | None, *, prefix: bool) -> Any:
     try:
         model = models.BPE(engine.vocab, list(engine.merges), unk_token=known, fuse_unk=False)
     except Exception as error:  # the library raises the bare class
-        raise ValueError(f"the tokenizers library cannot take these merges: {error}") from None
+        raise ValueError(f"the tokenizers library cannot take these merges: {harmless(str(error))}") from None
     backend = Tokenizer(model)
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     backend.decoder = decoders.ByteLevel()
@@ -201,7 +203,8 @@ def load_backend(content: Mapping[str, Any], name: str) -> Any:
                 f"{name} has rules that the installed tokenizers library does not know: {', '.join(unknown)}; update "
                 "it (pip install -U tokenizers), or correct the file"
             ) from None
-        raise ValueError(f"{name} is damaged ({type(error).__name__}: {error}); fetch or copy it again") from None
+        said = f"{type(error).__name__}: {harmless(str(error))}"
+        raise ValueError(f"{name} is damaged ({said}); fetch or copy it again") from None
 
 
 def _unknown_rules(content: Mapping[str, Any]) -> list[str]:
@@ -210,4 +213,4 @@ def _unknown_rules(content: Mapping[str, Any]) -> list[str]:
     homes = {"normalizer": normalizers, "pre_tokenizer": pre_tokenizers, "post_processor": processors,
              "decoder": decoders, "model": models}  # fmt: skip
     steps = [(part, str(step.get("type"))) for part in homes for step in steps_of(content.get(part)) if "type" in step]
-    return [f"{part} {kind}" for part, kind in steps if not hasattr(homes[part], kind)]
+    return [f"{part} {harmless(kind)}" for part, kind in steps if not hasattr(homes[part], kind)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from deberta_core.wording import harmless
+
 from .template import Frame, Template, published_template
 
 PUNCTUATION = r"[!-/:-@\[-`{-~\p{P}]"
@@ -55,7 +57,7 @@ def steps_of(part: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
 
 def names_of(part: Any) -> list[str]:
     """The rules of a part of a file by name, each with the options that are unusual."""
-    return [_name(step) for step in steps_of(part)]
+    return [harmless(_name(step)) for step in steps_of(part)]
 
 
 def _name(step: dict[str, Any]) -> str:
@@ -134,10 +136,10 @@ def template_of(part: Any, name: str) -> Template | None:
             (one, (single_type,)), (two, (first, second)) = single, pair
             ids, types = (Frame((one[0][i], one[1][i]), (two[0][i], two[1][i], two[2][i])) for i in (0, 1))
             return Template(ids, types, (single_type, first, second))
+    found = harmless(" and ".join(str(step.get("type")) for step in steps))
     raise ValueError(
-        f"{name}: the post_processor {' and '.join(str(step.get('type')) for step in steps)} makes rows that are not "
-        "made here; rows are special tokens around the first text and, behind it, the second: write the file with "
-        "one TemplateProcessing of this kind"
+        f"{name}: the post_processor {found} makes rows that are not made here; rows are special tokens around "
+        "the first text and, behind it, the second: write the file with one TemplateProcessing of this kind"
     )
 
 

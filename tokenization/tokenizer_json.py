@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
+from deberta_core.wording import harmless
+
 from .byte_bpe import BYTE_TO_CHAR
 from .file_rules import FileRules
 from .files import read_bytes, read_json
@@ -134,7 +136,7 @@ def _model(content: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
     if found != kind:
         families = {"BPE": "DebertaTokenizer (v1)", "Unigram": "DebertaV2Tokenizer (v2, v3)"}
         raise ValueError(
-            f"{name} holds a {found} model, expected {kind}; "
+            f"{name} holds a {harmless(str(found))} model, expected {kind}; "
             f"{families.get(str(found), 'tokenization.AutoTokenizer')} reads such a file"
         )
     return model
@@ -203,7 +205,7 @@ def _output_rules(content: dict[str, Any], name: str, decoders: tuple[str, ...])
     own = [f"decoder {rule}" for rule in names_of(content.get("decoder")) if rule.split("(")[0] not in decoders]
     frame = content.get("post_processor")
     if not has_published_frame(frame, name):
-        own += [f"post_processor {step.get('type')}" for step in steps_of(frame)]
+        own += [f"post_processor {harmless(str(step.get('type')))}" for step in steps_of(frame)]
     return own
 
 

@@ -310,3 +310,16 @@ def test_thousands_of_added_tokens_are_given_to_the_library_together(build):
     add_special_parts(counting, tokenizer)
     assert counting.calls[-1] == 2000
     assert len(counting.calls) < 10
+
+
+@pytest.mark.parametrize("part", ["normalizer", "pre_tokenizer", "post_processor", "decoder", "model"])
+def test_escape_sequences_in_names_of_rules(tmp_path, build, part):
+    build("v2 fast").save_pretrained(tmp_path)
+    (tmp_path / "spm.model").unlink()
+    path = tmp_path / "tokenizer.json"
+    good = json.loads(path.read_text(encoding="utf-8"))
+    others = good[part] if part == "model" else {}
+    path.write_text(json.dumps({**good, part: {**others, "type": "\x1b[31mred"}}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"tokenizer\.json") as caught:
+        DebertaV2TokenizerFast.from_pretrained(tmp_path)
+    assert "\x1b" not in str(caught.value)
