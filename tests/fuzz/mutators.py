@@ -5,6 +5,7 @@ Every function takes the content of a valid file and a source of random numbers,
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pickle
@@ -67,7 +68,7 @@ def json_values(content: bytes, draw: random.Random) -> bytes:
         elif change == 3 and isinstance(holder[last], list | str):
             holder[last] = holder[last] * draw.choice((0, 2, 50))
         else:
-            holder[last] = draw.choice(VALUES)
+            holder[last] = copy.deepcopy(draw.choice(VALUES))  # which the next change may change
     text = json.dumps(root, ensure_ascii=draw.random() < 0.8)
     for value in VALUES:
         if isinstance(value, str) and value.startswith(RAW):
