@@ -50,7 +50,7 @@ FORMATS = {
         ),
         Format(
             "openvino", "OpenVINO", "model.xml", "pt", ("float32", "float16", "int8"),
-            (("torch", "2.6"), ("openvino", "2025.0")), "openvino", "openvino",
+            (("torch", "2.6"), ("openvino", "2025.1")), "openvino", "openvino",
         ),
         Format(
             "torch", "PyTorch", "model.pt2", "pt", ("float32", "float16", "bfloat16"),
