@@ -38,7 +38,7 @@ def pair(base: str, head: str, **fields: Any) -> tuple[Any, Any]:
     return teacher.copy(num_hidden_layers=2, pruned_heads={1: [1]}), teacher
 
 
-HEADS = {"ForTokenClassification": [], "ForQuestionAnswering": [pytest.mark.slow], "ForMaskedLM": [pytest.mark.slow]}
+HEADS = {"ForTokenClassification": [], "ForMaskedLM": [pytest.mark.slow]}
 OTHER = [pytest.mark.slow, pytest.mark.everything]
 CASES = [
     pytest.param(*kind, id="-".join([*kind[:2], *map(str, kind[2].values())]),

@@ -49,7 +49,7 @@ def seen(array: Any, mask: Any) -> Any:
 @pytest.mark.parametrize(
     ("base", "head"),
     [
-        ("v1", "ForTokenClassification"), pytest.param("v2", "Model", marks=pytest.mark.slow),
+        ("v1", "ForTokenClassification"), pytest.param("v2", "Model", marks=[pytest.mark.slow, pytest.mark.everything]),
         pytest.param("v3", "ForQuestionAnswering", marks=pytest.mark.slow),
     ],
 )
@@ -134,7 +134,7 @@ def make_useless(folder: Path) -> None:
     write_weights(folder, [(TensorInfo(key, value.shape, "float32"), value) for key, value in values.items()])
 
 
-@pytest.mark.parametrize("framework", ["pt", "tf"])
+@pytest.mark.parametrize("framework", [pytest.param("pt", marks=pytest.mark.everything), "tf"])
 @pytest.mark.slow
 def test_what_says_least_goes_and_folders_load_everywhere(framework: str, tmp_path: Path, capsys: Any) -> None:
     pytest.importorskip("tensorflow")
