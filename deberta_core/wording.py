@@ -7,10 +7,14 @@ import re
 from collections.abc import Collection, Iterable
 from itertools import islice
 
+LONGEST_NAME = 200  # characters; what is longer is no misspelt name
+
 
 def near(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` when a known name is spelt nearly like ``name``, else an empty string."""
-    found = difflib.get_close_matches(name, list(known), n=1)
+    if len(name) > LONGEST_NAME:  # to compare takes time with the product of two lengths
+        return ""
+    found = difflib.get_close_matches(name, [one for one in known if len(one) <= LONGEST_NAME], n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

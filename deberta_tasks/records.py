@@ -226,6 +226,7 @@ def _csv_rows(lines: Iterable[str], name: str, _: str, delimiter: str = ",") -> 
         if column in seen:
             raise ValueError(f"{name} has two columns {column!r}; give each a name of its own")
         seen.add(column)
+    numbered = _numbered(heading)
     for start, cells in found:
         if cells and len(cells) != len(heading):
             raise ValueError(
@@ -233,28 +234,33 @@ def _csv_rows(lines: Iterable[str], name: str, _: str, delimiter: str = ",") -> 
                 "quote cells that hold the separator"
             )
         if cells:
-            yield start, _with_lists(dict(zip(heading, cells, strict=True)))
+            yield start, _with_lists(dict(zip(heading, cells, strict=True)), numbered)
 
 
 def _tsv_rows(lines: Iterable[str], name: str, column: str) -> Iterator[tuple[int, dict[str, Any]]]:
     return _csv_rows(lines, name, column, delimiter="\t")
 
 
-def _with_lists(row: dict[str, Any]) -> dict[str, Any]:
-    """Numbered columns also as a list: ``choice0``, ``choice1`` -> ``choices``, empty cells at its end left out.
+def _numbered(heading: Iterable[str]) -> dict[str, list[str]]:
+    """Numbered columns by the name of their list: ``choice0`` and ``choice1`` by ``choices``.
 
     By their numbers, however the columns stand: sorted by name, ``choice10`` comes before ``choice2``.
     """
     lists: dict[str, list[tuple[int, str]]] = {}
-    for column, cell in row.items():
-        match = re.fullmatch(r"(.*[^\d])(\d+)", column)
+    for column in heading:
+        match = re.fullmatch(r"(.*[^\d])(\d{1,9})", column)
         if match:
-            lists.setdefault(match[1] + "s", []).append((int(match[2]), cell))
-    for column, numbered in lists.items():
-        cells = [cell for _, cell in sorted(numbered, key=lambda one: one[0])]
+            lists.setdefault(match[1] + "s", []).append((int(match[2]), column))
+    return {name: [column for _, column in sorted(columns, key=lambda one: one[0])] for name, columns in lists.items()}
+
+
+def _with_lists(row: dict[str, Any], numbered: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Numbered columns also as a list, empty cells at its end left out."""
+    for name, columns in numbered.items():
+        cells = [row[column] for column in columns]
         while cells and not cells[-1]:
             cells.pop()
-        row.setdefault(column, cells)
+        row.setdefault(name, cells)
     return row
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deberta_core.wording import near
 from deberta_tasks.records import Record, format_of, read_records
 
 
@@ -46,6 +47,17 @@ def test_objects_of_a_jsonl_file(tmp_path: Path) -> None:
     records = read(tmp_path, "a.jsonl", '{"text": "é", "n": [1]}\n\n{"text": null}\n')
     assert records == [{"text": "é", "n": [1]}, {"text": None}]
     assert records[1].place == "a.jsonl, line 3"
+
+
+def test_headings_of_any_length_take_time_once(tmp_path: Path) -> None:
+    """A name of millions of characters was compared with others, and looked through again in every row."""
+    name, started = "x" * 3_000_000, time.process_time()
+    rows = read(tmp_path, "a.csv", f"{name},label\n" + "a,b\n" * 200)
+    assert len(rows) == 200
+    assert near(name, ["label", "y" * 3_000_000]) == ""
+    assert near("labl", [name, "label"]) == "; did you mean 'label'?"
+    assert time.process_time() - started < 5
+    assert read(tmp_path, "a.csv", f"text,a{'9' * 5000}\nb,c\n")[0]["text"] == "b"
 
 
 def test_columns_by_another_name(tmp_path: Path) -> None:
