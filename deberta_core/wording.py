@@ -24,6 +24,11 @@ def some(items: Collection[object], most: int = 6) -> str:
     return ", ".join(map(str, islice(items, most))) + more
 
 
+def listed(names: Iterable[object]) -> str:
+    """Names that come from a file, such as columns; ``nothing`` where there are none."""
+    return one_line(", ".join(map(str, names))) or "nothing"
+
+
 # Control characters but tabs and line ends, marks that turn the direction of writing, halves of characters.
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

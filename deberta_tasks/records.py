@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from deberta_core.wording import near
+from deberta_core.wording import listed, near
 from deberta_tasks.cells import rows
 
 FORMATS = {".txt": "text", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -166,13 +166,13 @@ def read_records(
                 place, empty = f"{name}, line {line}", False
                 for value, column in renamed.items():
                     if column not in values:
-                        found = ", ".join(values) or "nothing"
+                        found = listed(values)
                         raise ValueError(f"{place} has no column {column!r}; it has {found}{near(column, values)}")
                     values[value] = values.pop(column)
                 record = with_old_names(Record(values, place), old_names or {})
                 for value in required:
                     if value not in record:
-                        found = ", ".join(values) or "nothing"
+                        found = listed(values)
                         spelt = [value, *(old for old, new in (old_names or {}).items() if new == value)]
                         hint = meant(spelt, values, others)
                         raise ValueError(f"{place} has no column {value!r}; it has {found}{hint}")

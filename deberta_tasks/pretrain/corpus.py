@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from deberta_core.files import Replacement
 from deberta_core.packing import fit
-from deberta_core.wording import near
+from deberta_core.wording import listed, near
 from deberta_tasks.parts import PARQUET
 from deberta_tasks.records import FORMATS, format_of, read_records
 
@@ -116,7 +116,7 @@ def _parquet(path: str, column: str) -> Iterator[tuple[str, Any]]:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
             if column not in names:
-                raise ValueError(f"{path} has no column {column!r}; it has {', '.join(names)}{near(column, names)}")
+                raise ValueError(f"{path} has no column {column!r}; it has {listed(names)}{near(column, names)}")
             number = 0
             for batch in file.iter_batches(AHEAD, columns=[column]):
                 for text in batch.column(0).to_pylist():

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from deberta_core.checks import too_long
 from deberta_core.config import BaseConfig
 from deberta_core.heads import mlm_head
+from deberta_core.wording import listed
 from deberta_tasks.records import Record, meant, with_old_names, written_list
 from deberta_tasks.tasks.options import Options
 
@@ -214,11 +215,11 @@ class Task(ABC):
         record = with_old_names(item, self.old_names)
         for name in self.fields:
             if record.get(name) is None:
-                hint, found = meant([name], record, self.columns), ", ".join(record) or "nothing"
+                hint, found = meant([name], record, self.columns), listed(record)
                 raise ValueError(f"there is no {name!r}{hint}; expected {self.expected()}, got {found}")
         if self.either and sum(record.get(name) is not None for name in self.either) != 1:
             hint = "" if any(name in record for name in self.either) else meant(self.either, record, self.columns)
-            raise ValueError(f"expected {self.expected()}, got {', '.join(record) or 'nothing'}{hint}")
+            raise ValueError(f"expected {self.expected()}, got {listed(record)}{hint}")
         self.read_lists(record)
         for name in self.columns:
             if record.get(name) is not None:

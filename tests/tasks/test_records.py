@@ -102,6 +102,7 @@ def test_format_by_name() -> None:
         ("a.csv", "text,n\na,b,1\n", {}, "line 2 has 3 cells, the heading has 2; quote cells that hold the separator"),
         ("a.csv", 'text\n"open\nand on\n', {}, "a.csv, line 2 cannot be read as CSV"),
         ("a.csv", "text,text\na,b\n", {}, "two columns 'text'"),
+        ("a.csv", "\x1b[2J\nx\n", {"required": ["text"]}, r"no column 'text'; it has \\u001b\[2J$"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', {}, "a.jsonl, line 2 is not JSON: .*expected an object a line"),
         ("a.jsonl", '["text"]\n', {}, "line 1 is a JSON array, expected an object"),
         ("a.jsonl", "null\n", {}, "is a JSON null"),
