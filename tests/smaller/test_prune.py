@@ -91,9 +91,10 @@ def test_what_is_cut_is_what_masks_hide(base: str, head: str) -> None:
         one.prune_heads(heads)
         assert (one.config.num_hidden_layers, one.config.intermediate_size) == (2, 15)
     assert sum(p.numel() for p in model.parameters()) == twin.num_parameters() < masked.num_parameters()
-    for got in (model(**tensors)[0].detach().numpy(), twin(inputs)[0].numpy()):
+    # The other framework sums in another order, whatever is cut.
+    for got, limit in ((model(**tensors)[0].detach().numpy(), 1e-6), (twin(inputs)[0].numpy(), 4e-6)):
         difference = seen(got - wanted, inputs["attention_mask"])
-        assert float(np.abs(difference).max()) <= 1e-6 * max(float(np.abs(wanted).max()), 1.0) * 4
+        assert float(np.abs(difference).max()) <= limit * max(float(np.abs(wanted).max()), 1.0)
 
 
 def test_layers_are_taken_out_of_the_row() -> None:
