@@ -12,12 +12,10 @@ INSIDE := .venv-transformers4 .venv-transformers5
 EXPORTS := .venv-exports
 IN_EXPORTS := $(EXPORTS)/bin/python -m pytest -n $(WORKERS) tests/conversion/test_exports.py tests/pipelines/test_exports.py
 
-.PHONY: demo environments test test-slow test-all harness lint docs peers
+.PHONY: demo test test-slow test-all harness lint docs peers
 
 demo: $(STAMP)  ## train, convert and compare a small classifier in both frameworks
 	$(BIN)/deberta demo
-
-environments: $(STAMP) $(INSIDE:%=%/.installed) $(EXPORTS)/.installed  ## what the tests run in; with --jobs 2 side by side
 
 test: lint  ## lint, types and every test but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
