@@ -9,9 +9,9 @@ from typing import Any
 
 from deberta_core.checks import Shape, fits, spell
 from deberta_core.config import BaseConfig
-from deberta_core.file_names import GENERATOR_CONFIG, GENERATOR_WEIGHTS
+from deberta_core.file_names import GENERATOR_CONFIG, GENERATOR_WEIGHTS, config_files, generator_files
 from deberta_core.files import Replacement
-from deberta_core.folder import generator_paths
+from deberta_core.folder import generator_paths, locate
 from deberta_core.heads import weights
 from deberta_core.outputs import ModelOutput, T
 
@@ -113,9 +113,15 @@ def common_keys(generator: BaseConfig, discriminator: BaseConfig) -> list[str]:
 
 
 def has_generator(path: str | os.PathLike[str], subfolder: str = "") -> bool:
-    """Whether a folder holds a generator beside a discriminator."""
+    """Whether a folder, or the repository of a name on the hub, holds a generator beside a discriminator.
+
+    Raises:
+        FileNotFoundError: a name's files cannot be had.
+    """
+    # Where there is none the config is asked for instead: that a repository lacks a generator is no error.
+    where = locate(path, {}, lambda names: generator_files(names) or config_files(names), subfolder)
     try:
-        generator_paths(path, subfolder)
+        generator_paths(where)
     except FileNotFoundError:
         return False
     return True

@@ -129,10 +129,10 @@ class ReplacedTokenPretraining(nn.Module):
         """Go on from published files; both models are in evaluation mode, so call ``train()`` first.
 
         Args:
-            path: folder of a discriminator.
-            generator: folder of a masked-LM model; default the generator in ``path`` (``pytorch_model.generator.bin``
-                and ``generator_config.json``), and if there is none a new one, whose encoder starts as the
-                discriminator's first layers and whose head starts afresh.
+            path: folder of a discriminator, or its name on the hub.
+            generator: folder or name of a masked-LM model; default the generator in ``path`` (its weights and
+                ``generator_config.json``), and if there is none a new one, whose encoder starts as the discriminator's
+                first layers and whose head starts afresh.
             generator_layers: layers of a new generator; default half of the discriminator's.
             subfolder: folder below ``path``.
             **settings: keywords of the class. With ``gdes`` the discriminator computes at first what the file does.

@@ -1,6 +1,7 @@
 """Names wherever a folder may stand: models, configs and tokenizers of both frameworks, the command line; uploads."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ pytest.importorskip("huggingface_hub")
 from deberta_core.config import AutoConfig, DebertaV2Config
 from deberta_core.hub.card import model_card
 from deberta_core.presets import preset
+from deberta_core.pretraining import has_generator
 from deberta_tasks.cli import main
 from tests.hub.server import GOOD_TOKEN
+from tests.pretraining.pairs import pair
 from tokenization import AutoTokenizer, DebertaV2Tokenizer, train_from_iterator
 
 NAME = "owner/tiny"
@@ -68,6 +71,30 @@ def test_the_generator_beside_a_discriminator(hub, folder, tmp_path):
     hub.add(NAME, tmp_path)
     model = DebertaV2ForMaskedLM.from_pretrained(NAME, generator=True)
     assert model.num_parameters() == DebertaV2ForMaskedLM.from_pretrained(tmp_path, generator=True).num_parameters()
+
+
+@pytest.mark.parametrize("inside", ["", "best"])
+def test_a_pair_goes_on_with_its_generator(hub, tmp_path, inside):
+    """By name as from a folder; where the repository has none, a new one is made and said to be."""
+    pytest.importorskip("torch")
+    from deberta_pt import ReplacedTokenPretraining
+
+    pair("pt").save_pretrained(tmp_path / "pair")
+    hub.add(NAME, tmp_path / "pair", inside=f"{inside}/" if inside else "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        by_name = ReplacedTokenPretraining.from_pretrained(NAME, subfolder=inside)
+    wanted = ReplacedTokenPretraining.from_pretrained(tmp_path / "pair").generator.state_dict()
+    found = by_name.generator.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(bool((found[key] == value).all()) for key, value in wanted.items())
+    for file in (tmp_path / "pair").glob("*generator*"):
+        file.unlink()
+    hub.add("owner/alone", tmp_path / "pair", inside=f"{inside}/" if inside else "")
+    with pytest.warns(UserWarning, match="no generator was given: a new one starts"):
+        ReplacedTokenPretraining.from_pretrained("owner/alone", subfolder=inside)
+    with pytest.raises(FileNotFoundError, match="no model of this name on the hub"):
+        has_generator("owner/nothing")
 
 
 def test_a_model_that_is_not_there(hub):
