@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deberta_core.perturbation import Perturbation, distance_kind
+from deberta_core.perturbation import PASSES, Perturbation, distance_kind
 from deberta_core.presets import preset
 from deberta_tasks.cli import main
 from tests.finetuning.helpers import MODULES, WEIGHTS, arguments, few, log
@@ -156,8 +156,11 @@ def test_both_frameworks_are_alike(name: str, tmp_path: Path) -> None:
     loss = pt.PerturbedLoss(model, ALL)(inputs, noise)
     loss.backward()
     given = {key: tf.constant(value.numpy()) for key, value in inputs.items()}
+    first = int(other.base_model.dropout_state[1])
     with tf.GradientTape(persistent=True) as tape:
         theirs = twin.PerturbedLoss(other, ALL)(given, tape, tf.constant(noise.numpy()))
+    passes = int(other.base_model.dropout_state[1]) - first + 1  # R-Drop's, which is not among them
+    assert 2 * passes == PASSES, "two steps would draw the same numbers for dropout"
     assert float(theirs) == pytest.approx(float(loss.detach()), rel=1e-5)
     assert_gradients_close(tf_gradients(other, tape, theirs), pt_gradients(model), "tf gradient")
 
