@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from deberta_core.files import Replacement
 from deberta_core.packing import fit
-from deberta_core.wording import listed, near
+from deberta_core.wording import listed, near, some
 from deberta_tasks.parts import PARQUET
 from deberta_tasks.records import FORMATS, format_of, read_records
 
 ROWS = ("joined", "packed", "single")
 LINE = 1 << 26  # bytes of a line at most: a file without line ends would fill the memory
+MOST_SHOWN = 60  # characters of a value that is no text
 AHEAD, WINDOW = 64, 512  # documents that are encoded together; pieces of which rows are packed together
 CONTINUES, BEGINS, NONE = 0, 1, 2  # what a token is to its word
 TOKENS, WORDS, ENDS, ABOUT = "tokens.bin", "words.bin", "ends.bin", "texts.json"
@@ -64,7 +65,7 @@ def documents(files: Iterable[str], column: str = "text") -> Iterator[str]:
         count = empty = 0
         for place, text in _texts(path, column):
             if not isinstance(text, str | None):
-                raise ValueError(f"{place}: {column} is {text!r}, expected a text")
+                raise ValueError(f"{place}: {column} is {repr(text)[:MOST_SHOWN]}, expected a text")
             count += 1
             if text is None or not text.strip():
                 empty += 1
@@ -72,12 +73,16 @@ def documents(files: Iterable[str], column: str = "text") -> Iterator[str]:
                 yield text.strip()
         if empty == count:
             raise ValueError(f"{path} has no text; expected a document a line or row")
-        if empty and (format_of(path) != "text" or path.endswith(PARQUET)):  # between lines they are usual
+        if empty and (format_of(path) != "text" or _is_parquet(path)):  # between lines they are usual
             warnings.warn(f"{path}: {empty} of {count} documents are empty and left out", stacklevel=2)
 
 
+def _is_parquet(path: str) -> bool:
+    return Path(path).suffix.lower() == f".{PARQUET}"
+
+
 def _texts(path: str, column: str) -> Iterator[tuple[str, Any]]:
-    if Path(path).suffix.lower() == f".{PARQUET}":
+    if _is_parquet(path):
         yield from _parquet(path, column)
     elif format_of(path) == "text":
         for number, line in enumerate(_lines(path), 1):
@@ -147,30 +152,34 @@ def read_texts(files: Sequence[str], column: str, tokenizer: Any, folder: Path) 
     about = {"files": stamps, "column": column, "vocabulary": vocabulary}
     try:
         known = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        if {name: known[name] for name in about} == about:
+        whole = os.path.getsize(folder / TOKENS) == 4 * known["tokens"] == 4 * os.path.getsize(folder / WORDS)
+        if whole and {name: known[name] for name in about} == about:
             return folder
     except (OSError, ValueError, LookupError, TypeError):
         pass
     with Replacement(folder) as made:
-        sums = {TOKENS: 0, WORDS: 0}
+        count = checksum = 0
         with (
             open(made.create(TOKENS), "wb") as tokens,
             open(made.create(WORDS), "wb") as words,
             open(made.create(ENDS), "wb") as ends,
         ):
-            count, read = 0, documents(files, column)
+            read = documents(files, column)
             while texts := list(islice(read, AHEAD)):
                 encoded = tokenizer(texts, add_special_tokens=False)
                 for number, ids in enumerate(encoded["input_ids"]):
-                    kinds = _kinds(encoded.word_ids(number))
-                    for name, file, data in (
-                        (TOKENS, tokens, np.asarray(ids, np.uint32).tobytes()), (WORDS, words, kinds.tobytes()),
-                    ):  # fmt: skip
-                        sums[name] = zlib.crc32(data, sums[name])
-                        file.write(data)
                     count += len(ids)
-                    ends.write(np.int64(count).tobytes())
-        made.write(ABOUT, json.dumps({**about, "tokens": count, "checksum": f"{sums[TOKENS]:08x}"}) + "\n")
+                    for file, data in (
+                        (tokens, np.asarray(ids, np.uint32)), (words, _kinds(encoded.word_ids(number))),
+                        (ends, np.int64(count)),
+                    ):  # fmt: skip
+                        file.write(data.tobytes())
+                        checksum = zlib.crc32(data.tobytes(), checksum)
+        if not count:
+            raise ValueError(
+                f"the tokenizer makes no token of the texts in {some(files)}; expected text in the tokenizer's language"
+            )
+        made.write(ABOUT, json.dumps({**about, "tokens": count, "checksum": f"{checksum:08x}"}) + "\n")
         made.commit()
     return folder
 

@@ -11,6 +11,7 @@ from deberta_tasks.training.stream import Stream
 
 LONGEST_LINE = 16 * 2**20  # bytes: four times the Bible; a longer one is no text, and would be tokenized in one piece
 
+
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
     """The lines of a text file that are not empty.
 

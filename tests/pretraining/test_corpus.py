@@ -104,6 +104,30 @@ def test_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert made(file, "joined").checksum != first.checksum
 
 
+def test_what_the_rows_depend_on(file: Path, tmp_path: Path) -> None:
+    """The same words in other documents are other texts; files that were cut are made again."""
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("A fine day.\nRain again.\nA fine day.\n")
+    two.write_text("A fine day.\nRain again. A fine day.\n")
+    sums = [json.loads((read_texts([str(path)], "text", tokenizer(), tmp_path / path.stem) / corpus.ABOUT).read_text())
+            for path in (one, two)]  # fmt: skip
+    assert sums[0]["tokens"] == sums[1]["tokens"]
+    assert sums[0]["checksum"] != sums[1]["checksum"]
+    first = [row["input_ids"] for row in map(made(file, "packed").__getitem__, range(3))]
+    tokens = file.parent / "made" / corpus.TOKENS
+    whole = tokens.read_bytes()
+    tokens.write_bytes(whole[: len(whole) // 2])
+    assert [row["input_ids"] for row in map(made(file, "packed").__getitem__, range(3))] == first
+    assert tokens.read_bytes() == whole
+
+
+def test_texts_without_a_token(tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text("\u200b\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"makes no token of the texts in .*blank\.txt; expected text in"):
+        read_texts([str(tmp_path / "blank.txt")], "text", tokenizer(), tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
 def test_parquet(texts: list[str], file: Path) -> None:
     """The same rows from a column of Parquet."""
     pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'deberta-zoo[ray]'")
