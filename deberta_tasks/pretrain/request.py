@@ -48,6 +48,9 @@ class Request:
         span: most neighbouring words that are hidden together; 0 as usual for the objective, 3 for ``mlm``, 1 for
             ``rtd``.
         pieces: hide pieces of words by themselves, and not all of a word or none.
+
+    Raises:
+        ValueError: for a share or a number of words that cannot be, or what would be passed over.
     """
 
     objective: str
@@ -72,12 +75,28 @@ class Request:
     span: int = 0
     pieces: bool = False
 
-    def masking(self) -> Masking:
-        """How tokens are hidden.
+    def __post_init__(self) -> None:
+        if not 0 <= self.masked <= 1:
+            raise ValueError(f"masked is {self.masked}, expected a share of the tokens, 0 to 1")
+        if self.span < 0:
+            raise ValueError(f"span is {self.span}, expected at least 1 word, or 0 for what is usual")
+        for name, usual in (("column", "text"), ("rows", "joined")):
+            value = getattr(self, name)
+            if value != usual and not self.texts:
+                raise ValueError(f"{name} is {value!r}, which is for --texts; give the file by that and not by --text")
+        if self.objective == "mlm" and self.generator not in ("", OWN):
+            raise ValueError(
+                f"generator is {self.generator!r}, but with masked tokens the one in the model's folder is trained; "
+                "give --generator without a name, or go on with another model (--continue)"
+            )
+        if self.model is None and self.generator not in ("", OWN, NEW):
+            raise ValueError(
+                f"generator is {self.generator!r}, but a model from scratch has a new one; leave it out, or give a "
+                "model to go on from (--continue)"
+            )
 
-        Raises:
-            ValueError: for a share or a number of words that cannot be.
-        """
+    def masking(self) -> Masking:
+        """How tokens are hidden."""
         usual = OBJECTIVES[self.objective]
         return replace(
             usual, probability=self.masked, max_ngram=self.span or usual.max_ngram, whole_words=not self.pieces

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from deberta_core.pretraining import has_generator
 from deberta_tasks.cli import main
+from deberta_tasks.pretrain.request import OWN, Request
 from tests.finetuning.helpers import MODULES, log
 from tests.models.helpers import pt_model, small_config
 from tests.pretraining.helpers import sentences, tokenizer
@@ -129,3 +130,20 @@ def test_a_vocabulary_that_does_not_fit(
     said = capsys.readouterr().err
     assert "but config.json gives the model vocab_size=50: they do not belong together" in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"rows": "packed"}, "rows is 'packed', which is for --texts"),
+        ({"column": "body"}, "column is 'body', which is for --texts"),
+        ({"masked": 1.5}, "masked is 1.5, expected a share of the tokens"),
+        ({"span": -1}, "span is -1, expected at least 1 word"),
+        ({"objective": "mlm", "generator": "other"}, "with masked tokens the one in the model's folder is trained"),
+        ({"generator": "other"}, "but a model from scratch has a new one"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Request(**{"objective": "rtd", "text": Path("a.txt"), "output": Path("run"), **given})
+    assert Request("mlm", Path("a.txt"), Path("run"), model="model", generator=OWN).masking().max_ngram == 3
