@@ -7,7 +7,7 @@ from its last checkpoint in ``--work``; a run that ended is a JSON file in ``ben
 ``--write docs/ideas/FILE.md`` fills the places in the page and draws the curves beside it, of all runs that ended.
 
 Every variant is the one before and one idea more, up to v2's convolution; those of replaced tokens are the one with the
-mask decoder, under a generator of half the layers. All hide the same words, so that losses of words compare. What is
+mask decoder, beside a generator of half the layers. All hide the same words, so that losses of words compare. What is
 compared across all is what a few labelled texts make of the model.
 """
 

@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     terminate_cleanly()
     try:
         make(args.output, args.root, replace(OPTIONS, steps=args.steps or OPTIONS.steps))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, FloatingPointError) as error:
         parser.exit(ERROR, f"error: {error}\n")
 
 
@@ -228,6 +228,7 @@ def make(output: Path, root: Path, options: Options) -> None:
     """All stages, each where the last call left it.
 
     Raises:
+        FloatingPointError: if a loss is no number any more.
         OSError: if a package is not there, or a folder cannot be written.
         ValueError: if texts are damaged, or the folder holds a run with other settings.
     """

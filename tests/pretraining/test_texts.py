@@ -183,6 +183,20 @@ def test_pages_without_text(tmp_path, monkeypatch, capsys):
     assert "learn.txt has no text; expected a plain text file" in capsys.readouterr().err
 
 
+def test_a_loss_that_is_no_number(tmp_path, monkeypatch, capsys):
+    """One sentence, as for what is wrong with texts."""
+    pytest.importorskip("torch")
+    from deberta_tasks.pretrain import mini
+
+    def make(*_):
+        raise FloatingPointError("the mlm_loss of step 3 is nan")
+
+    monkeypatch.setattr(mini, "make", make)
+    with pytest.raises(SystemExit, match="2"):
+        mini.main(["--output", str(tmp_path)])
+    assert capsys.readouterr().err == "error: the mlm_loss of step 3 is nan\n"
+
+
 def test_words():
     """Guesses by counting, and how often they are right."""
     counted = Counted(["the cat and the dog and the cow", "the cat sat"])
