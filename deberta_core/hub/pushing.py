@@ -73,7 +73,8 @@ def check_push(push: bool, options: Mapping[str, Any], method: Callable[..., Any
     """
     unknown = [name for name in options if name not in OPTIONS]
     if unknown:
-        hint = near(unknown[0], (*inspect.signature(method).parameters, *OPTIONS))
+        own = [name for name, one in inspect.signature(method).parameters.items() if one.kind != one.VAR_KEYWORD]
+        hint = near(unknown[0], (*own, *OPTIONS))
         raise TypeError(f"save_pretrained has no keyword {unknown[0]!r}{hint}; for the hub it has {', '.join(OPTIONS)}")
     early = [name for name in options if name != "token"]  # scripts pass that one always
     if early and not push:

@@ -230,6 +230,8 @@ def test_a_keyword_of_saving_that_is_misspelt(framework, tmp_path):
     misspelt, right = ("push_to_hob", "push_to_hub")
     with pytest.raises(TypeError, match=f"no keyword '{misspelt}'; did you mean '{right}'\\?; for the hub it has"):
         made.save_pretrained(tmp_path / "out", **{misspelt: True})
+    with pytest.raises(TypeError, match="no keyword 'hub'; for the hub it has"):  # the name of the rest is none
+        made.save_pretrained(tmp_path / "out", hub="mine")
     assert not (tmp_path / "out").exists()
 
 
