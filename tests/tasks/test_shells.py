@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
 import shutil
 import subprocess
@@ -45,6 +44,8 @@ def test_zsh_completes_at_the_first_tab(
     typed: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The file lies in ``fpath``, as the documentation says, and is read when it is first needed."""
+    import pty  # here, for Windows has none
+
     (tmp_path / "functions").mkdir()
     script("zsh", tmp_path / "functions" / "_deberta", capsys)
     ours, its = pty.openpty()

@@ -14,7 +14,7 @@ HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 
 
 def pyright(*files: Path) -> list[dict[str, Any]]:
-    """What pyright says of code outside the repository's own folders, as that of a user is."""
+    """What pyright says of files, with the packages as they are installed here."""
     pytest.importorskip("pyright", reason="needs the extra types")
     program = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, *map(str, files)]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120)
