@@ -41,18 +41,27 @@ class Classifier(Model):
         answer = asyncio.get_running_loop().create_future()
         self.waiting.append((texts, answer))
         await asyncio.sleep(0.01)
-        async with self.computing:
-            together, self.waiting = self.waiting, []  # none where an earlier request took this one along
-            if together:
-                found = asyncio.to_thread(self.classify, [text for one, _ in together for text in one])
-                try:
-                    answers = iter(await found)
-                    for one, waiter in together:
-                        waiter.set_result(list(itertools.islice(answers, len(one))))
-                except Exception as error:
-                    for _, waiter in together:
-                        waiter.set_exception(error)
+        await asyncio.shield(self.compute())  # a client that gives up takes no other's answer along
         return {"predictions": await answer}
+
+    async def compute(self):
+        """Answer all that wait: nobody, where an earlier request took this one along."""
+        async with self.computing:
+            together, self.waiting = self.waiting, []
+            if not together:
+                return
+            try:
+                found = iter(await asyncio.to_thread(self.classify, [text for one, _ in together for text in one]))
+                answers, failure = [list(itertools.islice(found, len(one))) for one, _ in together], None
+            except Exception as error:
+                answers, failure = [None] * len(together), error
+            for (_, waiter), answer in zip(together, answers, strict=True):
+                if waiter.cancelled():
+                    continue
+                if failure is None:
+                    waiter.set_result(answer)
+                else:
+                    waiter.set_exception(failure)
 
 
 if __name__ == "__main__":

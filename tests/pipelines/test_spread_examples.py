@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import importlib.util
 import json
 import os
@@ -10,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -123,3 +126,47 @@ def test_kserve(tmp_path, checkpoint):
     given = {"--model_dir": model, "--model_name": "rain", "--workers": 2, "--http_port": port}
     given["--enable_grpc"] = "false"
     served(tmp_path, "serve_kserve.py", given, ask, model)
+
+
+def test_a_client_that_gave_up_took_the_answers_of_others_along(monkeypatch):
+    """KServe itself is stood in for: what is tested is the page's own."""
+    parts = {
+        "Model": type("Model", (), {"__init__": lambda self, name: None}), "ModelServer": object,
+        "model_server": types.SimpleNamespace(parser=argparse.ArgumentParser(add_help=False)),
+    }  # fmt: skip
+    monkeypatch.setitem(sys.modules, "kserve", types.SimpleNamespace(**parts))
+    monkeypatch.setitem(sys.modules, "kserve.errors", types.SimpleNamespace(InvalidInput=ValueError))
+    spec = importlib.util.spec_from_file_location("page", ROOT / "examples" / "spread" / "serve_kserve.py")
+    assert spec is not None
+    assert spec.loader is not None
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+
+    def classify(texts):
+        time.sleep(0.2)
+        if "bad" in texts:
+            raise RuntimeError("it failed")
+        return [text.upper() for text in texts]
+
+    async def ask_while_others_give_up():
+        server = page.Classifier("rain", "my-model")
+        server.classify = classify
+
+        def ask(*texts):
+            return asyncio.create_task(server.predict({"instances": list(texts)}))
+
+        first, found = ask("a"), []
+        await asyncio.sleep(0.1)
+        given_up, other = ask("b"), ask("c", "d")  # they wait while the first is computed
+        await asyncio.sleep(0.05)
+        given_up.cancel()
+        found += await asyncio.wait_for(asyncio.gather(first, other), 10)
+        given_up, other = ask("e"), ask("f")
+        await asyncio.sleep(0.1)
+        given_up.cancel()  # the one that computes for both
+        found.append(await asyncio.wait_for(other, 10))
+        with pytest.raises(RuntimeError, match="it failed"):
+            await asyncio.wait_for(ask("bad"), 10)
+        return [answer["predictions"] for answer in found]
+
+    assert asyncio.run(ask_while_others_give_up()) == [["A"], ["C", "D"], ["F"]]
