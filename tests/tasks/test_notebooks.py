@@ -90,6 +90,7 @@ def test_smaller_and_deployed(tmp_path: Path) -> None:
         assert one["score"] == pytest.approx(other["score"], abs=1e-5)
 
     def size(folder: str) -> int:
-        return sum(path.stat().st_size for path in (tmp_path / folder).glob("*.safetensors"))
+        return sum(path.stat().st_size for path in (tmp_path / "made-smaller" / folder).glob("*.safetensors"))
 
     assert size("small") < 0.5 * size("trimmed") < 0.5 * size("big")
+    assert [path.name for path in tmp_path.iterdir()] == ["made-smaller"]
