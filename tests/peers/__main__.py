@@ -16,6 +16,8 @@ from tests.peers import scripts, suites
 
 ROOT = Path(__file__).resolve().parents[2]
 INSIDE = "inside"  # unchanged scripts, with our encoder inside transformers' models
+SIDES = ("control", "ours", INSIDE)
+PARTS = ("pytorch", "tensorflow", "tokenizers", "examples", "examples-tf")
 
 
 def main() -> int:
@@ -24,13 +26,16 @@ def main() -> int:
     parser.add_argument("--transformers", type=Path, help="checkout of the 4.57 line")
     parser.add_argument("--transformers-tf", type=Path, help="checkout that has the TensorFlow tests")
     parser.add_argument("--examples-tf", type=Path, help="checkout that has examples/tensorflow")
-    parser.add_argument("--only", default="", help="some of pytorch,tensorflow,tokenizers,examples,examples-tf")
+    parser.add_argument("--only", default="", help=f"some of {','.join(PARTS)}")
     parser.add_argument("--control", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--sides", default=f"control,ours,{INSIDE}", help="some of %(default)s")
+    parser.add_argument("--sides", default=",".join(SIDES), help="some of %(default)s")
     parser.add_argument("--script", default="", help="of the example scripts those whose path has this in it")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "peers.json")
     parser.add_argument("pytest", nargs="*", help="more arguments for pytest, after --")
     given = parser.parse_args()
+    for option, known in (("only", PARTS), ("sides", SIDES)):
+        if unknown := [name for name in getattr(given, option).split(",") if name and name not in known]:
+            parser.error(f"--{option} has {unknown[0]!r}, expected some of {','.join(known)}")
     work = Path(tempfile.mkdtemp(prefix="peers-"))
     small = work / "checkpoints"
     wanted = given.only.split(",") if given.only else []
