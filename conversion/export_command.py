@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="folder, weights file, index of shards, or name on the hub")
     parser.add_argument("out", help="folder to make")
     parser.add_argument("--to", required=True, metavar="FORMAT", help=", ".join(FORMATS))
-    parser.add_argument("--dtype", help="of the graph: float32 (default), float16 or bfloat16, as the runtime has them")
+    parser.add_argument(
+        "--dtype", help="of the graph: float32 (default), float16, bfloat16 or, of what deberta quantize wrote, int8; "
+        "as the runtime has them",
+    )  # fmt: skip
     parser.add_argument("--task", metavar="TASK", help=f"default: the checkpoint's head; else {', '.join(TASK_HEADS)}")
     parser.add_argument("--quiet", action="store_true", help="do not say what is being done")
     add_hub_options(parser)
