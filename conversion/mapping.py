@@ -137,15 +137,15 @@ _SWITCHES: dict[str, dict[str, Any]] = {
 _MLM = {"cls", "lm_predictions"}  # as the layer is called in transformers' files and in published ones
 
 
-def head_of(config: BaseConfig | None, architectures: Iterable[Any], keys: Collection[str]) -> str:
+def head_of(config: BaseConfig, architectures: Iterable[Any], shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The head of a checkpoint: what its config says it is, else what its keys show.
 
     Args:
-        config: where there is one.
+        config: of the checkpoint.
         architectures: class names in its ``config.json``.
-        keys: full published keys.
+        shapes: PyTorch shape by full published key.
     """
-    starts = {key.split(".")[0] for key in keys}
+    starts = {key.split(".")[0] for key in shapes}
     for name in architectures:
         head = re.sub(r"^(TF)?Deberta(V2)?", "", str(name))
         if head in HEADS and head != name:
@@ -156,8 +156,12 @@ def head_of(config: BaseConfig | None, architectures: Iterable[Any], keys: Colle
     # which therefore comes last.
     if "qa_outputs" in starts:
         return "ForQuestionAnswering"
+    if "classifier" in starts and "pooler" in starts:
+        # What chooses has a number for each choice, whatever number of labels its config says.
+        is_one = shapes.get("classifier.weight", ())[:1] == (1,)
+        return "ForMultipleChoice" if is_one and config.num_labels != 1 else "ForSequenceClassification"
     if "classifier" in starts:
-        return "ForSequenceClassification" if "pooler" in starts else "ForTokenClassification"
+        return "ForTokenClassification"
     if "mask_predictions" in starts:
         return "ForReplacedTokenDetection"
     return "ForMaskedLM" if starts & _MLM else "Model"

@@ -125,7 +125,7 @@ def open_source(path: str | os.PathLike[str], *, isolate_h5: bool = False, check
             shapes = shapes_by_key(names, file.tensors)
             config_path = folder / config_file if config_file else None
             config = _config_of(config_path, values, names, file, shapes)
-            head = head_of(config, _architectures(values), set(names.keys.values()))
+            head = head_of(config, _architectures(values), shapes)
             if check:
                 check_shapes(shapes, config, head, str(file.paths[0]), names.foreign)
             opened.pop_all()  # whatever failed above closed the files; from here on the source does

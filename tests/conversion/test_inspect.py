@@ -14,6 +14,7 @@ from tests.conversion.helpers import (
     CASES,
     FORMATS,
     IDS,
+    contents,
     pytorch_values,
     small_config,
     write_checkpoint,
@@ -33,6 +34,21 @@ def test_family_head_and_parameters(tmp_path, base, head, changes):
         own = next(fit for fit in found.classes if fit.name.endswith(head))
         assert (own.missing, own.unexpected, own.mismatched) == ([], [], {})
         assert found.conversions["pt, safetensors"] == []
+
+
+@pytest.mark.parametrize(
+    ("head", "labels"),
+    [("ForMultipleChoice", 2), ("ForSequenceClassification", 3), ("ForSequenceClassification", 1)],
+)
+def test_the_head_of_a_config_that_names_no_class(tmp_path, head, labels):
+    source = write_checkpoint(tmp_path / "source", small_config("v3", num_labels=labels), head)
+    values = json.loads((source / "config.json").read_text())
+    del values["architectures"]
+    (source / "config.json").write_text(json.dumps(values))
+    assert inspect(source).head == head
+    convert(source, tmp_path / "there", to="tf")
+    convert(tmp_path / "there", tmp_path / "back", to="pt")
+    assert contents(tmp_path / "back") == contents(source)
 
 
 @pytest.mark.parametrize("base", ["v1", "v3"])
