@@ -136,7 +136,7 @@ def heads_to_cut(config: BaseConfig, heads: Sequence[Array], share: float) -> di
         share: of all its heads.
 
     Raises:
-        ValueError: if no so many can go, or none at all.
+        ValueError: if so many cannot go, or for a share of all or none.
     """
     count = round(_share("heads", share) * sum(map(len, heads)))
     candidates = [
@@ -217,6 +217,31 @@ def check_layers(config: BaseConfig, kept: int) -> None:
         raise ValueError(
             f"layers is {kept}, expected at least 1 and fewer than the {config.num_hidden_layers} that there are"
         )
+
+
+def check_cuts(
+    config: BaseConfig, *, layers: int | None, heads: float | None, intermediate: float | None, by: str
+) -> None:
+    """Refuse what cannot be cut before anything is measured, which takes minutes.
+
+    Args:
+        config: of the model.
+        layers: how many are to stay.
+        heads: share that is to go.
+        intermediate: share of the columns that is to go.
+        by: how heads are measured.
+
+    Raises:
+        ValueError: for a number, a share or a way that cannot be, or heads of a model that mixes them.
+    """
+    check_way(by)
+    if layers is not None:
+        check_layers(config, layers)
+    if heads is not None:
+        _share("heads", heads)
+        check_pruning(config, {})
+    if intermediate is not None:
+        _share("intermediate", intermediate)
 
 
 def _share(name: str, share: float) -> float:

@@ -13,7 +13,7 @@ from conversion.frameworks import load_tensorflow, load_torch
 from conversion.reports import Table, in_bytes
 from conversion.source import open_source
 from deberta_core.heads import HEADS
-from deberta_core.pruning import columns_to_cut, heads_to_cut, layers_to_cut
+from deberta_core.pruning import check_cuts, columns_to_cut, heads_to_cut, layers_to_cut
 from deberta_tasks.smaller.folders import Sample, refuse_integers, source_folder, write_smaller
 
 FRAMEWORKS = {"pt": ("deberta_pt", load_torch), "tf": ("deberta_tf", load_tensorflow)}
@@ -105,6 +105,7 @@ def prune(
     with open_source(source, isolate_h5=True) as opened:
         target.refuse_source(opened.file.paths[0])
         refuse_integers(opened, "prune")
+        check_cuts(opened.config, layers=layers, heads=heads, intermediate=intermediate, by=by)
         sample = Sample(texts, source, by_choice=HEADS[opened.head].by_choice, purpose="measure parts")
         made, weights = load(opened, opened.head, "float32"), opened.file.paths
         before = made.num_parameters(), made.config.intermediate_size
