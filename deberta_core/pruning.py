@@ -17,6 +17,7 @@ from deberta_core.heads import HEADS
 
 Array = NDArray[np.float64]
 WAYS = ("gradient", "loss")
+OF_EXAMPLES = ("ForSequenceClassification", "ForMultipleChoice")  # whose logits have no axis of tokens
 _MULTIPLE = 64  # of the columns that stay, where there are many: kernels read, and quantisers pack, so many at once
 
 

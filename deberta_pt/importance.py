@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deberta_core.pruning import Importance, Sums, by_loss, check_way, label_names, seen_in, signs_of
+from deberta_core.pruning import OF_EXAMPLES, Importance, Sums, by_loss, check_way, label_names, seen_in, signs_of
 
 
 def importance(model: Any, batches: Iterable[Mapping[str, Any]], *, by: str = "gradient") -> Importance:
@@ -48,8 +49,7 @@ def importance(model: Any, batches: Iterable[Mapping[str, Any]], *, by: str = "g
 
 def _measure(model: Any, batch: Mapping[str, Any], number: int, sums: Sums) -> None:
     """Add a batch to what was found."""
-    inputs = {name: torch.as_tensor(np.asarray(x)).to(model.device) for name, x in batch.items() if x is not None}
-    seen = seen_in(batch)
+    inputs, seen = _read(model, batch)
     heads, columns = [], []
     with contextlib.ExitStack() as hooks, torch.enable_grad():
         for layer in model.base_model.encoder.layer:
@@ -79,6 +79,8 @@ def told(model: Any, output: Any, seen: Any) -> Tensor:
         seen: bool ``[B, L]``.
     """
     logits = [value for name, value in output.items() if name.endswith("logits")]
+    if logits and model.head in OF_EXAMPLES:  # by their shape, as many labels as tokens would be taken for tokens
+        return torch.stack(logits)
     values = torch.stack(logits) if logits and model.head != "ForMaskedLM" else output.hidden_states[-1]
     tokens = torch.from_numpy(seen).to(values.device)
     if values.shape[-len(seen.shape) :] == seen.shape:  # a number for each token, of one head or two
@@ -93,9 +95,9 @@ def _by_loss(model: Any, batches: list[Mapping[str, Any]]) -> list[Any]:
     wanted: list[Tensor] = []
 
     def run(batch: Mapping[str, Any]) -> tuple[Tensor, Any]:
-        inputs = {name: torch.as_tensor(np.asarray(x)).to(model.device) for name, x in batch.items() if x is not None}
+        inputs, seen = _read(model, batch)
         output = model(**inputs, output_hidden_states=True, return_dict=True)
-        return told(model, output, seen_in(batch)), output.get("loss")
+        return told(model, output, seen), output.get("loss")
 
     def loss_without(layer: int, head: int) -> float:
         total, examples = 0.0, 0
@@ -115,6 +117,13 @@ def _by_loss(model: Any, batches: list[Mapping[str, Any]]) -> list[Any]:
         return total / examples
 
     return by_loss(model.config, loss_without)
+
+
+def _read(model: Any, batch: Mapping[str, Any]) -> tuple[dict[str, Tensor], NDArray[np.bool_]]:
+    """A batch on the model's device, wherever it is, and which of its tokens are no padding."""
+    given = {name: x for name, x in batch.items() if x is not None}
+    tensors = {name: x if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x)) for name, x in given.items()}
+    return {name: x.to(model.device) for name, x in tensors.items()}, seen_in({n: x.cpu() for n, x in tensors.items()})
 
 
 def _factors(examples: int, size: int, model: Any) -> Tensor:

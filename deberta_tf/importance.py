@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from deberta_core.pruning import Importance, Sums, by_loss, check_way, label_names, seen_in, signs_of
+from deberta_core.pruning import OF_EXAMPLES, Importance, Sums, by_loss, check_way, label_names, seen_in, signs_of
 
 
 def importance(model: Any, batches: Iterable[Mapping[str, Any]], *, by: str = "gradient") -> Importance:
@@ -79,6 +79,8 @@ def told(model: Any, output: Any, seen: Any) -> tf.Tensor:
         seen: bool ``[B, L]``.
     """
     logits = [value for name, value in output.items() if name.endswith("logits")]
+    if logits and model.head in OF_EXAMPLES:  # by their shape, as many labels as tokens would be taken for tokens
+        return tf.stack(logits)
     values = tf.stack(logits) if logits and model.head != "ForMaskedLM" else output.hidden_states[-1]
     if tuple(values.shape[-len(seen.shape) :]) == seen.shape:  # a number for each token, of one head or two
         return tf.where(seen, values, 0.0)

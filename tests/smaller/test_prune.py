@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -95,6 +97,14 @@ def test_what_is_cut_is_what_masks_hide(base: str, head: str) -> None:
     for got, limit in ((model(**tensors)[0].detach().numpy(), 1e-6), (twin(inputs)[0].numpy(), 4e-6)):
         difference = seen(got - wanted, inputs["attention_mask"])
         assert float(np.abs(difference).max()) <= limit * max(float(np.abs(wanted).max()), 1.0)
+
+
+@pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])
+def test_labels_are_no_tokens_where_they_are_as_many(framework: str) -> None:
+    pytest.importorskip({"pt": "torch", "tf": "tensorflow"}[framework])
+    told = importlib.import_module(f"deberta_{framework}.importance").told
+    logits, seen = torch.ones(2, 3) if framework == "pt" else np.ones((2, 3)), np.array([[1, 1, 1], [1, 0, 0]], bool)
+    assert float(told(SimpleNamespace(head=SEQUENCES), {"logits": logits}, seen).numpy().sum()) == 6
 
 
 def test_layers_are_taken_out_of_the_row() -> None:
