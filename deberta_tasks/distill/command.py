@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ from deberta_tasks.distill.recipe import distill
 from deberta_tasks.finetune.request import Request as TaskRequest
 from deberta_tasks.pretrain.command import DEFAULTS as OF_TEXT
 from deberta_tasks.pretrain.command import GOING_ON
+from deberta_tasks.pretrain.command import NOT_USED as NOT_OF_TEXT
 from deberta_tasks.pretrain.request import Request as TextRequest
 from deberta_tasks.smaller.arguments import command_line
 from deberta_tasks.tasks import TRAINABLE, task_named
 from deberta_tasks.tasks.options import listed
 from deberta_tasks.training.options import Options, add_options, given_options
 
-OF_TASK = {"rate": 5e-5, "epochs": 5.0}
+OF_TASK: dict[str, Any] = {"rate": 5e-5, "epochs": 5.0}
+OF_MLM = {**OF_TEXT, **GOING_ON}  # it goes on from the teacher's layers
 NOT_USED = ("by_length",)
+OF_FILES = ("train", "validation", "test")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,14 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     files = parser.add_argument_group("data")
     files.add_argument("--text", type=Path, metavar="FILE", help="for --mlm: UTF-8, a sentence or more a line")
-    for name in ("train", "validation", "test"):
+    for name in OF_FILES:
         files.add_argument(f"--{name}", type=Path, metavar="FILE", help="for --task: as of finetune")
     files.add_argument("--labels", nargs="+", metavar="NAME", help="of labels that are numbers in the files, from 0 on")
     how = parser.add_argument_group("training", "defaults in brackets are those of --mlm")
-    shown: dict[str, Any] = {**OF_TASK, "steps": 0}
-    both = {**OF_TEXT, **GOING_ON}
-    shown |= {k: f"{shown.get(k, getattr(Options, k, ''))} ({v})" for k, v in both.items() if k in ("rate", "steps")}
-    add_options(how, shown, without=NOT_USED)
+    of_task = asdict(Options(**OF_TASK))
+    differ = {name: f"{of_task[name]} ({value})" for name, value in OF_MLM.items() if value != of_task[name]}
+    add_options(how, {**OF_TASK, **differ}, without=NOT_USED)
     many = parser.add_argument_group("several devices: torchrun for PyTorch")
     many.add_argument("--devices", type=int, default=0, metavar="N", help="for TensorFlow; default all GPUs")
     add_json_option(parser)
@@ -70,7 +73,10 @@ def run(args: argparse.Namespace) -> int:
     if args.mlm:
         if args.text is None or args.train is not None:
             raise ValueError("--mlm learns from plain text, given by --text and not by --train")
-        request, start = TextRequest("mlm", text=args.text, **common), {**OF_TEXT, **GOING_ON}
+        of_task = [name for name in (*OF_FILES[1:], "labels", *NOT_OF_TEXT) if getattr(args, name, None) is not None]
+        if of_task:
+            raise ValueError(f"--{of_task[0].replace('_', '-')} is for --task; --mlm has no use for it")
+        request, start = TextRequest("mlm", text=args.text, **common), OF_MLM
     else:
         if args.text is not None:
             raise ValueError("--text is for --mlm; the examples of a task are given by --train")

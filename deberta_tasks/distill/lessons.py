@@ -21,7 +21,7 @@ class Lessons:
     """What is learnt, from whom.
 
     Attributes:
-        teacher: folder, or name on the hub, of a model with the student's head, labels and vocabulary.
+        teacher: folder of a model with the student's head, labels and vocabulary.
         learn: some of ``SUBJECTS``: the distribution over labels or words; the states after each layer; the
             probabilities of attention; how alike the values of two tokens are in the last layer.
         temperature: by which logits are divided before they become distributions.

@@ -203,6 +203,7 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
     teacher, train = teacher_of(tmp_path / "teacher"), data(tmp_path)
     usual = ["distill", "--teacher", str(teacher), "--output", str(tmp_path / "run"), "--task", "text-classification"]
     given = [*usual, "--train", str(train), "--steps", "1"]
+    plain = [*usual[:5], "--mlm", "--layers", "1", "--text", str(train)]
     other = make_checkpoint(tmp_path / "other", "v3", SEQUENCES, hidden_size=12, **named(["bad", "fair", "good"]))
     encoder = make_checkpoint(tmp_path / "encoder", "v3", "Model")
     more = make_checkpoint(tmp_path / "more", "v3", SEQUENCES, num_hidden_layers=4, **named(["bad", "fair", "good"]))
@@ -215,6 +216,9 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
         ([*given, "--layers", "1", "--teacher", str(encoder)], "has not learnt what it is to teach"),
         ([*given, "--layers", "1", "--teacher", str(tmp_path / "no")], "is no folder"),
         ([*usual, "--layers", "1", "--text", str(train)], "--text is for --mlm"),
+        ([*plain, "--train", str(train)], "--mlm learns from plain text, given by --text and not by --train"),
+        ([*plain, "--validation", str(train)], "--validation is for --task"),
+        ([*plain, "--epochs", "2"], "--epochs is for --task; --mlm has no use for it"),
     ):  # fmt: skip
         assert main(words) == 2, words
         assert said in capsys.readouterr().err
