@@ -7,12 +7,15 @@ tokens, often the same ones, and are treated alike. Weights stay small and froze
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import nn
+
+from deberta_core.wording import near
 
 PACKAGES = {"bitsandbytes": "bitsandbytes", "torchao": "torchao"}
 STORED = "a model with layers of {} cannot be saved: save its adapters, or the model it was loaded from"
@@ -60,6 +63,9 @@ class BitsAndBytesConfig:
         """That of a dict, or of another library's object, which is read by its attributes."""
         names = [field.name for field in fields(cls)]
         by_name = isinstance(given, Mapping)
+        for name in given if by_name else ():
+            if name not in (*names, "quant_method") and not name.startswith("_"):  # such as theirs of its own
+                warnings.warn(f"quantization_config has {name!r}, which is not read{near(name, names)}", stacklevel=4)
         found = {name: given.get(name) if by_name else getattr(given, name, None) for name in names}
         return cls(**{name: value for name, value in found.items() if value is not None})
 
@@ -74,12 +80,14 @@ def quantised_by_others(model: Any, asked: Mapping[str, Any], device_map: Any) -
 
     Raises:
         ImportError: the library is not installed.
-        ValueError: for a config of another kind, or several devices.
+        ValueError: for a config of another kind, a width beside a config, or several devices.
     """
     if model.integers:
         raise ValueError("the folder holds 8-bit integers already: load it as it is, or the one it was made of")
     given = asked.get("quantization_config")
     widths: dict[str, Any] = {name: True for name in ("load_in_8bit", "load_in_4bit") if asked.get(name)}
+    if given is not None and widths:
+        raise ValueError(f"{next(iter(widths))} and quantization_config are both given; say it in the config")
     device = _one_device(device_map)
     method = "bitsandbytes" if given is None else _method(given)
     if method == "torchao":

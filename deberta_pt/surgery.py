@@ -70,8 +70,7 @@ def resize_token_embeddings(model: Any, count: int, *, mean: bool) -> nn.Embeddi
 @torch.no_grad()
 def prune_heads(model: Any, heads: Mapping[int, Iterable[int]]) -> None:
     """Cut heads out of layers; see the method of the models."""
-    if model.prepared:
-        raise ValueError("a model prepared for inference has its heads in one matrix; prune the one it was made of")
+    _refuse_prepared(model, "heads in one matrix")
     config = model.config
     cut = check_pruning(config, heads)
     layers: Any = model.base_model.get_submodule("encoder.layer")
@@ -113,9 +112,14 @@ def prune_intermediate(model: Any, columns: Mapping[int, Iterable[int]]) -> None
     model.config.intermediate_size = len(kept[0])
 
 
-def _refuse_prepared(model: Any) -> None:
+def _refuse_prepared(model: Any, how: str = "weights in other forms") -> None:
     if model.prepared:
-        raise ValueError("a model prepared for inference has its weights in other forms; prune the one it was made of")
+        raise ValueError(f"a model prepared for inference has its {how}; prune the one it was made of")
+    if model.quantization_method:
+        raise ValueError(
+            f"layers of {model.quantization_method} cannot be cut: prune the model in floats, save it, and let what is "
+            "left be quantised on loading"
+        )
 
 
 def _keep_heads(attention: DisentangledSelfAttention, kept: list[int]) -> None:

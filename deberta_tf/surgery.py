@@ -60,8 +60,7 @@ def resize_token_embeddings(model: Any, count: int, *, mean: bool) -> tf_keras.l
 
 def prune_heads(model: Any, heads: Mapping[int, Iterable[int]]) -> None:
     """Cut heads out of layers; see the method of the models."""
-    if model.prepared:
-        raise ValueError("a model prepared for inference has its heads in one matrix; prune the one it was made of")
+    _refuse_prepared(model, "heads in one matrix")
     config = model.config
     cut = check_pruning(config, heads)
     for layer, module in enumerate(model.base_model.encoder.layer):
@@ -102,9 +101,9 @@ def prune_intermediate(model: Any, columns: Mapping[int, Iterable[int]]) -> None
     forget_graphs(model)
 
 
-def _refuse_prepared(model: Any) -> None:
+def _refuse_prepared(model: Any, how: str = "weights in other forms") -> None:
     if model.prepared:
-        raise ValueError("a model prepared for inference has its weights in other forms; prune the one it was made of")
+        raise ValueError(f"a model prepared for inference has its {how}; prune the one it was made of")
 
 
 def _keep_rows(dense: Any, rows: list[int]) -> None:

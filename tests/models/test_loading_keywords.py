@@ -96,6 +96,10 @@ def test_bad_keywords(saved):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=why):
             type(model).from_pretrained(folder, quantization_config=value)
+    with pytest.raises(ValueError, match="load_in_8bit and quantization_config are both given"):
+        type(model).from_pretrained(folder, load_in_8bit=True, quantization_config={"load_in_4bit": True})
+    with pytest.warns(UserWarning, match="has 'load_in_8bits', which is not read; did you mean 'load_in_8bit'"):
+        deberta_pt.BitsAndBytesConfig.of({"load_in_8bits": True, "quant_method": "bitsandbytes", "_load_in": False})
     with pytest.raises(ValueError, match="quantised models go to one device"):
         type(model).from_pretrained(folder, load_in_8bit=True, device_map={"deberta": 0, "classifier": "cpu"})
     for device in ("gpu", {"": "nowhere"}):

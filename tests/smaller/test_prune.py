@@ -205,7 +205,7 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
         asked = {} if "nothing" in said else {"layers": 1}
         with pytest.raises(ValueError, match=said):
             prune(source, out, texts=texts, **asked)
-    with pytest.raises(ValueError, match="one head of each layer has to stay, so that at most 0.67 can go"):
+    with pytest.raises(ValueError, match=r"one head of each layer has to stay, so that at most 0\.67 can go"):
         prune(source, out, texts=SENTENCES, heads=0.9)
     unread = map(pytest.fail, SENTENCES)  # what cannot be is not measured
     for asked, said in (
@@ -232,3 +232,7 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
         model.prune_layers([0, 1])
     with pytest.raises(ValueError, match="prepared for inference"):
         deberta_pt.optimize_for_inference(model).prune_layers([0])
+    model.quantization_method = "bitsandbytes"  # as loading leaves it
+    for cut, what in ((model.prune_heads, {0: [0]}), (model.prune_layers, [0]), (model.prune_intermediate, {0: [0]})):
+        with pytest.raises(ValueError, match="layers of bitsandbytes cannot be cut"):
+            cut(what)
