@@ -103,8 +103,13 @@ def names_in_order(request: Request, names: list[str]) -> list[str]:
         where = request.train or request.task.bundled
         raise ValueError(f"{where}: all labels are {names[0]!r}, expected at least two different ones")
     if request.model and names:
-        known = AutoConfig.from_pretrained(request.model).id2label or {}
-        in_model = [str(known[number]) for number in sorted(known)]
+        in_model = names_in_model(request.model)
         if sorted(in_model) == sorted(names):
             return in_model  # its head goes on: a row of it is a label, and sorted anew all of them would be mixed up
     return names
+
+
+def names_in_model(model: str) -> list[str]:
+    """The labels of a checkpoint, by number."""
+    known = AutoConfig.from_pretrained(model).id2label or {}
+    return [str(known[number]) for number in sorted(known)]

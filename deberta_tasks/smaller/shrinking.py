@@ -13,8 +13,9 @@ import statistics
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from deberta_core.pruning import kept_columns
 from deberta_tasks.distill.lessons import Lessons
 from deberta_tasks.distill.recipe import distill
 from deberta_tasks.finetune.recipe import MODEL, Judge
-from deberta_tasks.finetune.request import Request, names_in_order, read_splits
+from deberta_tasks.finetune.request import Request, names_in_model, read_splits
 from deberta_tasks.smaller.folders import add_to_card, refuse_integers, source_folder
 from deberta_tasks.smaller.pruning import prune
 from deberta_tasks.smaller.quantizing import quantize
@@ -136,7 +137,8 @@ def shrink(
         task: by default the first of the model's head.
         validation: examples to judge by; default one in eight of ``train``.
         options: of the training.
-        work: folder of the steps, which the same call goes on with; default one that is gone in the end.
+        work: folder of the steps, outside the model's, which the same call goes on with; default one that is gone in
+            the end.
         say: is told of each step.
         note: a line for the card, such as the command.
 
@@ -154,21 +156,33 @@ def shrink(
         target.refuse_source(opened.file.paths[0])
         refuse_integers(opened, "shrink")
         head = opened.head
+    place = Path() if work is None else Path(os.path.realpath(work))
+    for taken in (source, target.path):
+        if Path(os.path.realpath(taken)) in (place, *place.parents):
+            raise ValueError(f"work is {work}, in the folder {taken} of a model; give one of its own")
     task, options = task or _task_of(head), options or Options(rate=5e-5, epochs=5.0)
     if task.head != head:
         raise ValueError(f"{source} has the head {head}, but {task.name} needs {task.head}; train it for that first")
     request = Request(
         task, Path(), model=os.fspath(source), train=Path(train), validation=Path(validation) if validation else None
     )
-    splits = read_splits(request)
-    names = names_in_order(request, task.label_names(splits.train))
+    splits, names = read_splits(request), list[str]()
+    if task.label_names(splits.train):
+        # Numbers are what the model calls so, and a label that no example has keeps its place among its outputs.
+        names = names_in_model(os.fspath(source))
+        request = replace(request, labels=tuple(names))
+        splits = read_splits(request)
     given = (texts,) if isinstance(texts, str) else texts
     read = [*given, *(text for example in (*splits.train, *splits.validation) for text in task.texts(example))]
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # what steps print is no part of the report
         made = stack.enter_context(tempfile.TemporaryDirectory(prefix=".shrinking-", dir=_parent(target.path)))
         folder = Path(made if work is None else work)
-        _same_as_before(folder, {"model": os.fspath(source), "budget": budget, "task": task.name, "train": str(train)})
+        checksum = zlib.crc32("\n".join(read).encode(errors="surrogatepass"))
+        _same_as_before(folder, {
+            "model": os.fspath(source), "budget": budget, "task": task.name, "train": str(train),
+            "validation": str(validation), "texts": f"{len(read)}, checksum {checksum:08x}",
+        })  # fmt: skip
         measure = _Measure(task, names, splits.validation, options)
         before = measure("before", source)
         report = ShrinkReport(
@@ -205,18 +219,17 @@ def _steps(
     """Name, whether its score decides, and what writes a folder; what pruning loses is to be learnt again first."""
     trimmed, pruned, small = work / "trimmed", work / "pruned", work / "integers"
     yield "trim", True, lambda: _unless(trimmed, lambda: trim(source, trimmed, texts=texts))
-    layers, share = planned(AutoConfig.from_pretrained(trimmed), head, report.budget)
+    config = AutoConfig.from_pretrained(trimmed)
+    layers, share = planned(config, head, report.budget)
     last = trimmed
     if layers is not None or share:
-        cut: dict[str, Any] = {"layers": layers, "heads": share or None, "intermediate": share or None}
+        of_heads = share if config.num_attention_heads > 1 else 0.0  # the only one stays
+        cut: dict[str, Any] = {"layers": layers, "heads": of_heads or None, "intermediate": share or None}
         yield "prune", False, lambda: _unless(pruned, lambda: prune(trimmed, pruned, texts=texts, **cut))
         run = work / "run"
 
         def learn() -> Path:
-            asked = Request(
-                request.task, run, model=os.fspath(pruned), train=request.train, validation=request.validation
-            )
-            distill(asked, options, Lessons(os.fspath(trimmed)))
+            distill(replace(request, output=run, model=os.fspath(pruned)), options, Lessons(os.fspath(trimmed)))
             return run / MODEL
 
         yield "distil", True, learn
@@ -257,7 +270,7 @@ def _cut(config: BaseConfig, layers: int, share: float) -> BaseConfig:
     fields: dict[str, Any] = {"num_hidden_layers": layers, "pruned_heads": {}}
     if share:
         fields["intermediate_size"] = kept_columns(config, share)
-        gone = min(round(share * config.num_attention_heads), config.num_attention_heads - 1)
+        gone = int(share * config.num_attention_heads)  # of a layer at least: what is cut in all is rounded only once
         fields["pruned_heads"] = {layer: [*range(gone)] for layer in range(layers)} if gone else {}
     found: BaseConfig = config.copy(**fields)
     return found
@@ -337,7 +350,7 @@ def _same_as_before(work: Path, settings: Mapping[str, Any]) -> None:
     path = work / "settings.json"
     text = json.dumps(dict(settings), indent=2) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise ValueError(f"{work} holds the steps of another call; give a new folder")
+        raise ValueError(f"{work} holds the steps of a call with another model, budget or texts; give a new folder")
     work.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
 
