@@ -397,12 +397,19 @@ def plan_load(
         ignore_mismatched: start heads afresh where the shape differs, instead of an error.
 
     Raises:
-        ValueError: if the body lacks a weight, or a shape differs; the text names them.
+        ValueError: if the body lacks a weight or has one in another library's integers, or a shape differs; the text
+            names them.
     """
     report = match_file(file, wanted, config)
     if two_encoders(file, report.sources):
         raise ValueError(f"{report.where} {_looks(file)}")
     encoder = {*body_weights(config), f"{POSITION_TABLE.path}.weight"}
+    # Ours have been widened before; read as floats, those of others would be weights without their scales.
+    if rounded := [key for key, n in report.sources.items() if key in encoder and "int8" in file.tensors[n].dtype]:
+        raise ValueError(
+            f"{report.where} holds {some(rounded, 2)} in integers of another library, whose scales are not read: "
+            "take the model in floats; in PyTorch quantization_config=... lets that library quantise it on loading"
+        )
     body = [key for key in report.missing_keys if key in encoder]
     if (body and len(body) == len(encoder & wanted.keys())) or not report.sources:
         raise ValueError(f"{report.where} {_looks(file)}")

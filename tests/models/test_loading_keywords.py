@@ -180,6 +180,16 @@ def test_checkpoints_of_training_programs(saved, tmp_path):
     assert same(type(model).from_pretrained(folder), model)
 
 
+def test_integers_of_other_libraries_are_no_floats(saved):
+    folder, model = saved
+    state, key = load_file(folder / "model.safetensors"), "deberta.encoder.layer.0.output.dense"
+    for dtype in (torch.int8, torch.uint8):
+        small = {f"{key}.weight": state[f"{key}.weight"].to(dtype), f"{key}.SCB": torch.ones(len(state[f"{key}.bias"]))}
+        save_file({**state, **small}, folder / "model.safetensors")
+        with pytest.raises(ValueError, match=rf"holds {key}.weight in integers of another library"):
+            type(model).from_pretrained(folder)
+
+
 def test_names_that_cannot_be_mapped(saved):
     folder, model = saved
     state = load_file(folder / "model.safetensors")
