@@ -95,8 +95,8 @@ def quantize(
     with open_source(source, isolate_h5=True) as opened:
         target.refuse_source(opened.file.paths[0])
         refuse_integers(opened, "quantise")
+        sample = Sample(texts, source, by_choice=HEADS[opened.head].by_choice, purpose="choose integers")
         plain, weights = load_torch(opened, opened.head, "float32"), opened.file.paths
-    sample = Sample(texts, source, by_choice=HEADS[opened.head].by_choice, purpose="choose integers")
     small: Any = deberta_pt.quantize(plain, sample.batches)
     found = small.quantization
     report = QuantizeReport(
