@@ -73,9 +73,11 @@ class Lessons:
         for name in same:
             ours, theirs = getattr(student, name), getattr(teacher, name)
             if ours != theirs:
+                hint = "make the student of this teacher (--layers, or prune), trimmed as it is"
+                if name == "id2label":  # the examples decide what the student's are
+                    hint = "name the labels of the examples as the teacher does, in its order (--labels)"
                 raise ValueError(
-                    f"{name} of the student is {ours}, that of its teacher {self.teacher} is {theirs}; make the "
-                    "student of this teacher (--layers, or prune), trimmed and trained for the same labels"
+                    f"{name} of the student is {ours}, that of its teacher {self.teacher} is {theirs}; {hint}"
                 )
         if student.num_hidden_layers > teacher.num_hidden_layers:
             raise ValueError(

@@ -203,6 +203,8 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
     teacher, train = teacher_of(tmp_path / "teacher"), data(tmp_path)
     usual = ["distill", "--teacher", str(teacher), "--output", str(tmp_path / "run"), "--task", "text-classification"]
     given = [*usual, "--train", str(train), "--steps", "1"]
+    numbers = tmp_path / "numbers.csv"
+    numbers.write_text("text,label\n" + "".join(f'"{text}",{i % 3}\n' for i, text in enumerate(SENTENCES * 4)))
     plain = [*usual[:5], "--mlm", "--layers", "1", "--text", str(train)]
     other = make_checkpoint(tmp_path / "other", "v3", SEQUENCES, hidden_size=12, **named(["bad", "fair", "good"]))
     encoder = make_checkpoint(tmp_path / "encoder", "v3", "Model")
@@ -213,6 +215,7 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
         ([*given, "--layers", "3"], "layers is 3, expected at least 1 and fewer than the 3"),
         ([*given, "--layers", "1", "--temperature", "0"], "temperature is 0.0, expected a number above 0"),
         ([*given, "--layers", "1", "--labels-share", "2"], "labels_share is 2.0, expected a share"),
+        ([*usual, "--layers", "1", "--steps", "1", "--train", str(numbers)], "name the labels of the examples as the"),
         ([*given, "--layers", "1", "--teacher", str(encoder)], "has not learnt what it is to teach"),
         ([*given, "--layers", "1", "--teacher", str(tmp_path / "no")], "is no folder"),
         ([*usual, "--layers", "1", "--text", str(train)], "--text is for --mlm"),

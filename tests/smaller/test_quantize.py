@@ -166,7 +166,7 @@ def test_products_follow_their_weights(base: int | None, monkeypatch: pytest.Mon
 
     if base is not None:
         monkeypatch.setattr(int8, "base", lambda: base)
-    coarse = 256 // int8.base()
+    coarse = 256 // int8.base()  # a step of 7 bits is two of 8, and one of two such digits four
     rng = np.random.default_rng(0)
     weight, states = rng.normal(size=(40, 72)).astype("float32"), rng.normal(size=(3, 7, 72)).astype("float32")
     states[0, 0] = 0
