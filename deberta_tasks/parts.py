@@ -9,7 +9,8 @@ import argparse
 import glob
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,9 @@ class Part:
     def lines(self) -> Iterator[bytes]:
         """Its lines; those of Parquet are rows as JSON objects. A line belongs to the part that it begins in."""
         if self.format == PARQUET:
-            import pyarrow.parquet
-
-            for batch in pyarrow.parquet.ParquetFile(self.file).iter_batches(1024, row_groups=[self.first]):
-                yield from (json.dumps(row, default=str).encode() for row in batch.to_pylist())
+            with opened_parquet(self.file) as file:
+                for batch in file.iter_batches(1024, row_groups=[self.first]):
+                    yield from (json.dumps(row, default=str).encode() for row in batch.to_pylist())
             return
         with open(self.file, "rb") as stream:
             if self.first:
@@ -76,29 +76,60 @@ def plan(pattern: str, format: str | None) -> list[Part]:
         ImportError: if there is Parquet to read, and nothing to read it with.
         ValueError: for a Parquet file that is damaged.
     """
-    inside = os.path.join(glob.escape(pattern), "*") if os.path.isdir(pattern) else pattern
-    files = [path for path in sorted(glob.glob(inside, recursive=True)) if os.path.isfile(path)]
-    if os.path.isdir(pattern):  # which often holds marks of other programs, too
-        files = [path for path in files if Path(path).suffix.lower() in (*FORMATS, f".{PARQUET}")]
-    if not files:
-        raise FileNotFoundError(f"there is no file {pattern}; give a file, a folder, or a pattern such as 'data/*.csv'")
-    return [part for file in files for part in _parts(os.path.abspath(file), format)]
+    return [part for file in files_of([pattern]) for part in _parts(os.path.abspath(file), format)]
+
+
+def files_of(patterns: Iterable[str]) -> list[str]:
+    """The files that patterns name, in order; of a folder those whose names end as files of texts do.
+
+    Raises:
+        FileNotFoundError: if there is none for one of them.
+    """
+    found = []
+    for pattern in patterns:
+        inside = os.path.join(glob.escape(pattern), "*") if os.path.isdir(pattern) else pattern
+        files = [path for path in sorted(glob.glob(inside, recursive=True)) if os.path.isfile(path)]
+        if inside != pattern:  # a folder, which often holds marks of other programs, too
+            files = [path for path in files if Path(path).suffix.lower() in (*FORMATS, f".{PARQUET}")]
+        if not files:
+            raise FileNotFoundError(
+                f"there is no file {pattern}; give a file, a folder, or a pattern such as 'data/*.csv'"
+            )
+        found += files
+    return found
+
+
+def format_with_parquet(path: str) -> str:
+    """As ``format_of``, or ``parquet``."""
+    return PARQUET if Path(path).suffix.lower() == f".{PARQUET}" else format_of(path)
+
+
+@contextmanager
+def opened_parquet(path: str) -> Iterator[Any]:
+    """A Parquet file, open.
+
+    Raises:
+        ImportError: if there is nothing to read it with.
+        ValueError: if it is damaged.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        reason = "pyarrow is not installed, and Parquet needs it: pip install 'deberta-zoo[ray]'"
+        raise ImportError(reason) from None
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
 
 def _parts(file: str, format: str | None) -> Iterator[Part]:
-    suffix, found = Path(file).suffix.lower(), os.stat(file)
-    format = format or (PARQUET if suffix == f".{PARQUET}" else format_of(file))
-    stamp = (found.st_size, found.st_mtime_ns)
+    found = os.stat(file)
+    format, stamp = format or format_with_parquet(file), (found.st_size, found.st_mtime_ns)
     if format == PARQUET:
-        try:
-            import pyarrow.parquet
-        except ImportError:
-            reason = "pyarrow is not installed, and Parquet needs it: pip install 'deberta-zoo[ray]'"
-            raise ImportError(reason) from None
-        try:
-            groups = pyarrow.parquet.ParquetFile(file).num_row_groups
-        except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+        with opened_parquet(file) as table:
+            groups = table.num_row_groups
         yield from (Part(file, format, group, group + 1, stamp) for group in range(groups))
     elif format in ("text", "jsonl") and found.st_size > PART_BYTES:
         starts = range(0, found.st_size, PART_BYTES)

@@ -5,7 +5,6 @@ A row is asked for by its number, as a list would be, so that order, masking and
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import warnings
@@ -21,8 +20,8 @@ from numpy.typing import NDArray
 from deberta_core.files import Replacement
 from deberta_core.packing import fit
 from deberta_core.wording import listed, near, some
-from deberta_tasks.parts import PARQUET
-from deberta_tasks.records import FORMATS, format_of, read_records
+from deberta_tasks.parts import PARQUET, format_with_parquet, opened_parquet
+from deberta_tasks.records import read_records
 
 ROWS = ("joined", "packed", "single")
 LINE = 1 << 26  # bytes of a line at most: a file without line ends would fill the memory
@@ -30,24 +29,6 @@ MOST_SHOWN = 60  # characters of a value that is no text
 AHEAD, WINDOW = 64, 512  # documents that are encoded together; pieces of which rows are packed together
 CONTINUES, BEGINS, NONE = 0, 1, 2  # what a token is to its word
 TOKENS, WORDS, ENDS, ABOUT = "tokens.bin", "words.bin", "ends.bin", "texts.json"
-
-
-def files_of(patterns: Sequence[str]) -> list[str]:
-    """Files, those of folders, and those that patterns name, in order.
-
-    Raises:
-        FileNotFoundError: if there is none for one of them.
-    """
-    found = []
-    for pattern in patterns:
-        inside = os.path.join(glob.escape(pattern), "*") if os.path.isdir(pattern) else pattern
-        files = [path for path in sorted(glob.glob(inside, recursive=True)) if os.path.isfile(path)]
-        if inside != pattern:
-            files = [path for path in files if Path(path).suffix.lower() in (*FORMATS, f".{PARQUET}")]
-        if not files:
-            raise FileNotFoundError(f"there is no file {pattern}; give files, folders, or patterns as 'texts/*.jsonl'")
-        found += files
-    return found
 
 
 def documents(files: Iterable[str], column: str = "text") -> Iterator[str]:
@@ -73,18 +54,15 @@ def documents(files: Iterable[str], column: str = "text") -> Iterator[str]:
                 yield text.strip()
         if empty == count:
             raise ValueError(f"{path} has no text; expected a document a line or row")
-        if empty and (format_of(path) != "text" or _is_parquet(path)):  # between lines they are usual
+        if empty and format_with_parquet(path) != "text":  # between lines they are usual
             warnings.warn(f"{path}: {empty} of {count} documents are empty and left out", stacklevel=2)
 
 
-def _is_parquet(path: str) -> bool:
-    return Path(path).suffix.lower() == f".{PARQUET}"
-
-
 def _texts(path: str, column: str) -> Iterator[tuple[str, Any]]:
-    if _is_parquet(path):
+    format = format_with_parquet(path)
+    if format == PARQUET:
         yield from _parquet(path, column)
-    elif format_of(path) == "text":
+    elif format == "text":
         for number, line in enumerate(_lines(path), 1):
             try:
                 yield f"{path}, line {number}", line.decode("utf-8").removeprefix("\ufeff" if number == 1 else "")
@@ -92,7 +70,7 @@ def _texts(path: str, column: str) -> Iterator[tuple[str, Any]]:
                 reason = f"{path}, line {number} is not UTF-8 (byte {error.start} of it); save it as UTF-8"
                 raise ValueError(reason) from None
     else:
-        for record in read_records(_lines(path), format=format_of(path), name=path, required=(column,)):
+        for record in read_records(_lines(path), format=format, name=path, required=(column,)):
             yield record.place, record[column]
 
 
@@ -111,24 +89,15 @@ def _lines(path: str) -> Iterator[bytes]:
 
 
 def _parquet(path: str, column: str) -> Iterator[tuple[str, Any]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        reason = "pyarrow is not installed, and Parquet needs it: pip install 'deberta-zoo[ray]'"
-        raise ImportError(reason) from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if column not in names:
-                raise ValueError(f"{path} has no column {column!r}; it has {listed(names)}{near(column, names)}")
-            number = 0
-            for batch in file.iter_batches(AHEAD, columns=[column]):
-                for text in batch.column(0).to_pylist():
-                    number += 1
-                    yield f"{path}, row {number}", text
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    with opened_parquet(path) as file:
+        names = file.schema_arrow.names
+        if column not in names:
+            raise ValueError(f"{path} has no column {column!r}; it has {listed(names)}{near(column, names)}")
+        number = 0
+        for batch in file.iter_batches(AHEAD, columns=[column]):
+            for text in batch.column(0).to_pylist():
+                number += 1
+                yield f"{path}, row {number}", text
 
 
 def read_texts(files: Sequence[str], column: str, tokenizer: Any, folder: Path) -> Path:

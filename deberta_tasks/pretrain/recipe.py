@@ -11,7 +11,8 @@ from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import CARD
 from deberta_core.files import write_text
 from deberta_tasks.masking import MaskingCollator
-from deberta_tasks.pretrain.corpus import Corpus, documents, files_of, read_texts
+from deberta_tasks.parts import files_of
+from deberta_tasks.pretrain.corpus import Corpus, documents, read_texts
 from deberta_tasks.pretrain.request import Request, new_config
 from deberta_tasks.training.loop import Learner, train
 from deberta_tasks.training.options import Options

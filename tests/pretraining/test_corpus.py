@@ -10,8 +10,9 @@ import pytest
 
 from deberta_core.packing import fit
 from deberta_tasks.masking import MLM, MaskingCollator
+from deberta_tasks.parts import files_of
 from deberta_tasks.pretrain import corpus
-from deberta_tasks.pretrain.corpus import Corpus, documents, files_of, read_texts
+from deberta_tasks.pretrain.corpus import Corpus, documents, read_texts
 from deberta_tasks.training.text import MaskedStream, blocks
 from tests.pretraining.helpers import sentences, tokenizer
 
