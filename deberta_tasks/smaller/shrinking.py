@@ -20,7 +20,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from conversion.folder import Target, carry, find_extras
+from conversion.folder import Extra, Target, carry, find_extras
 from conversion.reports import Table, in_bytes
 from conversion.source import open_source
 from deberta_core.checkpoint import open_weights
@@ -361,11 +361,9 @@ def _put(made: Path, source: Path, target: Target, report: ShrinkReport, note: s
     with open_weights(made) as file:
         paths = file.paths
     there = {extra.path for extra in extras}
+    extras += [Extra(path, path.name, path.stat().st_size) for path in paths if path not in there]
     with Replacement(target.path) as files:
         carry([extra for extra in extras if extra.name != CARD], files)
-        for path in paths:
-            if path not in there:
-                files.write(path.name, path.read_bytes())
         add_to_card(files, source, report, note)
         files.commit()
 
