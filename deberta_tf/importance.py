@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from deberta_core.pruning import OF_EXAMPLES, Importance, Sums, by_loss, check_way, label_names, seen_in, signs_of
 
@@ -47,8 +48,7 @@ def importance(model: Any, batches: Iterable[Mapping[str, Any]], *, by: str = "g
 
 def _measure(model: Any, batch: Mapping[str, Any], number: int, sums: Sums) -> None:
     """Add a batch to what was found."""
-    inputs = {name: tf.convert_to_tensor(np.asarray(x)) for name, x in batch.items() if x is not None}
-    seen = seen_in(batch)
+    inputs, seen = _read(batch)
     heads, columns = [], []
     with contextlib.ExitStack() as hooks, tf.GradientTape() as tape:
         for layer in model.base_model.encoder.layer:
@@ -94,9 +94,9 @@ def _by_loss(model: Any, batches: list[Mapping[str, Any]]) -> list[Any]:
     wanted: list[tf.Tensor] = []
 
     def run(batch: Mapping[str, Any]) -> tuple[tf.Tensor, Any]:
-        inputs = {name: tf.convert_to_tensor(np.asarray(x)) for name, x in batch.items() if x is not None}
+        inputs, seen = _read(batch)
         output = model(inputs, output_hidden_states=True, return_dict=True)
-        return told(model, output, seen_in(batch)), output.get("loss")
+        return told(model, output, seen), output.get("loss")
 
     def loss_without(layer: int, head: int) -> float:
         total, examples = 0.0, 0
@@ -111,11 +111,19 @@ def _by_loss(model: Any, batches: list[Mapping[str, Any]]) -> list[Any]:
                 if layer < 0:
                     wanted.append(values)
                 count = len(batch["input_ids"])
-                off = tf.reduce_sum(tf.square(tf.cast(values - wanted[number], tf.float64)))
-                total, examples = total + float(off if loss is None else loss * count), examples + count
+                if loss is None:
+                    lost = tf.reduce_sum(tf.square(tf.cast(values - wanted[number], tf.float64)))
+                else:
+                    lost = loss * count
+                total, examples = total + float(lost), examples + count
         return total / examples
 
     return by_loss(model.config, loss_without)
+
+
+def _read(batch: Mapping[str, Any]) -> tuple[dict[str, tf.Tensor], NDArray[np.bool_]]:
+    """A batch as tensors, and which of its tokens are no padding."""
+    return {n: tf.convert_to_tensor(np.asarray(x)) for n, x in batch.items() if x is not None}, seen_in(batch)
 
 
 def _factors(examples: int, size: int, model: Any) -> tf.Tensor:
