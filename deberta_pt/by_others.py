@@ -17,7 +17,7 @@ from torch import nn
 
 from deberta_core.wording import near
 
-PACKAGES = {"bitsandbytes": "bitsandbytes", "torchao": "torchao"}
+PACKAGES = ("bitsandbytes", "torchao")  # whose extras have their names
 STORED = "a model with layers of {} cannot be saved: save its adapters, or the model it was loaded from"
 
 
@@ -124,7 +124,8 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise ImportError(f"quantised loading needs a package: pip install 'deberta-zoo[{name}]'") from None
+        extra = name.partition(".")[0]
+        raise ImportError(f"quantised loading needs a package: pip install 'deberta-zoo[{extra}]'") from None
 
 
 def _one_device(device_map: Any) -> torch.device:

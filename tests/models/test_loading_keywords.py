@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -301,3 +302,12 @@ def test_the_converter_takes_a_prefix_off(saved, prefix, safe, tmp_path):
     convert(tmp_path / "tf", tmp_path / "back", to="pt")
     assert set(load_file(tmp_path / "back" / "model.safetensors")) == set(model.state_dict())
     assert same(type(model).from_pretrained(tmp_path / "back"), model)
+
+
+@pytest.mark.parametrize(("module", "extra"), [("bitsandbytes", "bitsandbytes"), ("torchao.quantization", "torchao")])
+def test_the_extra_of_a_library_that_is_missing_is_named(monkeypatch, module, extra):
+    from deberta_pt.by_others import _package
+
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"'deberta-zoo\[{extra}\]'"):
+        _package(module)
