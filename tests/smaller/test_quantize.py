@@ -24,6 +24,7 @@ from deberta_pt.fast.int8 import Int8Embedding, Int8Linear, has_products  # noqa
 
 needs_products = pytest.mark.skipif(not has_products(), reason="this PyTorch has no products of integers")
 WORDS, LABELS, LENGTH = 600, 3, 24
+cosine = torch.nn.functional.cosine_similarity
 
 
 def sort_of_text(texts: int, seed: int) -> tuple[dict[str, Any], Any]:
@@ -109,6 +110,18 @@ def naive(model: Any, batch: dict[str, Any]) -> Any:
         return model(**batch).logits
 
 
+def in_integers_as_before(model: Any, texts: dict[str, Any], wanted: Any) -> Any:
+    """The model in integers alone, whose answers are the ones that it had."""
+    calibration = [{name: x[i : i + 16] for name, x in texts.items()} for i in range(0, 64, 16)]
+    small = deberta_pt.optimize_for_inference(model, dtype="int8", calibration=calibration)
+    with torch.inference_mode():
+        found = small(**texts).logits
+    assert float(cosine(found, wanted).mean()) >= 0.999
+    assert float((found.argmax(-1) == wanted.argmax(-1)).float().mean()) >= 0.995
+    assert small.quantization.floats == []
+    return small
+
+
 @needs_products
 @pytest.mark.parametrize("family", ["v1", pytest.param("v2", marks=pytest.mark.slow), "v3"])
 def test_outliers_cost_no_answers(family: str) -> None:
@@ -119,14 +132,7 @@ def test_outliers_cost_no_answers(family: str) -> None:
         put_outliers_in(model)
         wanted = model(**texts).logits
     assert float((before - wanted).abs().max()) < 1e-3 * float(before.abs().max())
-    calibration = [{name: x[i : i + 16] for name, x in texts.items()} for i in range(0, 64, 16)]
-    small = deberta_pt.optimize_for_inference(model, dtype="int8", calibration=calibration)
-    with torch.inference_mode():
-        found = small(**texts).logits
-    cosine = torch.nn.functional.cosine_similarity
-    assert float(cosine(found, wanted).mean()) >= 0.999
-    assert float((found.argmax(-1) == wanted.argmax(-1)).float().mean()) >= 0.995
-    assert small.quantization.floats == []
+    small = in_integers_as_before(model, texts, wanted)
     assert sum(isinstance(module, Int8Linear) for module in small.modules()) == 4 * 2
     assert any(moved for _, _, moved, *_ in small.quantization.products)
     usual = naive(model, texts)
@@ -144,14 +150,7 @@ def test_loud_channels_of_norms_cost_no_answers(family: str) -> None:
     with torch.inference_mode():
         wanted = model(**texts).logits
     assert float((wanted.argmax(-1).numpy() == labels).mean()) > 0.9
-    calibration = [{name: x[i : i + 16] for name, x in texts.items()} for i in range(0, 64, 16)]
-    small = deberta_pt.optimize_for_inference(model, dtype="int8", calibration=calibration)
-    with torch.inference_mode():
-        found = small(**texts).logits
-    cosine = torch.nn.functional.cosine_similarity
-    assert float(cosine(found, wanted).mean()) >= 0.999
-    assert float((found.argmax(-1) == wanted.argmax(-1)).float().mean()) >= 0.995
-    assert small.quantization.floats == []
+    in_integers_as_before(model, texts, wanted)
     usual = naive(model, texts)
     assert float(cosine(usual, wanted).mean()) < 0.99
 
