@@ -104,7 +104,11 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, the last one first: there are two where a kill came before the older one was dropped."""
-        return sorted((p for p in self.folder.glob(f"{CHECKPOINT}*") if (p / STATE).is_file()), reverse=True)
+        return sorted((path for path in self._named() if (path / STATE).is_file()), reverse=True)
+
+    def _named(self) -> list[Path]:
+        """What bears the name of a checkpoint; other programs' have fewer digits, and are not ours to drop."""
+        return list(self.folder.glob(CHECKPOINT + 8 * "[0-9]"))
 
     def latest(self) -> Path | None:
         """The last whole checkpoint."""
@@ -132,18 +136,19 @@ class Run:
         Raises:
             ValueError: if no checkpoint can be read.
         """
-        for rest in self.folder.glob(f".{CHECKPOINT}*") if self.writes else ():  # as earlier versions left them
+        for rest in self.folder.glob(f".{CHECKPOINT}*") if self.writes else ():  # that a kill left half dropped
             shutil.rmtree(rest, ignore_errors=True)
-        step, damage, damaged = 0, "", []
+        step, damage = 0, ""
         for latest in self.checkpoints():
             try:
                 step = self._read(latest, data, read)
             except _DAMAGED as error:
                 damage = damage or (str(error) if str(latest) in str(error) else f"{latest} cannot be resumed: {error}")
-                damaged.append(latest)
                 continue
-            for path in damaged if self.writes else ():  # whose steps come again, and are to be kept then
-                shutil.rmtree(path)
+            # Damaged ones are of steps that come again, and are to be kept then; a kill may have left older ones.
+            for path in self._named() if self.writes else ():
+                if path != latest:
+                    self._drop(path)
             if damage:
                 warnings.warn(f"{damage}; going on from {latest.name}, the checkpoint before", stacklevel=2)
             if self.writes:
@@ -180,14 +185,18 @@ class Run:
         # disk, then the state and its name, and only then does the checkpoint before go.
         if self._log is not None:
             os.fsync(self._log.fileno())
-        before = list(self.folder.glob(f"{CHECKPOINT}*"))
+        before = self._named()
         with Replacement(self.folder) as files:
             made = files.create(name, folder=True)
             write(made)
             (made / STATE).write_text(json.dumps({"step": step, "data": data.state_dict()}), encoding="utf-8")
             files.commit()
         for path in before:
-            shutil.rmtree(path)
+            self._drop(path)
+
+    def _drop(self, checkpoint: Path) -> None:
+        """Under a name that ``resume`` takes away: a kill may come between two of its files."""
+        shutil.rmtree(checkpoint.rename(self.folder / f".{checkpoint.name}"))
 
     def log(self, step: int, **losses: float) -> None:
         """Add a line to the log."""

@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,6 +178,41 @@ def test_a_checkpoint_that_fails_leaves_the_one_before(tmp_path):
     assert not list(tmp_path.glob(".checkpoint-*"))
 
 
+@pytest.mark.parametrize("moment", ["written", "half dropped"])
+def test_a_kill_at_a_checkpoint_leaves_no_other_for_good(tmp_path, moment, monkeypatch):
+    """A run that was at its last step writes no further one that would take them away."""
+    run, data = Run(tmp_path, {}), Data()
+
+    def save(step):
+        run.save(step, data, lambda folder: [(folder / name).write_text("1") for name in "ab"])
+
+    save(3)
+    (tmp_path / "checkpoint-500").mkdir()  # as another program names its own
+    (tmp_path / "checkpoint-500" / "run.json").write_text("{}")
+
+    rmtree = shutil.rmtree
+
+    def killed_before(path, target):
+        raise KeyboardInterrupt
+
+    def killed_within(path, *rest, **options):
+        if "checkpoint" in Path(path).name:
+            os.unlink(Path(path) / "run.json")
+            raise KeyboardInterrupt
+        rmtree(path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        if moment == "written":
+            patch.setattr(os, "rename", killed_before)
+        else:
+            patch.setattr(shutil, "rmtree", killed_within)
+        with pytest.raises(KeyboardInterrupt):
+            save(4)
+    assert len([path for path in tmp_path.iterdir() if path.name.endswith("checkpoint-00000003")]) == 1
+    assert Run(tmp_path, {}).resume(data, lambda folder: None) == 4
+    assert {path.name for path in tmp_path.glob("*checkpoint-*")} == {"checkpoint-00000004", "checkpoint-500"}
+
+
 def test_settings_of_a_run(tmp_path):
     Run(tmp_path, {"rate": 0.1, "text": tmp_path})
     Run(tmp_path, {"rate": 0.1, "text": tmp_path})
@@ -342,22 +378,22 @@ def test_torn_states_of_tensorflow(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="asks the system which file a descriptor is of")
 def test_states_were_not_on_the_disk_when_the_one_before_was_deleted(tmp_path, monkeypatch):
     run, data, order = Run(tmp_path, {}), Data(), []
-    flush, remove = os.fsync, shutil.rmtree
+    flush, rename = os.fsync, os.rename
 
     def fsync(descriptor):
         order.append(f"flush {os.readlink(f'/proc/self/fd/{descriptor}')}")
         flush(descriptor)
 
-    def rmtree(path, **options):
-        order.append(f"delete {path}")
-        remove(path, **options)
+    def named(path, target):
+        order.append(f"rename {path}")
+        rename(path, target)
 
     run.save(1, data, lambda folder: (folder / "state.pt").write_text("1"))
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    monkeypatch.setattr(os, "rename", named)
     run.log(2, loss=1.0)
     run.save(2, data, lambda folder: (folder / "state.pt").write_text("2"))
-    deleted = order.index(f"delete {tmp_path / 'checkpoint-00000001'}")
+    deleted = order.index(f"rename {tmp_path / 'checkpoint-00000001'}")
     for name in ("state.pt", "run.json", "losses.jsonl", tmp_path.name):
         assert any(line.startswith("flush") and line.endswith(f"/{name}") for line in order[:deleted]), name
 
