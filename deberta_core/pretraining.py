@@ -112,14 +112,19 @@ def common_keys(generator: BaseConfig, discriminator: BaseConfig) -> list[str]:
     return [k for k, w in wanted.items() if w.is_body and k in there and there[k].shape == w.shape]
 
 
-def has_generator(path: str | os.PathLike[str], subfolder: str = "") -> bool:
+def has_generator(path: str | os.PathLike[str], subfolder: str = "", **options: Any) -> bool:
     """Whether a folder, or the repository of a name on the hub, holds a generator beside a discriminator.
+
+    Args:
+        path: of the discriminator.
+        subfolder: folder below it.
+        **options: those of ``HubOptions``.
 
     Raises:
         FileNotFoundError: a name's files cannot be had.
     """
     # Where there is none the config is asked for instead: that a repository lacks a generator is no error.
-    where = locate(path, {}, lambda names: generator_files(names) or config_files(names), subfolder)
+    where = locate(path, options, lambda names: generator_files(names) or config_files(names), subfolder)
     try:
         generator_paths(where)
     except FileNotFoundError:

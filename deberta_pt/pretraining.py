@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deberta_core.checks import IGNORED
+from deberta_core.hub.fetching import HUB_KEYWORDS
 from deberta_core.pretraining import (
     READ_BY_BOTH,
     TABLES,
@@ -135,17 +136,21 @@ class ReplacedTokenPretraining(nn.Module):
                 first layers and whose head starts afresh.
             generator_layers: layers of a new generator; default half of the discriminator's.
             subfolder: folder below ``path``.
-            **settings: keywords of the class. With ``gdes`` the discriminator computes at first what the file does.
+            **settings: keywords of the class, and those of the hub, such as ``revision``, which is of ``path`` alone,
+                and ``token``. With ``gdes`` the discriminator computes at first what the file does.
 
         Raises:
             FileNotFoundError: if there is no checkpoint.
             ValueError: if the two do not fit.
         """
-        discriminator = AutoModelForReplacedTokenDetection.from_pretrained(path, subfolder=subfolder)
+        fetch = {name: settings.pop(name) for name in HUB_KEYWORDS if name in settings}
+        here = {**fetch, "subfolder": subfolder}
+        discriminator = AutoModelForReplacedTokenDetection.from_pretrained(path, **here)
         if generator is not None:
-            writer = AutoModelForMaskedLM.from_pretrained(generator)
-        elif has_generator(path, subfolder):
-            writer = AutoModelForMaskedLM.from_pretrained(path, subfolder=subfolder, generator=True)
+            fetch.pop("revision", None)
+            writer = AutoModelForMaskedLM.from_pretrained(generator, **fetch)
+        elif has_generator(path, **here):
+            writer = AutoModelForMaskedLM.from_pretrained(path, **here, generator=True)
         else:
             writer = new_generator(discriminator, generator_layers)
         return cls(writer, discriminator, **{"keep_discriminator": True, **settings})

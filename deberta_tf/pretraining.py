@@ -18,6 +18,7 @@ import tensorflow as tf
 import tf_keras
 
 from deberta_core.checks import IGNORED
+from deberta_core.hub.fetching import HUB_KEYWORDS
 from deberta_core.pretraining import (
     READ_BY_BOTH,
     TABLES,
@@ -142,17 +143,21 @@ class TFReplacedTokenPretraining(AsWritten, tf_keras.Model):
                 first layers and whose head starts afresh.
             generator_layers: layers of a new generator; default half of the discriminator's.
             subfolder: folder below ``path``.
-            **settings: keywords of the class. With ``gdes`` the discriminator computes at first what the file does.
+            **settings: keywords of the class, and those of the hub, such as ``revision``, which is of ``path`` alone,
+                and ``token``. With ``gdes`` the discriminator computes at first what the file does.
 
         Raises:
             FileNotFoundError: if there is no checkpoint.
             ValueError: if the two do not fit.
         """
-        discriminator = TFAutoModelForReplacedTokenDetection.from_pretrained(path, subfolder=subfolder)
+        fetch = {name: settings.pop(name) for name in HUB_KEYWORDS if name in settings}
+        here = {**fetch, "subfolder": subfolder}
+        discriminator = TFAutoModelForReplacedTokenDetection.from_pretrained(path, **here)
         if generator is not None:
-            writer = TFAutoModelForMaskedLM.from_pretrained(generator)
-        elif has_generator(path, subfolder):
-            writer = TFAutoModelForMaskedLM.from_pretrained(path, subfolder=subfolder, generator=True)
+            fetch.pop("revision", None)
+            writer = TFAutoModelForMaskedLM.from_pretrained(generator, **fetch)
+        elif has_generator(path, **here):
+            writer = TFAutoModelForMaskedLM.from_pretrained(path, **here, generator=True)
         else:
             writer = new_generator(discriminator, generator_layers)
         return cls(writer, discriminator, **{"keep_discriminator": True, **settings})

@@ -97,6 +97,29 @@ def test_a_pair_goes_on_with_its_generator(hub, tmp_path, inside):
         has_generator("owner/nothing")
 
 
+@pytest.mark.parametrize("framework", ["pt", "tf"])
+def test_a_private_pair_at_a_revision(hub, tmp_path, framework):
+    """Both models are asked for as the call says; the revision is that of the pair, and not of another's generator."""
+    pytest.importorskip("torch")
+    module = pytest.importorskip({"pt": "deberta_pt", "tf": "deberta_tf"}[framework])
+    cls = module.ReplacedTokenPretraining if framework == "pt" else module.TFReplacedTokenPretraining
+    pair("pt").save_pretrained(tmp_path / "pair")
+    pair("pt").generator.save_pretrained(tmp_path / "writer")
+    commit = hub.add("owner/hidden", tmp_path / "pair", private=True)
+    hub.add("owner/writer", tmp_path / "writer", private=True)
+    options = {"token": GOOD_TOKEN, "revision": commit, "cache_dir": tmp_path / "cache"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # of a generator that is made anew
+        found = cls.from_pretrained("owner/hidden", **options, seed=3)
+    wanted = cls.from_pretrained(tmp_path / "pair").generator
+    assert found.generator.num_parameters() == wanted.num_parameters()
+    assert int(found.sampling_state[0]) == 3
+    with pytest.raises(FileNotFoundError, match="has no revision 'gone'"):
+        cls.from_pretrained("owner/hidden", **{**options, "revision": "gone"})
+    apart = cls.from_pretrained("owner/hidden", generator="owner/writer", **options)
+    assert apart.generator.name_or_path == "owner/writer"
+
+
 def test_a_model_that_is_not_there(hub):
     from deberta_pt import DebertaV2Model
 
