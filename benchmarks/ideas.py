@@ -2,9 +2,11 @@
 
     python -m benchmarks.ideas --texts run/texts --work /tmp/ideas --threads 2
 
-``run/texts`` is what ``python -m deberta_tasks.pretrain.mini --output run`` makes first. What was interrupted goes on
-from its last checkpoint in ``--work``; a run that ended is a JSON file in ``benchmarks/ideas``, and is not made again.
-``--write docs/ideas/FILE.md`` fills the places in the page and draws the curves beside it, of all runs that ended.
+``run/texts`` is what ``python -m deberta_tasks.pretrain.mini --output run`` makes first. As many runs as ``--threads``
+go side by side, each in a process of its own with one thread; one that breaks off stops no other. What was interrupted
+goes on from its last checkpoint in ``--work``; a run that ended is a JSON file in ``benchmarks/ideas``, with a checksum
+of its texts, and is not made again. ``--write docs/ideas/FILE.md`` fills the places in the page and draws the curves
+beside it, of all runs that ended.
 
 Every variant is the one before and one idea more, up to v2's convolution; those of replaced tokens are the one with the
 mask decoder, beside a generator of half the layers. All hide the same words, so that losses of words compare. What is
@@ -14,12 +16,17 @@ compared across all is what a few labelled texts make of the model.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
+import multiprocessing
 import os
+import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +41,27 @@ from deberta_core.pretraining import generator_config
 from deberta_tasks.finetune.recipe import finetune
 from deberta_tasks.finetune.request import Request as FinetuneRequest
 from deberta_tasks.masking import RTD, MaskingCollator
+from deberta_tasks.pretrain.corpus import Corpus, read_texts
 from deberta_tasks.pretrain.request import Request
 from deberta_tasks.tasks import TRAINABLE
 from deberta_tasks.training.loop import Evaluation, Learner, train
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.run import Run
-from deberta_tasks.training.text import MaskedStream, blocks, read_lines
+from deberta_tasks.training.text import MaskedStream, read_lines
 from tokenization import AutoTokenizer, train_from_iterator
 
 RESULTS = Path(__file__).parent / "ideas"
 SEEDS = (0, 1, 2)
+ALIKE, STEPS_ALIKE = "alike", 100  # both frameworks step by step, from the same weights
+LEARN, HELD = "learn.txt", "held_back.txt"
+OF_WORDS = ("held_mlm_loss", "in_first_five")
+Job = tuple[str, str, int]  # variant, framework or ``ALIKE``, seed
 TASKS = {"text-classification": Options(epochs=8, rate=1e-3, max_length=64),
          "nli": Options(epochs=4, rate=5e-4, max_length=64)}  # fmt: skip
+SCORES = {
+    "held_mlm_loss": "loss of words", "in_first_five": "in first five", "held_rtd_loss": "loss of replaced",
+    **{task: task for task in TASKS},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,12 +71,14 @@ class Variant:
     Attributes:
         title: what it has.
         fields: of its config.
+        before: the variant that it adds an idea to.
         sharing: of the tables of generator and discriminator; empty for masked tokens.
         frameworks: that it is trained in.
     """
 
     title: str
     fields: Mapping[str, Any]
+    before: str = ""
     sharing: str = ""
     frameworks: tuple[str, ...] = ("pt",)
 
@@ -71,13 +89,13 @@ _P2C = {**_C2P, "pos_att_type": ["c2p", "p2c"]}
 _EMD = {**_P2C, "mlm_head": "emd"}
 VARIANTS = {
     "absolute": Variant("absolute positions alone", _ABSOLUTE),
-    "c2p": Variant("c2c + c2p", _C2P),
-    "p2c": Variant("+ p2c", _P2C),
-    "emd": Variant("+ enhanced mask decoder", _EMD),
-    "convolution": Variant("+ convolution (v2)", {**_EMD, "conv_kernel_size": 3, "conv_act": "gelu"}),
-    "rtd-none": Variant("replaced tokens (v3), tables apart", _EMD, "none"),
-    "rtd-es": Variant("replaced tokens, tables shared", _EMD, "es", ("pt", "tf")),
-    "rtd-gdes": Variant("replaced tokens, GDES", _EMD, "gdes", ("pt", "tf")),
+    "c2p": Variant("c2c + c2p", _C2P, "absolute"),
+    "p2c": Variant("+ p2c", _P2C, "c2p"),
+    "emd": Variant("+ enhanced mask decoder", _EMD, "p2c"),
+    "convolution": Variant("+ convolution (v2)", {**_EMD, "conv_kernel_size": 3, "conv_act": "gelu"}, "emd"),
+    "rtd-none": Variant("replaced tokens (v3), tables apart", _EMD, "emd", "none"),
+    "rtd-es": Variant("replaced tokens, tables shared", _EMD, "rtd-none", "es", ("pt", "tf")),
+    "rtd-gdes": Variant("replaced tokens, GDES", _EMD, "rtd-es", "gdes", ("pt", "tf")),
 }
 
 
@@ -134,16 +152,41 @@ class Texts:
 
     @classmethod
     def read(cls, folder: Path, work: Path, budget: Budget) -> Texts:
-        """From the folder of the texts; the vocabulary is trained once, and kept with the runs."""
-        lines = read_lines(folder / "learn.txt")[:: budget.every]
-        kept, options = work / "vocabulary", budget.options
-        if not (kept / "spm.model").is_file():
-            train_from_iterator(lines, budget.vocab_size, fast=False).save_pretrained(kept)
-        tokenizer = AutoTokenizer.from_pretrained(kept, use_fast=False)
-        held = blocks(tokenizer, read_lines(folder / "held_back.txt"), options.max_length)[:512]
-        collator = MaskingCollator(tokenizer, RTD, max_length=options.max_length)
-        batches = [collator(held[i : i + options.batch_size]) for i in range(0, len(held), options.batch_size)]
-        return cls(tokenizer, blocks(tokenizer, lines, options.max_length), batches)
+        """From the folder of the texts; what is made of them, the vocabulary first, is kept with the runs."""
+        vocabulary, options = work / "vocabulary", budget.options
+        if not (vocabulary / "spm.model").is_file():
+            lines = read_lines(folder / LEARN)[:: budget.every]
+            work.mkdir(parents=True, exist_ok=True)
+            write_text(work / LEARN, "\n".join(lines) + "\n")
+            train_from_iterator(lines, budget.vocab_size, fast=False).save_pretrained(vocabulary)
+        tokenizer = AutoTokenizer.from_pretrained(vocabulary, use_fast=False)
+        learn, held = (
+            Corpus(read_texts([str(path)], "text", tokenizer, work / name), tokenizer, options.max_length)
+            for name, path in (("learn", work / LEARN), ("held", folder / HELD))
+        )
+        collator, size = MaskingCollator(tokenizer, RTD, max_length=options.max_length), options.batch_size
+        rows = [held[number] for number in range(min(len(held), 512))]
+        return cls(tokenizer, learn, [collator(rows[i : i + size]) for i in range(0, len(rows), size)])
+
+
+def digest(folder: Path) -> str:
+    """Of all texts; runs of others are not to be compared."""
+    found = hashlib.sha256()
+    for name in (LEARN, HELD):
+        found.update((folder / name).read_bytes())
+    return found.hexdigest()[:16]
+
+
+def place_of(work: Path, texts: str, budget: Budget) -> Path:
+    """The folder of what is no result yet; other texts, or another budget, have another, and go on from nothing here.
+
+    Args:
+        work: of all.
+        texts: their checksum.
+        budget: of the runs.
+    """
+    words = json.dumps([texts, budget.settings()])
+    return work / hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
 def new_learner(variant: Variant, framework: str, options: Options, config: BaseConfig, start: Path | None) -> Learner:
@@ -198,20 +241,19 @@ def scores(call: Any, batches: Sequence[Mapping[str, Any]], *, pair: bool) -> di
     for arrays in batches:
         noise = {"noise": rng.random(arrays["input_ids"].shape, np.float32)} if pair else {}
         output = call({**arrays, **noise})
-        wanted, tokens = arrays["labels"][arrays["labels"] != IGNORED], int(arrays["attention_mask"].sum())
-        best = np.argsort(-np.asarray(output["logits"]), axis=-1)[:, :5]
-        sums["words"] += len(wanted)
-        sums["mlm"] += len(wanted) * float(output["mlm"])
-        sums["five"] += int((best == wanted[:, None]).sum())
+        words, tokens = arrays["labels"][arrays["labels"] != IGNORED], int(arrays["attention_mask"].sum())
+        logits = np.asarray(output["logits"])
+        better = (logits > np.take_along_axis(logits, words[:, None], -1)).sum(-1)  # words before the right one
+        sums["words"] += len(words)
+        sums["mlm"] += len(words) * float(output["mlm"])
+        sums["five"] += int((better < 5).sum())
         sums["tokens"] += tokens
         sums["rtd"] += tokens * float(output.get("rtd", 0.0))
     found = {"held_mlm_loss": sums["mlm"] / sums["words"], "in_first_five": sums["five"] / sums["words"]}
     return found | ({"held_rtd_loss": sums["rtd"] / sums["tokens"]} if pair else {})
 
 
-def run_one(
-    name: str, framework: str, seed: int, texts: Texts, budget: Budget, work: Path
-) -> dict[str, Any]:  # fmt: skip
+def run_one(name: str, framework: str, seed: int, texts: Texts, budget: Budget, work: Path) -> dict[str, Any]:
     """Pretrain a variant and fine-tune what came of it; a run that was interrupted goes on.
 
     Returns:
@@ -238,8 +280,8 @@ def run_one(
     tuned = {task: tune(task, framework, folder, replace(how, seed=seed)) for task, how in budget.tasks.items()}
     curve = [line for line in run.losses() if "held_mlm_loss" in line]
     return {
-        "variant": name, "framework": framework, "seed": seed, "budget": budget.settings(), "curve": curve,
-        "finetuned": tuned, "seconds_of_last_stretch": round(seconds, 1),
+        "variant": name, "framework": framework, "seed": seed, "curve": curve, "finetuned": tuned,
+        "seconds_of_last_stretch": round(seconds, 1),
     }  # fmt: skip
 
 
@@ -250,7 +292,7 @@ def tune(task: str, framework: str, folder: Path, options: Options) -> float:
     return finetune(request, options)[found.best]
 
 
-def alike(name: str, texts: Texts, budget: Budget, work: Path, steps: int) -> dict[str, Any]:
+def alike(name: str, texts: Texts, budget: Budget, work: Path, steps: int = STEPS_ALIKE) -> dict[str, Any]:
     """The same steps in both frameworks, from the same weights; TensorFlow reads the tokens that PyTorch put in.
 
     Returns:
@@ -283,79 +325,137 @@ def alike(name: str, texts: Texts, budget: Budget, work: Path, steps: int) -> di
         other = graph({k: tf.constant(v) for k, v in {**batch, "sampled_ids": one["corrupted_ids"].numpy()}.items()})
         gaps = [abs(float(one[loss].detach()) - float(other[loss])) for loss in ("mlm_loss", "rtd_loss")]
         worst = max(worst, *gaps)
-    return {"variant": name, "budget": budget.settings(), "steps": steps, "largest_difference": worst}
+    return {"variant": name, "framework": ALIKE, "steps": steps, "largest_difference": worst}
 
 
-def wanted(seeds: Sequence[int] = SEEDS) -> Iterator[tuple[str, str, int]]:
-    """Variant, framework and seed of all runs; each variant once before any has its second seed."""
+def wanted(seeds: Sequence[int] = SEEDS) -> Iterator[Job]:
+    """All runs; each variant once before any has its second seed."""
     for seed in seeds:
-        for framework in ("pt", "tf"):
+        for framework in ("pt", "tf", ALIKE):
             for name, variant in VARIANTS.items():
                 # TensorFlow's are held against the spread of PyTorch's: one of each is enough.
-                if framework in variant.frameworks and (framework == "pt" or seed == seeds[0]):
+                if framework == "pt" or ("tf" in variant.frameworks and seed == seeds[0]):
                     yield name, framework, seed
 
 
-def make_all(folder: Path, work: Path, results: Path, budget: Budget, steps_alike: int = 100) -> None:
-    """Every run that has no result yet.
+def make_all(folder: Path, work: Path, results: Path, budget: Budget, at_once: int = 1) -> list[Job]:
+    """Every run that has no result yet, some of them side by side.
+
+    Returns:
+        The runs that broke off.
 
     Raises:
-        ValueError: if a result is of another budget.
+        ValueError: if a result is of other texts, or of another budget.
     """
+    texts = digest(folder)
+    check_results(results, texts, budget)
+    waiting = deque(job for job in wanted() if not result_of(results, job).is_file())
+    if waiting:
+        Texts.read(folder, place_of(work, texts, budget), budget)  # once, before several would write the same files
+    context = multiprocessing.get_context("spawn")
+    running: dict[int, tuple[Job, Any]] = {}
+    broken = []
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            job = waiting.popleft()
+            process = context.Process(target=make_one, args=(job, folder, work, results, budget), daemon=True)
+            process.start()
+            running[process.sentinel] = job, process
+        for ended in wait(list(running)):
+            job, process = running.pop(ended)  # type: ignore[arg-type]
+            process.join()
+            if process.exitcode:
+                broken.append(job)
+    return broken
+
+
+def make_one(job: Job, folder: Path, work: Path, results: Path, budget: Budget) -> None:
+    """A run from its start, or its last checkpoint, to its result."""
+    checksum = digest(folder)
+    place = place_of(work, checksum, budget)
+    texts, (name, framework, seed) = Texts.read(folder, place, budget), job
+    if framework == ALIKE:
+        result = alike(name, texts, budget, place)
+    else:
+        result = run_one(name, framework, seed, texts, budget, place)
+    path = result_of(results, job)
     results.mkdir(parents=True, exist_ok=True)
-    work.mkdir(parents=True, exist_ok=True)
-    check_budget(results, budget)
-    texts: Texts | None = None
-    jobs = [
-        (results / f"{name}-{framework}-{seed}.json", (name, framework, seed)) for name, framework, seed in wanted()
-    ]
-    both = [(results / f"{name}-alike.json", name) for name, variant in VARIANTS.items() if "tf" in variant.frameworks]
-    for path, job in jobs:
-        if not path.is_file():
-            texts = texts or Texts.read(folder, work, budget)
-            keep(path, run_one(*job, texts, budget, work))
-    for path, name in both:
-        if not path.is_file():
-            texts = texts or Texts.read(folder, work, budget)
-            keep(path, alike(name, texts, budget, work, steps_alike))
-
-
-def keep(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result."""
-    write_text(path, json.dumps(result, indent=1) + "\n")
+    write_text(path, json.dumps({**result, "texts": checksum, "budget": budget.settings()}, indent=1) + "\n")
     print(f"wrote {path}", flush=True)
 
 
-def check_budget(results: Path, budget: Budget) -> None:
+def result_of(results: Path, job: Job) -> Path:
+    """The file of what a run comes to."""
+    return results / "{}-{}-{}.json".format(*job)
+
+
+def check_results(results: Path, texts: str, budget: Budget) -> None:
     """Refuse to mix runs that cannot be compared.
 
     Raises:
-        ValueError: if a result is of another budget.
+        ValueError: if a result is of other texts, or of another budget.
     """
     for path in sorted(results.glob("*.json")):
-        if json.loads(path.read_bytes())["budget"] != budget.settings():
-            raise ValueError(f"{path} is of another budget than asked for now; give another --results, or delete it")
+        kept = json.loads(path.read_bytes())
+        for what, now in (("texts", texts), ("budget", budget.settings())):
+            if kept[what] != now:
+                raise ValueError(
+                    f"{path} has other {what} than asked for now ({kept[what]}, now {now}); give another --results, or "
+                    "delete it"
+                )
+
+
+def final(results: Path) -> dict[tuple[str, str], dict[str, list[float]]]:
+    """By variant and framework: each score of the trained models, one for each seed."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for path in sorted(results.glob("*.json")):
+        result = json.loads(path.read_bytes())
+        if "curve" in result:
+            of = found.setdefault((result["variant"], result["framework"]), {score: [] for score in SCORES})
+            for score, value in {**result["curve"][-1], **result["finetuned"]}.items():
+                if score in SCORES:
+                    of[score].append(value)
+    return found
 
 
 def table(results: Path) -> list[str]:
     """A row for each variant: mean over the seeds, and the largest distance from it."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for path in sorted(results.glob("*.json")):
-        result = json.loads(path.read_bytes())
-        if "curve" in result:
-            found.setdefault((result["variant"], result["framework"]), []).append(result)
-    rows = []
+    found, rows = final(results), []
     for name, variant in VARIANTS.items():
         for framework in variant.frameworks:
-            if runs := found.get((name, framework)):
-                last = [run["curve"][-1] for run in runs]
-                row = [variant.title + (" (TensorFlow)" if framework == "tf" else ""), str(len(runs))]
-                row += [spread([line[key] for line in last if key in line]) for key in
-                        ("held_mlm_loss", "in_first_five", "held_rtd_loss")]  # fmt: skip
-                row += [spread([run["finetuned"][task] for run in runs if task in run["finetuned"]]) for task in TASKS]
-                rows.append(row)
-    head = ["model", "runs", "loss of words", "in first five", "loss of replaced", *TASKS]
-    return markdown(head, rows)
+            if scores := found.get((name, framework)):
+                title = variant.title + (" (TensorFlow)" if framework == "tf" else "")
+                rows.append([title, str(len(scores["held_mlm_loss"])), *(spread(scores[score]) for score in SCORES)])
+    return markdown(["model", "runs", *SCORES.values()], rows)
+
+
+def bought(results: Path) -> list[str]:
+    """A row for each idea: how the means change by it; bold where no seed with it is among those without it."""
+    found, rows = final(results), []
+    for name, variant in VARIANTS.items():
+        with_it, without = found.get((name, "pt")), found.get((variant.before, "pt"))
+        if with_it and without:
+            # A generator has half the layers of a model that learns from masked tokens itself.
+            apart = bool(variant.sharing) != bool(VARIANTS[variant.before].sharing)
+            cells = ["-" if apart and score in OF_WORDS else change(with_it[score], without[score]) for score in SCORES]
+            rows.append([variant.title, VARIANTS[variant.before].title, *cells])
+    return markdown(["model", "against", *SCORES.values()], rows)
+
+
+def change(new: Sequence[float], old: Sequence[float]) -> str:
+    """The difference of two means; bold where the ranges of several runs each do not touch."""
+    if not new or not old:
+        return "-"
+    text = f"{np.mean(new) - np.mean(old):+.3f}"
+    clear = min(len(new), len(old)) > 1 and (min(new) > max(old) or max(new) < min(old))
+    return f"**{text}**" if clear else text
+
+
+def agreement(results: Path) -> list[str]:
+    """How far PyTorch and TensorFlow are apart when they take the same steps."""
+    kept = [json.loads(path.read_bytes()) for path in sorted(results.glob(f"*-{ALIKE}-*.json"))]
+    rows = [[VARIANTS[k["variant"]].title, str(k["steps"]), f"{k['largest_difference']:.1e}"] for k in kept]
+    return markdown(["model", "steps", "largest difference of a loss"], rows)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -385,25 +485,29 @@ def draw(results: Path, path: Path) -> None:
     figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Make what is not there yet, then the tables."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Make what is not there yet, then the tables; 1 if a run broke off."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ideas", description=__doc__)
     parser.add_argument("--texts", type=Path, metavar="DIR", help="learn.txt and held_back.txt; without, only --write")
     parser.add_argument("--work", type=Path, default=Path("ideas-work"), metavar="DIR", help="default %(default)s")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default %(default)s")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default all cores")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="page with the place <!-- ideas -->")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="runs at once; default all cores")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="page with places for tables")
     given = parser.parse_args(words)
+    broken: list[Job] = []
     if given.texts:
-        os.environ.update(TF_NUM_INTRAOP_THREADS=str(given.threads), CUDA_VISIBLE_DEVICES="-1")
-        import torch
-
-        torch.set_num_threads(given.threads)
-        make_all(given.texts, given.work, given.results, Budget())
+        # Models so small gain nothing from a second thread, and a second run beside them costs them nothing.
+        pools = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+        os.environ.update(dict.fromkeys(pools, "1"), CUDA_VISIBLE_DEVICES="-1")
+        broken = make_all(given.texts, given.work, given.results, Budget(), given.threads)
+        for job in broken:
+            print(f"broke off: {'-'.join(map(str, job))}; the same command goes on with it", file=sys.stderr)
     if given.write:
-        fill(given.write, "ideas", table(given.results))
+        for mark, lines in (("ideas", table), ("bought", bought), ("alike", agreement)):
+            fill(given.write, mark, lines(given.results))
         draw(given.results, given.write.with_suffix(".svg"))
+    return int(bool(broken))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -44,18 +44,18 @@ def test_a_variant_has_one_idea_more(name):
 
 
 def test_each_run_once():
-    """Three seeds of each in PyTorch, one in TensorFlow of the last two."""
+    """Three seeds of each in PyTorch, one in TensorFlow of the last two, and those two step by step in both."""
     jobs = list(ideas.wanted())
-    assert len(jobs) == len(set(jobs)) == 3 * 8 + 2
-    assert [job for job in jobs if job[1] == "tf"] == [("rtd-es", "tf", 0), ("rtd-gdes", "tf", 0)]
+    assert len(jobs) == len(set(jobs)) == 3 * 8 + 2 * 2
+    for kind in ("tf", ideas.ALIKE):
+        assert [job for job in jobs if job[1] == kind] == [("rtd-es", kind, 0), ("rtd-gdes", kind, 0)]
+    assert [seed for _, _, seed in jobs] == 12 * [0] + 8 * [1] + 8 * [2]  # whoever stops early has some of each
 
 
 @pytest.mark.slow
 def test_runs_are_kept_and_go_on(folder, tmp_path, monkeypatch, capsys):
     pytest.importorskip("torch")
     names = ("convolution", "rtd-gdes")
-    monkeypatch.setattr(ideas, "wanted", lambda: [(name, "pt", 0) for name in names])
-    monkeypatch.setattr(ideas, "alike", lambda *_: {"budget": TINY.settings()})
     results, work = tmp_path / "results", tmp_path / "work"
     train, calls = ideas.train, []
 
@@ -67,20 +67,40 @@ def test_runs_are_kept_and_go_on(folder, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(ideas, "train", breaks_off)
     with pytest.raises(KeyboardInterrupt):
-        ideas.make_all(folder, work, results, TINY)
+        ideas.make_one((names[0], "pt", 0), folder, work, results, TINY)
     assert not list(results.glob("*-0.json"))
-    ideas.make_all(folder, work, results, TINY)
+    for name in names:
+        ideas.make_one((name, "pt", 0), folder, work, results, TINY)
     assert "resuming after step 3" in capsys.readouterr().out
-    ideas.make_all(folder, work, results, TINY)
-    assert len(calls) == len(names) + 1  # none is made again
     for name in names:
         kept = json.loads((results / f"{name}-pt-0.json").read_text(encoding="utf-8"))
         assert [line["step"] for line in kept["curve"]][-1] == 4
         assert ("held_rtd_loss" in kept["curve"][0]) == (name != "convolution")
         assert 0 <= kept["finetuned"]["text-classification"] <= 1
     assert len(ideas.table(results)) == 2 + len(names)
-    with pytest.raises(ValueError, match="is of another budget than asked for now"):
+
+    monkeypatch.setattr(ideas, "wanted", lambda: [(name, "pt", 0) for name in names])
+    assert ideas.make_all(folder, work, results, TINY) == []  # none is made again
+    with pytest.raises(ValueError, match=r"convolution-pt-0\.json has other budget than asked for now"):
         ideas.make_all(folder, work, results, replace(TINY, layers=1))
+    with (folder / "held_back.txt").open("a", encoding="utf-8") as file:
+        file.write("\none more\n")
+    with pytest.raises(ValueError, match=r"convolution-pt-0\.json has other texts than asked for now"):
+        ideas.make_all(folder, work, results, TINY)
+
+
+@pytest.mark.slow
+def test_a_run_that_breaks_off_stops_no_other(folder, tmp_path, monkeypatch):
+    """Each is a process of its own; the one that is taken out here cannot make the folder that its run is to be in."""
+    pytest.importorskip("torch")
+    results, work = tmp_path / "results", tmp_path / "work"
+    jobs = [(name, "pt", 0) for name in ("absolute", "c2p")]
+    monkeypatch.setattr(ideas, "wanted", lambda: jobs)
+    place = ideas.place_of(work, ideas.digest(folder), TINY)
+    place.mkdir(parents=True)
+    (place / "absolute-pt-0").write_text("in the way", encoding="utf-8")
+    assert ideas.make_all(folder, work, results, TINY, at_once=2) == jobs[:1]
+    assert [path.name for path in results.iterdir()] == ["c2p-pt-0.json"]
 
 
 @pytest.mark.slow
@@ -102,12 +122,24 @@ def test_scores_are_alike_in_both_frameworks(folder, tmp_path):
     assert judged[0].keys() == {"held_mlm_loss", "in_first_five", "held_rtd_loss"}
 
 
-def test_table(tmp_path):
-    """Means over seeds, and how far the farthest is; what has not run is not there."""
+def test_tables(tmp_path):
+    """Means over the seeds, and how far the farthest is, of what has run; bold is what no seed contradicts."""
+
+    def keep(name: str, seed: int, nli: float, **scores: float) -> None:
+        line = {"step": 4, **scores}
+        result = {"variant": name, "framework": "pt", "curve": [line], "finetuned": {"nli": nli}}
+        (tmp_path / f"{name}-pt-{seed}.json").write_text(json.dumps(result), encoding="utf-8")
+
     for seed, loss in enumerate((2.0, 2.5)):
-        line = {"step": 4, "held_mlm_loss": loss, "in_first_five": 0.5}
-        result = {"variant": "emd", "framework": "pt", "curve": [line], "finetuned": {"nli": 0.25}, "budget": {}}
-        (tmp_path / f"emd-pt-{seed}.json").write_text(json.dumps(result), encoding="utf-8")
-    assert ideas.table(tmp_path)[2:] == [
-        "| + enhanced mask decoder | 2 | 2.250 ± 0.250 | 0.500 ± 0.000 | - | - | 0.250 ± 0.000 |"
+        keep("emd", seed, 0.25, held_mlm_loss=loss, in_first_five=0.5)
+    row = "| + enhanced mask decoder | 2 | 2.250 ± 0.250 | 0.500 ± 0.000 | - | - | 0.250 ± 0.000 |"
+    assert ideas.table(tmp_path)[2:] == [row]
+    for seed, loss in enumerate((2.25, 2.75)):
+        keep("convolution", seed, 0.5, held_mlm_loss=loss, in_first_five=0.25)
+    keep("rtd-none", 0, 0.75, held_mlm_loss=3.0, in_first_five=0.125, held_rtd_loss=0.5)
+    assert ideas.bought(tmp_path)[2:] == [
+        "| + convolution (v2) | + enhanced mask decoder | +0.250 | **-0.250** | - | - | **+0.250** |",
+        "| replaced tokens (v3), tables apart | + enhanced mask decoder | - | - | - | - | +0.500 |",
     ]
+    assert len(ideas.table(tmp_path)) == 2 + 3
+    assert ideas.agreement(tmp_path)[2:] == []
