@@ -44,7 +44,7 @@ from deberta_tasks.masking import RTD, MaskingCollator
 from deberta_tasks.pretrain.corpus import Corpus, read_texts
 from deberta_tasks.pretrain.request import Request
 from deberta_tasks.tasks import TRAINABLE
-from deberta_tasks.training.loop import Evaluation, Learner, train
+from deberta_tasks.training.loop import Evaluation, Learner, train, written
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.run import Run
 from deberta_tasks.training.text import MaskedStream, read_lines
@@ -272,7 +272,10 @@ def run_one(name: str, framework: str, seed: int, texts: Texts, budget: Budget, 
     run = Run(folder, {"variant": name, "framework": framework, **options.settings()})
     started = time.monotonic()
     call, pair = caller(learner, framework), bool(variant.sharing)
-    evaluation = Evaluation(lambda: scores(call, texts.held, pair=pair), "in_first_five", lambda: None)
+    evaluation = Evaluation(
+        lambda: scores(call, texts.held, pair=pair), "in_first_five", lambda: None,
+        report=lambda step, losses, found: f"{folder.name}, step {step}: {written({**losses, **found})}",
+    )  # fmt: skip
     train(learner, run, stream, options, evaluation)
     seconds = time.monotonic() - started
     learner.save_model(folder / "model")
