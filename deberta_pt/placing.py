@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,13 +26,13 @@ def place(
     Args:
         model: on the CPU.
         device_map: a device; ``"auto"``: the accelerators that there are, or one of them where it suffices;
-            or devices by module, ``"disk"`` among them.
+            or devices by name of a module or a weight, ``"disk"`` among them.
         max_memory: for ``"auto"`` and its like: bytes, or texts such as ``"10GB"``, by device.
         offload_folder: where weights of modules on ``"disk"`` are kept.
 
     Raises:
         ImportError: for several devices without the package accelerate.
-        ValueError: for what names no device or no module.
+        ValueError: for what names no device, or neither a module nor a weight.
     """
     if isinstance(device_map, str) and device_map in BY_ITSELF:
         if max_memory is None and torch.accelerator.device_count() < 2:
@@ -39,7 +40,8 @@ def place(
         else:
             device_map = _spread(model, device_map, max_memory)
     devices = dict(device_map) if isinstance(device_map, Mapping) else {"": device_map}
-    known = [name for name, _ in model.named_modules()]
+    modules = dict(model.named_modules())
+    known = [*modules, *(weight for name, module in modules.items() for weight in _own_weights(name, module))]
     if unknown := [name for name in devices if name not in known]:
         _refuse(devices, f"{type(model).__name__} has no module {unknown[0]!r}{near(str(unknown[0]), known)}")
     try:
@@ -47,7 +49,7 @@ def place(
         if len(kinds) != 1 or OFFLOADED in kinds:
             return _dispatch(model, devices, offload_folder) if kinds else _refuse(device_map, "it is empty")
         weights = [name for name, _ in model.named_parameters()]
-        if bare := [name for name in weights if not any(not p or name.startswith(f"{p}.") for p in devices)]:
+        if bare := [name for name in weights if not any(not p or f"{name}.".startswith(f"{p}.") for p in devices)]:
             _refuse(devices, f"it has none for {some(bare, 2)}")
         return model.to(kinds.pop())
     except (RuntimeError, TypeError, AssertionError) as error:
@@ -80,9 +82,38 @@ def _dispatch(model: Any, devices: dict[str, Any], offload_folder: Any) -> Any:
     main = accelerators[0] if accelerators else "cpu"
     for name in _read_from_outside(model):
         _split(model, devices, name, main)
+    alone = _named_alone(model, devices, main)
     # A whole layer is loaded at a time: some weights are read beside the module that holds them.
     whole = {"offload_dir": offload_folder, "preload_module_classes": model._no_split_modules}
-    return _accelerate("big_modeling").dispatch_model(model, devices, main_device=main, **whole)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*do not match any submodules", category=UserWarning)
+        placed = _accelerate("big_modeling").dispatch_model(model, devices, main_device=main, **whole)
+    for name, device in alone.items():
+        if not placed.get_parameter(name).is_meta:  # else its module is on disk, and loads it
+            _accelerate("utils.modeling").set_module_tensor_to_device(placed, name, device)
+    return placed
+
+
+def _own_weights(name: str, module: Any) -> list[str]:
+    """Whole names of the weights that a module holds by itself."""
+    return [f"{name}.{weight}".removeprefix(".") for weight in dict(module.named_parameters(recurse=False))]
+
+
+def _named_alone(model: Any, devices: dict[str, Any], main: Any) -> dict[str, Any]:
+    """Devices of the weights that are named by themselves, which accelerate, as it places modules, leaves where they
+    are. Where they make up a module, that is named instead; else none is away by itself.
+    """
+    alone: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        own = _own_weights(name, module)
+        given = {weight: devices[weight] for weight in own if weight in devices}
+        if given and len(given) == len(own) and len(set(given.values())) == 1 and not any(module.children()):
+            devices.setdefault(name, given[own[0]])
+            for weight in given:
+                del devices[weight]
+        else:
+            alone.update({weight: main if str(d) in (OFFLOADED, "cpu") else d for weight, d in given.items()})
+    return alone
 
 
 def _read_from_outside(model: Any) -> list[str]:

@@ -110,6 +110,8 @@ def test_bad_keywords(saved):
         ({}, "it is empty"),
         ({"deberta": "cpu", "nothing": "disk"}, "ForSequenceClassification has no module 'nothing'"),
         ({"debert": "cpu"}, "ForSequenceClassification has no module 'debert'; did you mean 'deberta'"),
+        ({"deberta": "cpu", "pooler.dense.bia": "cpu"}, "no module .*did you mean 'pooler.dense.bias'"),
+        ({"deberta": "cpu", "pooler": "cpu", "classifier.bias": "cpu"}, "it has none for classifier.weight"),
         ({"deberta.encoder": "cpu"}, "it has none for deberta.embeddings.word_embeddings.weight, .* and [0-9]+ more"),
         ({"deberta": "cpu", "pooler": "disk"}, "give offload_folder"),
         ({"deberta": "cpu", "pooler": "cpux"}, "Expected one of cpu"),
@@ -149,6 +151,22 @@ def test_modules_go_to_several_devices(base, head, limited, tmp_path):
     torch.testing.assert_close(placed(**inputs)[0], model(**inputs)[0])
     placed = type(model).from_pretrained(tmp_path, device_map={name: "cpu" for name, _ in model.named_children()})
     assert same(placed, model)
+
+
+@pytest.mark.parametrize("head", ["Model", "ForMaskedLM"])
+@pytest.mark.parametrize("away", ["none", "all", "every second"])
+def test_weights_are_placed_by_name(head, away, tmp_path):
+    """As accelerate names what lies beside the parts of a module, such as the bias of a masked-LM head."""
+    pytest.importorskip("accelerate")
+    model = pt_model(small_config("v1", mlm_head="legacy"), head)
+    model.save_pretrained(tmp_path)
+    step = {"none": 1000, "all": 1, "every second": 2}[away]
+    places = {name: "cpu" if i % step else "disk" for i, (name, _) in enumerate(model.named_parameters(), 1)}
+    assert ("disk" in places.values()) == (away != "none")
+    placed = type(model).from_pretrained(tmp_path, device_map=places, offload_folder=tmp_path / "away")
+    assert any(weight.is_meta for weight in placed.parameters()) == (away != "none")
+    inputs = batch_of(model.config, head)
+    torch.testing.assert_close(placed(**inputs)[0], model(**inputs)[0])
 
 
 PREFIXES = ["_orig_mod.", "model.", "module.", "backbone.", "encoder.model.", "module._orig_mod."]
