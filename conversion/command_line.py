@@ -227,12 +227,13 @@ def add_hub_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subfolder", default="", help="folder of the checkpoint, inside what is given")
 
 
-def locate(path: str, args: argparse.Namespace) -> Path:
+def locate(path: str, args: argparse.Namespace, *, words: bool = False) -> Path:
     """The folder or file to work on; a model given by name is fetched.
 
     Args:
         path: folder, file or name.
         args: with the options of ``add_hub_options``.
+        words: whether words are to be predicted; see ``deberta_core.packaged``.
 
     Raises:
         FileNotFoundError: a name's files cannot be had.
@@ -240,7 +241,9 @@ def locate(path: str, args: argparse.Namespace) -> Path:
     """
     if args.revision is not None and os.path.lexists(path):
         raise ValueError(f"--revision {args.revision} is for models given by name, but {path} is a folder or file")
-    return locate_checkpoint(path, {"revision": args.revision}, checkpoint_files, str(args.subfolder))
+    return locate_checkpoint(
+        path, {"revision": args.revision}, checkpoint_files, str(args.subfolder), words=words
+    )  # fmt: skip
 
 
 def add_report_options(parser: argparse.ArgumentParser) -> None:

@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    report = export(
-        locate(args.model, args), args.out, to=args.to, dtype=args.dtype, task=args.task, progress=tell, isolate_h5=True
-    )
+    model = locate(args.model, args, words=TASK_HEADS.get(args.task) == "ForMaskedLM")
+    report = export(model, args.out, to=args.to, dtype=args.dtype, task=args.task, progress=tell, isolate_h5=True)
     print_report(report, args)
     return FINE

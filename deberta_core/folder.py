@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,12 @@ from deberta_core.file_names import (
 )
 from deberta_core.files import Reading, read_together
 from deberta_core.hub.fetching import HubOptions, find
+from deberta_core.packaged import is_packaged
 
 if TYPE_CHECKING:
     from deberta_core.checkpoint import TensorFile
+
+WORDS = "ForMaskedLM"  # the head that predicts them
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Folder(AbstractContextManager["Folder"]):
 
 
 def open_folder(
-    path: str | os.PathLike[str] | Folder, options: MutableMapping[str, Any], known: Sequence[str]
+    path: str | os.PathLike[str] | Folder, options: MutableMapping[str, Any], known: Sequence[str], head: str
 ) -> Folder:
     """Open a checkpoint for a model to be made of it.
 
@@ -62,6 +65,7 @@ def open_folder(
             ``generator``, ``variant``, ``from_tf`` or ``from_pt``, ``use_safetensors``, and the fields of
             ``HubOptions``. With ``config`` among them the folder needs none.
         known: formats, best first, of the framework.
+        head: of the model, a key of ``deberta_core.heads.HEADS``.
 
     Raises:
         FileNotFoundError: config or weights are not there.
@@ -78,7 +82,9 @@ def open_folder(
     wanted = [f for f in known if not any(foreign) or (f == "h5") == (known[0] != "h5")]
     prefer = [f for f in wanted if safetensors is None or (f == "safetensors") == safetensors]
     given = options.get("config")
-    where = locate(path, options, model_files(prefer, generator=generator, variant=variant), subfolder)
+    words = generator or head == WORDS
+    generator = generator and not is_packaged(path)  # whose generator has a folder of its own
+    where = locate(path, options, model_files(prefer, generator=generator, variant=variant), subfolder, words=words)
 
     def read(reading: Reading) -> Folder:
         from deberta_core.checkpoint.weights import choose_weights, open_one
@@ -92,7 +98,7 @@ def open_folder(
 
 
 def open_in_memory(
-    path: str | os.PathLike[str] | None, options: MutableMapping[str, Any], weights: TensorFile
+    path: str | os.PathLike[str] | Folder | None, options: MutableMapping[str, Any], weights: TensorFile, head: str
 ) -> Folder:
     """As ``open_folder``, with weights that are not read from there.
 
@@ -100,19 +106,22 @@ def open_in_memory(
         path: of the config; not looked at with ``config`` among the options.
         options: as of ``open_folder``.
         weights: the tensors.
+        head: as of ``open_folder``.
     """
     subfolder = str(options.pop("subfolder", ""))
     for name in ("generator", "variant", "from_tf", "from_pt", "use_safetensors"):
         options.pop(name, None)
+    if isinstance(path, Folder):
+        return replace(path, weights=weights)
     if options.get("config") is not None or path is None:
         HubOptions.take(options)
         return Folder("", Path(), Path(), {}, weights)
-    config, file = read_config(path, options, subfolder)
+    config, file = read_config(path, options, subfolder, words=head == WORDS)
     return Folder(os.fspath(path), file.parent, file, config, weights)
 
 
 def read_config(
-    path: str | os.PathLike[str], options: MutableMapping[str, Any], subfolder: str = ""
+    path: str | os.PathLike[str], options: MutableMapping[str, Any], subfolder: str = "", *, words: bool = False
 ) -> tuple[dict[str, Any], Path]:
     """The entries of a ``config.json``, and where it is.
 
@@ -120,12 +129,13 @@ def read_config(
         path: the file, its folder, or a name on the hub.
         options: hub options are taken out.
         subfolder: folder below ``path``.
+        words: as of ``locate``.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is no json, or something else than named settings.
     """
-    where = locate(path, options, config_files, subfolder)
+    where = locate(path, options, config_files, subfolder, words=words)
     folder, name = (where, CONFIG) if where.is_dir() else (where.parent, where.name)
     return read_together(folder, lambda reading: read_json(reading, name)), folder / name
 
@@ -164,7 +174,10 @@ def _generator_names(reading: Reading) -> list[str]:
     return found
 
 
-def locate(path: str | os.PathLike[str], options: MutableMapping[str, Any], choose: Choose, subfolder: str) -> Path:
+def locate(
+    path: str | os.PathLike[str], options: MutableMapping[str, Any], choose: Choose, subfolder: str, *,
+    words: bool = False,
+) -> Path:  # fmt: skip
     """The folder or file of a path; of a name, the folder into which the files that ``choose`` wants were fetched.
 
     Args:
@@ -172,11 +185,13 @@ def locate(path: str | os.PathLike[str], options: MutableMapping[str, Any], choo
         options: hub options are taken out.
         choose: see ``deberta_core.file_names``.
         subfolder: folder below ``path``.
+        words: whether words are to be predicted; see ``deberta_core.packaged``.
 
     Raises:
         FileNotFoundError: a name's files cannot be had.
+        ValueError: another part or state of what comes with the package.
     """
     hub = HubOptions.take(options)
     if not os.path.lexists(path):
-        path = find(path, choose, subfolder=subfolder, options=hub)
+        path = find(path, choose, subfolder=subfolder, options=hub, words=words)
     return Path(path) / subfolder

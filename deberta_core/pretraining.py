@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from deberta_core.checks import Shape, fits, spell
@@ -14,6 +14,7 @@ from deberta_core.files import Replacement
 from deberta_core.folder import generator_paths, locate
 from deberta_core.heads import weights
 from deberta_core.outputs import ModelOutput, T
+from deberta_core.packaged import NAME, is_packaged
 
 SHARING = ("gdes", "es", "none")
 READ_BY_BOTH = ("attention_mask", "token_type_ids", "position_ids")  # what generator and discriminator are given alike
@@ -123,6 +124,8 @@ def has_generator(path: str | os.PathLike[str], subfolder: str = "", **options: 
     Raises:
         FileNotFoundError: a name's files cannot be had.
     """
+    if is_packaged(path):
+        return PurePath(path).as_posix() == NAME  # the names of its halves are of one model each
     # Where there is none the config is asked for instead: that a repository lacks a generator is no error.
     where = locate(path, options, lambda names: generator_files(names) or config_files(names), subfolder)
     try:

@@ -120,7 +120,7 @@ class AutoModel:
             return cls.model_class(config).from_pretrained(path, **options)
         if path is None:
             raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, or a config and a state_dict")
-        with open_folder(path, options, FORMATS) as folder:
+        with open_folder(path, options, FORMATS, cls.head) as folder:
             named = build_config(lambda v: AutoConfig.family(v.get("model_type")), folder.config, folder.config_file)
             return cls.model_class(named).from_pretrained(folder, **options)
 

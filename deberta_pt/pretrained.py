@@ -386,7 +386,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, or a config and a state_dict")
         in_memory = None if state_dict is None else NamedTensors(_tensors(state_dict))
         opening = partial(open_in_memory, weights=in_memory) if in_memory else partial(open_folder, known=FORMATS)
-        with opening(path, options) as folder:
+        with opening(path, options, head=cls.head) as folder:
             folder.weights = file = widened(with_plain_names(folder.weights, key_mapping))
             config = read_config(cls, folder, options)
             checked: dict[str, Any] = {"name": cls.__name__, "ignore_mismatched": ignore_mismatched_sizes}

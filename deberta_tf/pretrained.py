@@ -441,7 +441,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
         own = cls._own_arguments(options)
         if path is None:
             raise TypeError(f"{cls.__name__}.from_pretrained takes a folder or a name, got None")
-        with open_folder(path, options, FORMATS) as folder:
+        with open_folder(path, options, FORMATS, cls.head) as folder:
             folder.weights = file = widened(with_plain_names(folder.weights, key_mapping))
             config = read_config(cls, folder, options)
             checked: dict[str, Any] = {"name": cls.__name__, "ignore_mismatched": ignore_mismatched_sizes}

@@ -65,8 +65,8 @@ def test_the_wheel_works_without_a_framework(tmp_path: Path) -> None:
         assert f"{package}/py.typed" in names
         code = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
         assert code <= set(names)
-    for path in ROOT.glob("deberta_tasks/data/*.*"):
-        assert f"deberta_tasks/data/{path.name}" in names
+    for path in (*ROOT.glob("deberta_tasks/data/*.*"), *ROOT.glob("deberta_core/mini/*/*")):
+        assert path.relative_to(ROOT).as_posix() in names
     assert (metadata["Name"], metadata["Version"]) == ("deberta-zoo", PROJECT["version"])
     assert "Project-URL" not in metadata
 

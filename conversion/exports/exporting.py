@@ -25,6 +25,7 @@ from deberta_core.config import BaseConfig
 from deberta_core.file_names import CARD, CONFIG, tokenizer_files
 from deberta_core.files import Replacement
 from deberta_core.heads import HEADS, TASK_HEADS, fit_head
+from deberta_core.packaged import packaged
 from deberta_core.weight_names import head_weights
 
 # In the order in which a graph gives them; a head has its own, else the states.
@@ -77,7 +78,8 @@ def export(
     names = os.listdir(dst) if os.path.isdir(dst) else []
     if os.path.lexists(dst) and not (names and all(is_leftover(name) for name in names)):
         raise FileExistsError(f"there is something at {os.fspath(dst)}; give the name of a folder that is to be made")
-    with open_source(src, isolate_h5=isolate_h5) as source:
+    made_here = packaged(src, words=task is not None and TASK_HEADS[task] == "ForMaskedLM")
+    with open_source(made_here or src, isolate_h5=isolate_h5) as source:
         head = choose_head(source, task)
         if dtype == "int8" and not any(info.dtype == "int8" for info in source.file.tensors.values()):
             raise ValueError(f"dtype is 'int8', but the weights in {source.folder} are floats: deberta quantize first")

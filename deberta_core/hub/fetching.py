@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 from deberta_core.file_names import TOKENIZER_FILES, Choose
 from deberta_core.hub.errors import PUT, SECRET, cause_of, is_final, sentence, status_of, without_secrets
+from deberta_core.packaged import packaged
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FILE_ENDS = (".safetensors", ".bin", ".h5", ".json", ".model", ".index", ".txt")
@@ -79,22 +80,30 @@ def is_name(path: str | os.PathLike[str]) -> bool:
 
 
 def find(
-    path: str | os.PathLike[str], choose: Choose, *, subfolder: str = "", options: HubOptions | None = None
-) -> Path:
-    """A path as it is, or the folder that a name's files were fetched into.
+    path: str | os.PathLike[str], choose: Choose, *, subfolder: str = "", options: HubOptions | None = None,
+    words: bool = False,
+) -> Path:  # fmt: skip
+    """A path as it is, or the folder of a name: in this package, or one that its files were fetched into.
 
     Args:
         path: folder, file or name. A path that is not there and cannot be a name is returned, for the caller to refuse.
         choose: which files are needed, given those that there are (in ``subfolder``).
         subfolder: folder in the repository; the caller goes on with it.
         options: how to fetch.
+        words: whether words are to be predicted; see ``deberta_core.packaged``.
 
     Raises:
         FileNotFoundError: an address, or a name whose files cannot be had; the text says why, and where to put them.
+        ValueError: another part or state of what comes with the package.
     """
     if re.match(r"https?:/", os.fspath(path)):
         said = "is an address, expected a folder, or a name on the hub such as microsoft/deberta-v3-base"
         raise FileNotFoundError(f"{without_secrets(os.fspath(path))} {said}")
+    if (folder := packaged(path, words=words)) is not None:
+        asked = {"revision": options and options.revision, "subfolder": subfolder}
+        if given := [f"{name}={value!r}" for name, value in asked.items() if value]:
+            raise ValueError(f"{os.fspath(path)} comes with this package, as it is; leave {' and '.join(given)} out")
+        return folder
     if os.path.lexists(path) or not is_name(path):
         return Path(path)
     return fetch(os.fspath(path), choose, subfolder=subfolder, options=options)

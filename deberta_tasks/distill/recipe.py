@@ -55,7 +55,7 @@ def distill(
         raise ValueError("who learns is said by --student or by --layers, one of them; got " + (
             "neither" if layers is None else "both"
         ))  # fmt: skip
-    teacher = source_folder(lessons.teacher)
+    teacher = source_folder(lessons.teacher, words=isinstance(request, TextRequest))
     with open_source(teacher) as opened:
         refuse_integers(opened, "distil from")
     folder = request.model or os.fspath(request.output / STUDENT)

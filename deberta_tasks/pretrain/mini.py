@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -21,7 +22,7 @@ import torch
 from conversion.command_line import ERROR, terminate_cleanly
 from deberta_core.checks import IGNORED
 from deberta_core.config import BaseConfig
-from deberta_core.file_names import CARD
+from deberta_core.file_names import CARD, CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS, WEIGHTS
 from deberta_core.files import Replacement
 from deberta_core.presets import preset
 from deberta_core.pretraining import generator_config
@@ -173,6 +174,17 @@ def pretrain(output: Path, tokenizer: Any, size: Size, options: Options) -> tupl
     return learner, run
 
 
+def save_apart(pair: ReplacedTokenPretraining, tokenizer: Any, folder: Path) -> None:
+    """Generator and discriminator as a checkpoint each, with the tokenizer, as they lie in the package."""
+    generator, discriminator = folder / "generator", folder / "discriminator"
+    pair.save_pretrained(discriminator)  # which adds up what the two share
+    generator.mkdir(exist_ok=True)
+    os.replace(discriminator / GENERATOR_CONFIG, generator / CONFIG)
+    os.replace(discriminator / GENERATOR_WEIGHTS[0], generator / WEIGHTS["safetensors"])
+    for half in (generator, discriminator):
+        tokenizer.save_pretrained(half)
+
+
 def save(learner: TorchPairLearner, run: Run, tokenizer: Any, output: Path) -> None:
     """Both models in float16 with their tokenizer, a picture of the curves, and a card that says how good they are."""
     folder = output / MODEL
@@ -180,8 +192,7 @@ def save(learner: TorchPairLearner, run: Run, tokenizer: Any, output: Path) -> N
         # Learnt without dropout: those who go on with a few texts want the usual one.
         model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.1
     learner.model.to(torch.float16)
-    learner.save_model(folder)
-    tokenizer.save_pretrained(folder)
+    save_apart(learner.model, tokenizer, folder)
     plot = run.plot()
     counts = json.loads((output / TEXTS / COUNTS).read_bytes())
     text = card(
@@ -190,18 +201,19 @@ def save(learner: TorchPairLearner, run: Run, tokenizer: Any, output: Path) -> N
         [line for line in run.losses() if "held_mlm_loss" in line], shares_right(folder, output / TEXTS),
         plot.name if plot else None,
     )  # fmt: skip
-    with Replacement(folder) as files:
-        if plot:
-            files.write(plot.name, plot.read_bytes())
-        files.write(CARD, text)
-        files.commit()
+    for half in ("generator", "discriminator"):
+        with Replacement(folder / half) as files:
+            if plot:
+                files.write(plot.name, plot.read_bytes())
+            files.write(CARD, text)
+            files.commit()
 
 
 def shares_right(folder: Path, texts: Path, most: int = 1000) -> dict[str, float]:
     """Share of hidden words of held-back texts that are among the first five, for fill-mask and for counting."""
     held = [line for line in read_lines(texts / HELD) if len(line) < 400]  # that the model reads as a whole
     hidden = hide_words([held[i] for i in np.random.default_rng(0).permutation(len(held))[:most]])
-    fill = pipeline("fill-mask", str(folder), "pt", model_kwargs={"generator": True}, top_k=FIRST)
+    fill = pipeline("fill-mask", str(folder / "generator"), "pt", top_k=FIRST)
     answers = fill([f"{each.before}[MASK]{each.after}" for each in hidden])
     said = {each: [word["token_str"].strip() for word in words] for each, words in zip(hidden, answers, strict=True)}
     counted = Counted(read_lines(texts / LEARN))

@@ -14,20 +14,25 @@ from conversion.reports import as_markdown
 from conversion.source import Source
 from deberta_core.file_names import CARD, CONFIG, VOCABULARIES
 from deberta_core.files import Replacement
+from deberta_core.packaged import packaged
 from tokenization import AutoTokenizer
 
 MOST_TEXTS, BATCH, MOST_TOKENS = 256, 8, 256  # that are read: more show nothing new
 MOST_UNKNOWN = 0.5
 
 
-def source_folder(model: str | os.PathLike[str]) -> Path:
+def source_folder(model: str | os.PathLike[str], *, words: bool = False) -> Path:
     """The folder of a model with its tokenizer.
+
+    Args:
+        model: the folder, or the name of a model that comes with the package.
+        words: whether it is to predict words; see ``deberta_core.packaged``.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it has no tokenizer.
+        ValueError: it has no tokenizer, or predicts no words.
     """
-    source = Path(model)
+    source = packaged(model, words=words) or Path(model)
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is no folder; expected one with a model and its tokenizer")
     if not any((source / name).is_file() for name in VOCABULARIES):

@@ -240,14 +240,16 @@ def test_model_by_one_command(tmp_path, monkeypatch):
     mini.main(command)
     assert steps == [1, 2, 3, 3, 4]
     folder = tmp_path / "run" / "model"
-    generator = AutoModelForMaskedLM.from_pretrained(folder, generator=True, dtype="auto")
-    discriminator = AutoModel.from_pretrained(folder, dtype="auto")
+    generator = AutoModelForMaskedLM.from_pretrained(folder / "generator", dtype="auto")
+    discriminator = AutoModel.from_pretrained(folder / "discriminator", dtype="auto")
     assert [model.config.num_hidden_layers for model in (generator, discriminator)] == [1, 2]
     for model in (generator, discriminator):
         assert str(model.dtype) == "torch.float16"
         assert model.config.hidden_dropout_prob == 0.1
         assert all(weight.isfinite().all() for weight in model.parameters())
-    card = (folder / "README.md").read_text(encoding="utf-8")
+    cards = [(folder / half / "README.md").read_text(encoding="utf-8") for half in ("generator", "discriminator")]
+    assert cards[0] == cards[1]
+    card = cards[0]
     assert "license: apache-2.0" in card
     assert "| Bundled sentences | `some` | CC0 | 0.0" in card
     log = [json.loads(line) for line in (tmp_path / "run" / "training" / "losses.jsonl").read_text().splitlines()]
