@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from conversion.source import Source
-from conversion.transfer import FLOATS, cast, is_narrower
+from conversion.transfer import FLOATS, is_narrower
+from deberta_core.checkpoint.tensors import cast
 from deberta_core.weight_names import is_kernel, to_pt
 
 _BLOCK = 1 << 22  # elements

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from conversion.source import Source
-from deberta_core.checkpoint import TensorInfo, bfloat16_to_float32, float32_to_bfloat16
+from deberta_core.checkpoint import TensorInfo
 from deberta_core.checkpoint.streams import Helped
-from deberta_core.checkpoint.tensors import DTYPES
+from deberta_core.checkpoint.tensors import cast
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 EVERY = 1 << 26  # bytes
@@ -155,26 +155,6 @@ def is_bfloat16_in_disguise(array: np.ndarray[Any, Any]) -> bool:
         array: float32, any shape.
     """
     return not any((block.view(np.uint32) & np.uint32(0xFFFF)).any() for block in _blocks(array))
-
-
-def cast(array: np.ndarray[Any, Any], stored: str, wanted: str) -> np.ndarray[Any, Any]:
-    """Elements in another floating-point type, rounded to the nearest; overflow gives infinity.
-
-    Args:
-        array: as stored, bfloat16 as uint16 bit patterns.
-        stored: name of its type.
-        wanted: name of the type to come.
-
-    Returns:
-        The array itself where nothing changes; bfloat16 as bit patterns.
-    """
-    if stored == wanted:
-        return array
-    values = bfloat16_to_float32(array) if stored == "bfloat16" else array
-    with np.errstate(over="ignore"):
-        if wanted == "bfloat16":
-            return float32_to_bfloat16(values)
-        return values.astype(DTYPES[wanted].raw.newbyteorder("="), copy=False)
 
 
 def is_narrower(stored: str, wanted: str) -> bool:

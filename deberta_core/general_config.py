@@ -50,12 +50,13 @@ USAGE = (
     "num_labels", "id2label", "label2id", "problem_type", "pruned_heads", "tie_word_embeddings", "output_attentions",
     "output_hidden_states", "return_dict",
 )  # fmt: skip
-# Keys that other software writes: kept and written back without a word, and not there where the file has none.
+# Keys that other software writes, and what notes the layers that were cut out: kept and written back without a word,
+# and not there where the file has none.
 FOREIGN_KEYS = frozenset(GENERAL) | frozenset(
     """
     auto_map decoder discriminator embedding_sharing generator padding_idx pooling
     summary_activation summary_last_dropout summary_type summary_use_proj use_cache z_steps output_past
-    _name_or_path _attn_implementation_autoset quantization_config
+    _name_or_path _attn_implementation_autoset quantization_config pruned_layers
     """.split()  # noqa: SIM905 - a column of quotes says no more
 )
 LABELS = ("num_labels", "id2label", "label2id")

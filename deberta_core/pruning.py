@@ -17,6 +17,7 @@ from deberta_core.heads import HEADS
 
 Array = NDArray[np.float64]
 WAYS = ("gradient", "loss")
+GONE = "pruned_layers"  # in config.json: layers that were cut out, counted as in the uncut model
 OF_EXAMPLES = ("ForSequenceClassification", "ForMultipleChoice")  # whose logits have no axis of tokens
 _MULTIPLE = 64  # of the columns that stay, where there are many: kernels read, and quantisers pack, so many at once
 
@@ -124,8 +125,7 @@ def by_loss(config: BaseConfig, losses: Callable[[int, int], float]) -> list[Arr
         losses: mean loss without a head, by numbers of layer and head; of layer -1 with all.
     """
     whole = losses(-1, 0)
-    counts = [config.num_attention_heads - len(config.pruned_heads.get(i, ())) for i in range(config.num_hidden_layers)]
-    return [np.array([losses(i, h) - whole for h in range(n)]) for i, n in enumerate(counts)]
+    return [np.array([losses(i, h) - whole for h in range(n)]) for i, n in enumerate(heads_left(config))]
 
 
 def heads_to_cut(config: BaseConfig, heads: Sequence[Array], share: float) -> dict[int, list[int]]:
@@ -137,9 +137,9 @@ def heads_to_cut(config: BaseConfig, heads: Sequence[Array], share: float) -> di
         share: of all its heads.
 
     Raises:
-        ValueError: if so many cannot go, or for a share of all or none.
+        ValueError: if so many cannot go, or for a share of all or none, or of less than one.
     """
-    count = round(_share("heads", share) * sum(map(len, heads)))
+    count = _heads_of(share, sum(map(len, heads)))
     candidates = [
         (float(value), layer, place)
         for layer, values in enumerate(heads)
@@ -167,9 +167,9 @@ def columns_to_cut(config: BaseConfig, columns: Sequence[Array], share: float) -
         share: of them.
 
     Raises:
-        ValueError: for a share of all or none.
+        ValueError: for a share of all or none, or of less than one.
     """
-    kept = kept_columns(config, share)
+    kept = _check_columns(config, share)
     return {i: sorted(np.argsort(-one, kind="stable")[kept:].tolist()) for i, one in enumerate(columns)}
 
 
@@ -239,10 +239,40 @@ def check_cuts(
     if layers is not None:
         check_layers(config, layers)
     if heads is not None:
-        _share("heads", heads)
         check_pruning(config, {})
+        _heads_of(heads, sum(heads_left(config)))
     if intermediate is not None:
-        _share("intermediate", intermediate)
+        _check_columns(config, intermediate)
+
+
+def heads_left(config: BaseConfig) -> list[int]:
+    """How many heads each layer has."""
+    gone = config.pruned_heads
+    return [config.num_attention_heads - len(gone.get(layer, ())) for layer in range(config.num_hidden_layers)]
+
+
+def _heads_of(share: float, count: int) -> int:
+    """How many of so many heads a share is.
+
+    Raises:
+        ValueError: for a share of all or none, or of less than one head.
+    """
+    if found := round(_share("heads", share) * count):
+        return found
+    raise ValueError(f"heads is {share}: of the {count} heads that is none; one is a share of {1 / count:.2g}")
+
+
+def _check_columns(config: BaseConfig, share: float) -> int:
+    """How many columns stay.
+
+    Raises:
+        ValueError: for a share of all or none, or of less than one column.
+    """
+    count, kept = config.intermediate_size, kept_columns(config, share)
+    if kept == count:
+        least = 1 / count
+        raise ValueError(f"intermediate is {share}: of the {count} columns that is none; one is a share of {least:.2g}")
+    return kept
 
 
 def _share(name: str, share: float) -> float:
@@ -264,6 +294,26 @@ def check_pruned_layers(config: BaseConfig, layers: Iterable[int]) -> list[int]:
     if not kept:
         raise ValueError("no layer would be left, expected at least one to stay")
     return kept
+
+
+def keep_layers(config: BaseConfig, kept: Sequence[int]) -> None:
+    """Bring a config up to date with a model of which these layers stay; it says in ``GONE`` which have gone."""
+    heads = {new: config.pruned_heads[old] for new, old in enumerate(kept) if old in config.pruned_heads}
+    before, count = layers_left(config)
+    left = {before[i] for i in kept}
+    config.num_hidden_layers, config.pruned_heads = len(kept), heads
+    config.extra[GONE] = [layer for layer in range(count) if layer not in left]
+
+
+def layers_left(config: BaseConfig) -> tuple[list[int], int]:
+    """Of the uncut model the numbers of the layers that are left, and how many layers it had."""
+    given = config.extra.get(GONE) or []
+    gone = {layer for layer in given if isinstance(layer, int)} if isinstance(given, list) else set()
+    count = config.num_hidden_layers + len(gone)
+    left = [layer for layer in range(count) if layer not in gone]
+    # What a file says that does not fit is not what cutting has written.
+    whole = len(left) == config.num_hidden_layers
+    return (left, count) if whole else ([*range(config.num_hidden_layers)], config.num_hidden_layers)
 
 
 def check_pruned_columns(config: BaseConfig, columns: Mapping[int, Iterable[int]]) -> list[list[int]]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deberta_core.checkpoint import NamedTensors, TensorFile, TensorInfo, write_weights
+from deberta_core.checkpoint.tensors import stored_as
 from deberta_core.config import BaseConfig, resized_vocabulary
 from deberta_core.file_names import weights_name, with_variant
 from deberta_core.files import Replacement
@@ -564,6 +565,7 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         state_dict: Mapping[str, Tensor] | None = None,
         variant: str | None = None,
         name: str | None = None,
+        dtypes: Mapping[str, str] | None = None,
     ) -> None:
         """Add to a commit what ``save_pretrained`` writes, of which it also has the arguments.
 
@@ -574,10 +576,15 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
             state_dict: weights instead of the model's own.
             variant: put into the name of the weights.
             name: where the card's examples load the model from; default the folder's name.
+            dtypes: what weights are stored in, by full key, and what the model has no use for; default its own dtype.
         """
         sources = {key: self._later(key, unused) for key, unused in self.unused_tensors.items()}
         sources |= _tensors(self.state_dict() if state_dict is None else state_dict)
         integers, config = self.kept_integers(state_dict), self.saved_config()
+        if dtypes:
+            stored = {**dtypes, **{self.own_key(key): dtype for key, dtype in dtypes.items()}}
+            sources = {key: stored_as(*pair, stored.get(key)) for key, pair in sources.items()}
+            config.extra["dtype"] = dtypes.get(next(iter(self.weight_rows())), config.extra["dtype"])
         for key, held in integers.items():
             own = held.tensors(self.own_key(key))
             sources |= {tensor: (TensorInfo(tensor, a.shape, a.dtype.name), a) for tensor, a in own.items()}

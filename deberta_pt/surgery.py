@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deberta_core.config import check_pruning
 from deberta_core.loading import without_words
-from deberta_core.pruning import check_pruned_columns, check_pruned_layers
+from deberta_core.pruning import check_pruned_columns, check_pruned_layers, keep_layers
 from deberta_pt.attention import DisentangledSelfAttention, FusedSelfAttention
 
 NEARLY_ALIKE = 1e-5  # of the usual deviation: rows that are quite alike would stay so
@@ -93,8 +93,7 @@ def prune_layers(model: Any, layers: Iterable[int]) -> None:
     config, encoder = model.config, model.base_model.get_submodule("encoder")
     kept = check_pruned_layers(config, layers)
     encoder.layer = nn.ModuleList(encoder.layer[i] for i in kept)
-    heads = {new: config.pruned_heads[old] for new, old in enumerate(kept) if old in config.pruned_heads}
-    config.num_hidden_layers, config.pruned_heads = len(kept), heads
+    keep_layers(config, kept)
 
 
 @torch.no_grad()

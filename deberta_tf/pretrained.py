@@ -18,6 +18,7 @@ from tf_keras.src.utils.generic_utils import to_snake_case
 
 from deberta_core.beside import is_face
 from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
+from deberta_core.checkpoint.tensors import stored_as
 from deberta_core.config import BaseConfig, resized_vocabulary
 from deberta_core.file_names import weights_name, with_variant
 from deberta_core.files import Replacement
@@ -630,6 +631,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
         max_shard_size: int | str = "5GB",
         variant: str | None = None,
         name: str | None = None,
+        dtypes: Mapping[str, str] | None = None,
     ) -> None:
         """Add to a commit what ``save_pretrained`` writes, of which it also has the arguments.
 
@@ -639,25 +641,29 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
             max_shard_size: of one file.
             variant: put into the name of the weights.
             name: where the card's examples load the model from; default the folder's name.
+            dtypes: what weights are stored in, by full key, and what the model has no use for; default its own dtype.
         """
-        tensors, config = [], self.saved_config()
+        tensors, config, stored = [], self.saved_config(), dtypes or {}
         integers = self.kept_integers()
         for weight in self.weight_rows().values():
             variable = self.variable(weight)
             dtype = variable.dtype
             if weight.key not in integers:
-                tensors.append((TensorInfo(weight.tf_name, tuple(variable.shape), dtype.name), _reader(variable)))
+                info = TensorInfo(weight.tf_name, tuple(variable.shape), dtype.name)
+                tensors.append(stored_as(info, _reader(variable), stored.get(weight.key)))
                 continue
             for leaf, array in integers[weight.key].tensors("weight").items():
                 own = weight.tf_name if leaf == "weight" else scale_of(weight.tf_name, leaf)
                 array = np.ascontiguousarray(array.T) if leaf == "weight" and weight.transposed else array
                 tensors.append((TensorInfo(own, array.shape, array.dtype.name), array))
         note_method(config, bool(integers))
+        config.extra["dtype"] = stored.get(next(iter(self.weight_rows())), config.extra["dtype"])
         for key, unused in self.unused_tensors.items():
             own, transposed = tf_name_of(key, self.config)
             shape, wanted = unused.shape[::-1] if transposed else unused.shape, tf.as_dtype(unused.dtype)
             wanted = dtype if wanted.is_floating else wanted
-            tensors.append((TensorInfo(own, shape, wanted.name), _later(unused, transposed, wanted)))
+            info = TensorInfo(own, shape, wanted.name)
+            tensors.append(stored_as(info, _later(unused, transposed, wanted), stored.get(key)))
         if not safe_serialization and any(info.dtype == "bfloat16" for info, _ in tensors):
             raise ValueError("h5 cannot hold weights of type bfloat16; save with safe_serialization=True, or cast them")
         format = "safetensors" if safe_serialization else "h5"

@@ -11,7 +11,7 @@ from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable, cre
 
 from deberta_core.config import check_pruning
 from deberta_core.loading import without_words
-from deberta_core.pruning import check_pruned_columns, check_pruned_layers
+from deberta_core.pruning import check_pruned_columns, check_pruned_layers, keep_layers
 from deberta_tf.attention import DisentangledSelfAttention, FusedSelfAttention
 
 NEARLY_ALIKE = 1e-5  # of the usual deviation: rows that are quite alike would stay so
@@ -82,8 +82,7 @@ def prune_layers(model: Any, layers: Iterable[int]) -> None:
     encoder.layer = [encoder.layer[i] for i in kept]
     for number, layer in enumerate(encoder.layer):
         layer._name = f"layer_._{number}"  # by which Keras groups weights in its files
-    heads = {new: config.pruned_heads[old] for new, old in enumerate(kept) if old in config.pruned_heads}
-    config.num_hidden_layers, config.pruned_heads = len(kept), heads
+    keep_layers(config, kept)
     forget_graphs(model)
 
 

@@ -11,7 +11,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -320,3 +320,36 @@ def float32_to_bfloat16(array: np.ndarray) -> np.ndarray:
         # Rounding could carry a NaN's payload over into infinity or zero: set its quiet bit instead.
         result[start : start + _RUN] = np.where(np.isnan(part), (bits >> 16) | 0x40, rounded)
     return result.reshape(array.shape)
+
+
+def cast(array: np.ndarray, stored: str, wanted: str) -> np.ndarray:
+    """Elements in another floating-point type, rounded to the nearest; overflow gives infinity.
+
+    Args:
+        array: as stored, bfloat16 as uint16 bit patterns.
+        stored: name of its type.
+        wanted: name of the type to come.
+
+    Returns:
+        The array itself where nothing changes; bfloat16 as bit patterns.
+    """
+    if stored == wanted:
+        return array
+    values = bfloat16_to_float32(array) if stored == "bfloat16" else array
+    with np.errstate(over="ignore"):
+        if wanted == "bfloat16":
+            return float32_to_bfloat16(values)
+        return values.astype(DTYPES[wanted].raw.newbyteorder("="), copy=False)
+
+
+def stored_as(info: TensorInfo, source: Source, dtype: str | None) -> tuple[TensorInfo, Source]:
+    """What is to be written, in another floating-point type.
+
+    Args:
+        info: of the tensor.
+        source: its elements, or a function that makes them; bfloat16 as uint16 bit patterns.
+        dtype: name of the type, ``None`` for its own.
+    """
+    if dtype in (None, info.dtype):
+        return info, source
+    return replace(info, dtype=dtype), lambda: cast(source() if callable(source) else source, info.dtype, dtype)

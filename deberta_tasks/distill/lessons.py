@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deberta_core.config import BaseConfig
+from deberta_core.pruning import heads_left, layers_left
 
 SUBJECTS = ("logits", "hidden", "attention", "values")
 Named = Mapping[str, Any]
@@ -89,11 +90,21 @@ class Lessons:
 
 
 def layer_pairs(student: BaseConfig, teacher: BaseConfig) -> list[tuple[int, int]]:
-    """Layers that are to be alike, the last with the last: those that the student is made of if it was cut evenly."""
+    """Layers that are to be alike: those of the teacher that the student was made of, or evenly if it was not."""
+    (ours, count), (theirs, other) = layers_left(student), layers_left(teacher)
+    if len(ours) < len(theirs) and count == other and {*ours} <= {*theirs}:
+        return [(number, theirs.index(layer)) for number, layer in enumerate(ours)]
     places = np.linspace(0, teacher.num_hidden_layers - 1, student.num_hidden_layers)
     if student.num_hidden_layers == 1:
         places = np.array([teacher.num_hidden_layers - 1])
     return [(number, round(float(place))) for number, place in enumerate(places)]
+
+
+def state_pairs(student: BaseConfig, teacher: BaseConfig) -> list[tuple[int, int]]:
+    """States that are to be alike: those before all layers, after each pair, and the last, which the heads read."""
+    pairs = layer_pairs(student, teacher)[:-1]
+    after = [(ours + 1, theirs + 1) for ours, theirs in pairs]
+    return [(0, 0), *after, (student.num_hidden_layers, teacher.num_hidden_layers)]
 
 
 def heads_of_teacher(student: BaseConfig, teacher: BaseConfig) -> list[list[int]]:
@@ -117,11 +128,7 @@ def heads_of_teacher(student: BaseConfig, teacher: BaseConfig) -> list[list[int]
 
 def relation_heads(student: BaseConfig, teacher: BaseConfig) -> int:
     """Parts that values are cut into in both last layers, whose heads need not be as many."""
-    counts = [
-        config.num_attention_heads - len(config.pruned_heads.get(config.num_hidden_layers - 1, ()))
-        for config in (student, teacher)
-    ]
-    return math.gcd(*counts)
+    return math.gcd(heads_left(student)[-1], heads_left(teacher)[-1])
 
 
 def kind_of(config: BaseConfig, head: str) -> str:

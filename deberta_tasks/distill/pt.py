@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deberta_tasks.distill.lessons import TINY, Lessons, Named, heads_of_teacher, kind_of, layer_pairs, relation_heads
+from deberta_tasks.distill.lessons import (
+    TINY,
+    Lessons,
+    Named,
+    heads_of_teacher,
+    kind_of,
+    layer_pairs,
+    relation_heads,
+    state_pairs,
+)
 
 
 class Lesson:
@@ -31,7 +40,7 @@ class Lesson:
         lessons.check(student, teacher.config, teacher.head)
         self.lessons, self.teacher = lessons, teacher.eval().requires_grad_(False)
         self.kind = kind_of(student, teacher.head)
-        self.pairs = layer_pairs(student, teacher.config)
+        self.pairs, self.states = layer_pairs(student, teacher.config), state_pairs(student, teacher.config)
         self.parts = relation_heads(student, teacher.config)
         self.heads = heads_of_teacher(student, teacher.config) if "attention" in lessons.learn else []
 
@@ -54,8 +63,7 @@ class Lesson:
         if "logits" in learn:
             total = total + (1 - self.lessons.labels_share) * self.of_logits(output, wanted, mask)
         if "hidden" in learn:
-            places = [(0, 0), *((ours + 1, theirs + 1) for ours, theirs in self.pairs)]
-            both = [(output["hidden_states"][ours], wanted["hidden_states"][theirs]) for ours, theirs in places]
+            both = [(output["hidden_states"][ours], wanted["hidden_states"][theirs]) for ours, theirs in self.states]
             total = total + _mean([_mean_over(_square(a - b).mean(-1), mask) for a, b in both])
         if "attention" in learn:
             maps = [

@@ -20,8 +20,8 @@ from deberta_tasks.finetune.recipe import finetune
 from deberta_tasks.finetune.request import Request as TaskRequest
 from deberta_tasks.pretrain.recipe import pretrain
 from deberta_tasks.pretrain.request import Request as TextRequest
-from deberta_tasks.smaller.folders import refuse_integers, source_folder, write_smaller
-from deberta_tasks.smaller.pruning import FRAMEWORKS, PruneReport
+from deberta_tasks.smaller.folders import refuse_integers, source_folder, widest, write_smaller
+from deberta_tasks.smaller.pruning import FRAMEWORKS, PruneReport, types_as_stored
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.run import say
 
@@ -84,7 +84,7 @@ def make_student(teacher: Path, folder: Path, layers: int, framework: str) -> No
         return
     target = Target(folder, overwrite=False)
     with open_source(teacher, isolate_h5=True) as opened:
-        model = FRAMEWORKS[framework][1](opened, opened.head, "float32")
+        model = FRAMEWORKS[framework][1](opened, opened.head, widest(opened))
         before = model.num_parameters()
         gone = evenly_to_cut(model.config, layers)
         model.prune_layers(gone)
@@ -92,7 +92,8 @@ def make_student(teacher: Path, folder: Path, layers: int, framework: str) -> No
         report = PruneReport(
             os.fspath(teacher), os.fspath(folder), 0, gone, {}, (size, size), (before, model.num_parameters())
         )
-        write_smaller(target, teacher, opened.file.paths, model, report, "")
+        dtypes = types_as_stored(opened, model, gone, framework)
+        write_smaller(target, teacher, opened.file.paths, model, report, "", dtypes)
 
 
 def _report(lessons: Lessons, student: str) -> Table:

@@ -9,7 +9,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from deberta_tasks.distill.lessons import TINY, Lessons, Named, heads_of_teacher, kind_of, layer_pairs, relation_heads
+from deberta_tasks.distill.lessons import (
+    TINY,
+    Lessons,
+    Named,
+    heads_of_teacher,
+    kind_of,
+    layer_pairs,
+    relation_heads,
+    state_pairs,
+)
 from deberta_tf.layers import shape_of
 
 
@@ -29,7 +38,7 @@ class Lesson:
         lessons.check(student, teacher.config, teacher.head)
         self.lessons, self.teacher = lessons, teacher
         self.kind = kind_of(student, teacher.head)
-        self.pairs = layer_pairs(student, teacher.config)
+        self.pairs, self.states = layer_pairs(student, teacher.config), state_pairs(student, teacher.config)
         self.parts = relation_heads(student, teacher.config)
         self.heads = heads_of_teacher(student, teacher.config) if "attention" in lessons.learn else []
 
@@ -50,8 +59,7 @@ class Lesson:
         if "logits" in learn:
             total += (1 - self.lessons.labels_share) * self.of_logits(output, wanted, mask)
         if "hidden" in learn:
-            places = [(0, 0), *((ours + 1, theirs + 1) for ours, theirs in self.pairs)]
-            both = [(output["hidden_states"][ours], wanted["hidden_states"][theirs]) for ours, theirs in places]
+            both = [(output["hidden_states"][ours], wanted["hidden_states"][theirs]) for ours, theirs in self.states]
             total += _mean([_mean_over(tf.reduce_mean(_square(a - b), -1), mask) for a, b in both])
         if "attention" in learn:
             maps = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tokenization import AutoTokenizer
 
 MOST_TEXTS, BATCH, MOST_TOKENS = 256, 8, 256  # that are read: more show nothing new
 MOST_UNKNOWN = 0.5
+_OF_LAYER = re.compile(r"(deberta\.encoder\.layer\.)(\d+)(\..*)")
 
 
 def source_folder(model: str | os.PathLike[str], *, words: bool = False) -> Path:
@@ -92,8 +94,41 @@ class Sample:
         refuse_unknown(_unknown(self.batches, tokenizer), source)
 
 
+def widest(opened: Source) -> str:
+    """The type that a model is loaded in so that nothing of a checkpoint is lost and all can be computed."""
+    return "float64" if any(info.dtype == "float64" for info in opened.file.tensors.values()) else "float32"
+
+
+def stored_types(opened: Source, model: Any, cut: Collection[int]) -> dict[str, str]:
+    """What a checkpoint stores its numbers in, by key of the model that was made of it.
+
+    Args:
+        opened: the checkpoint.
+        model: of either framework, cut already.
+        cut: numbers of the layers that have gone.
+    """
+    stored = {key: opened.tensors[name].dtype for name, key in opened.names.keys.items()}
+    stored |= {key: unused.dtype for key, unused in model.unused_tensors.items()}
+    count = model.config.num_hidden_layers + len(cut)
+    kept = [i for i in range(count) if i not in cut]
+    place, found = {str(old): new for new, old in enumerate(kept)}, {}
+    for key, dtype in stored.items():
+        layer = _OF_LAYER.fullmatch(key)
+        if layer is None:
+            found[key] = dtype
+        elif layer[2] in place:
+            found[f"{layer[1]}{place[layer[2]]}{layer[3]}"] = dtype
+    return found
+
+
 def write_smaller(
-    target: Target, source: Path, weights: Collection[Path], model: Any, report: Report, note: str
+    target: Target,
+    source: Path,
+    weights: Collection[Path],
+    model: Any,
+    report: Report,
+    note: str,
+    dtypes: Mapping[str, str] | None = None,
 ) -> None:
     """Write a model that was made smaller, and all that lies beside the one that it was made of.
 
@@ -104,11 +139,12 @@ def write_smaller(
         model: of either framework.
         report: for the card.
         note: a line for the card, such as the command.
+        dtypes: of ``stored_types``; default the model's own, where numbers have come to be others.
     """
     extras, _ = find_extras(source, whole=True, weights=weights, skip=target.path)
     with Replacement(target.path) as files:
         carry([extra for extra in extras if extra.name not in (CONFIG, CARD)], files)
-        model.write_into(files)
+        model.write_into(files, dtypes=dtypes)
         add_to_card(files, source, report, note)
         files.commit()
 

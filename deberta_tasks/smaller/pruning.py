@@ -11,10 +11,17 @@ from typing import Any
 from conversion.folder import Target
 from conversion.frameworks import load_tensorflow, load_torch
 from conversion.reports import Table, in_bytes
-from conversion.source import open_source
+from conversion.source import Source, open_source
 from deberta_core.heads import HEADS
 from deberta_core.pruning import check_cuts, columns_to_cut, heads_to_cut, layers_to_cut
-from deberta_tasks.smaller.folders import Sample, refuse_integers, source_folder, write_smaller
+from deberta_tasks.smaller.folders import (
+    Sample,
+    refuse_integers,
+    source_folder,
+    stored_types,
+    widest,
+    write_smaller,
+)
 
 FRAMEWORKS = {"pt": ("deberta_pt", load_torch), "tf": ("deberta_tf", load_tensorflow)}
 
@@ -107,15 +114,21 @@ def prune(
         refuse_integers(opened, "prune")
         check_cuts(opened.config, layers=layers, heads=heads, intermediate=intermediate, by=by)
         sample = Sample(texts, source, by_choice=HEADS[opened.head].by_choice, purpose="measure parts")
-        made, weights = load(opened, opened.head, "float32"), opened.file.paths
+        made, weights = load(opened, opened.head, widest(opened)), opened.file.paths
         before = made.num_parameters(), made.config.intermediate_size
         gone, cut = cut_out(made, package, sample.batches, layers, heads, intermediate, by)
         report = PruneReport(
             os.fspath(model), os.fspath(out), sample.texts, gone, cut, (before[1], made.config.intermediate_size),
             (before[0], made.num_parameters()), sample.notes,
         )  # fmt: skip
-        write_smaller(target, source, weights, made, report, note)
+        write_smaller(target, source, weights, made, report, note, types_as_stored(opened, made, gone, framework))
     return report
+
+
+def types_as_stored(opened: Source, made: Any, gone: Sequence[int], framework: str) -> dict[str, str]:
+    """As the source has them; h5, which TensorFlow writes, has no bfloat16."""
+    found = stored_types(opened, made, gone)
+    return found if framework == "pt" else {k: "float32" if d == "bfloat16" else d for k, d in found.items()}
 
 
 def cut_out(

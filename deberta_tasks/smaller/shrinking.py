@@ -29,7 +29,7 @@ from deberta_core.file_names import CARD
 from deberta_core.files import Replacement, write_text
 from deberta_core.heads import weights
 from deberta_core.integers import is_scale
-from deberta_core.pruning import kept_columns
+from deberta_core.pruning import heads_left, kept_columns
 from deberta_tasks.distill.lessons import Lessons
 from deberta_tasks.distill.recipe import distill
 from deberta_tasks.finetune.recipe import MODEL, Judge
@@ -183,7 +183,7 @@ def shrink(
             "model": os.fspath(source), "budget": budget, "task": task.name, "train": str(train),
             "validation": str(validation), "texts": f"{len(read)}, checksum {checksum:08x}",
         })  # fmt: skip
-        measure = _Measure(task, names, splits.validation, options)
+        measure = Measure(task, names, splits.validation, options)
         before = measure("before", source)
         report = ShrinkReport(
             os.fspath(model), os.fspath(out), task.name, task.best, int(budget * before.nbytes), [before]
@@ -223,8 +223,8 @@ def _steps(
     layers, share = planned(config, head, report.budget)
     last = trimmed
     if layers is not None or share:
-        of_heads = share if config.num_attention_heads > 1 else 0.0  # the only one stays
-        cut: dict[str, Any] = {"layers": layers, "heads": of_heads or None, "intermediate": share or None}
+        of_heads, of_columns = _shares(config, layers or config.num_hidden_layers, share)
+        cut: dict[str, Any] = {"layers": layers, "heads": of_heads or None, "intermediate": of_columns or None}
         yield "prune", False, lambda: _unless(pruned, lambda: prune(trimmed, pruned, texts=texts, **cut))
         run = work / "run"
 
@@ -266,14 +266,25 @@ def planned(config: BaseConfig, head: str, budget: int) -> tuple[int | None, flo
 
 
 def _cut(config: BaseConfig, layers: int, share: float) -> BaseConfig:
-    """The config of a model so pruned, each layer alike."""
-    fields: dict[str, Any] = {"num_hidden_layers": layers, "pruned_heads": {}}
-    if share:
-        fields["intermediate_size"] = kept_columns(config, share)
-        gone = int(share * config.num_attention_heads)  # of a layer at least: what is cut in all is rounded only once
-        fields["pruned_heads"] = {layer: [*range(gone)] for layer in range(layers)} if gone else {}
-    found: BaseConfig = config.copy(**fields)
+    """The config of a model so pruned, if those layers stay that have most heads: which will, texts decide later."""
+    of_heads, of_columns = _shares(config, layers, share)
+    left = sorted(heads_left(config), reverse=True)[:layers]
+    for _ in range(round(of_heads * sum(left))):
+        left[left.index(max(left))] -= 1
+    cut = {layer: config.num_attention_heads - count for layer, count in enumerate(left)}
+    size = kept_columns(config, of_columns) if of_columns else config.intermediate_size
+    heads = {layer: [*range(count)] for layer, count in cut.items() if count}
+    found: BaseConfig = config.copy(num_hidden_layers=layers, intermediate_size=size, pruned_heads=heads)
     return found
+
+
+def _shares(config: BaseConfig, layers: int, share: float) -> tuple[float, float]:
+    """What of a share of heads and columns can go whichever layers stay: of heads none if one of them is a layer's only
+    one, or if it is less than one of all.
+    """
+    least = min(heads_left(config))
+    of_heads = share if least > 1 and round(share * least * layers) else 0.0
+    return of_heads, share if share and kept_columns(config, share) < config.intermediate_size else 0.0
 
 
 def nbytes_in_integers(config: BaseConfig, head: str) -> int:
@@ -286,13 +297,26 @@ def nbytes_in_integers(config: BaseConfig, head: str) -> int:
     return total
 
 
-class _Measure:
-    """Judges a folder on examples, and times it."""
+class Measure:
+    """Judges a folder on examples, and times it.
+
+    Args:
+        task: of the model.
+        names: labels by number.
+        examples: to judge by.
+        options: whose lengths features have.
+    """
 
     def __init__(self, task: TrainableTask, names: Sequence[str], examples: Sequence[Any], options: Options) -> None:
         self.task, self.names, self.examples, self.options = task, names, examples, options
 
     def __call__(self, name: str, folder: Path) -> Step:
+        """What is known of a folder.
+
+        Args:
+            name: of what was done to it.
+            folder: of the model.
+        """
         from deberta_tasks.training.pt import TorchLearner, new_model
         from tokenization import AutoTokenizer
 

@@ -13,7 +13,7 @@ import pytest
 from deberta_core.checkpoint import open_weights
 from deberta_core.config import AutoConfig
 from deberta_tasks.cli import main
-from deberta_tasks.distill.lessons import SUBJECTS, Lessons, heads_of_teacher, layer_pairs
+from deberta_tasks.distill.lessons import SUBJECTS, Lessons, heads_of_teacher, layer_pairs, state_pairs
 from deberta_tasks.training.stream import Stream
 from tests.conversion.helpers import listing
 from tests.models.helpers import random_inputs, random_weights, small_config
@@ -74,7 +74,8 @@ def test_the_loss_is_the_same_in_both_frameworks(base: str, head: str, fields: d
     largest = max(float(p.grad.abs().max()) for p in ours.parameters() if p.grad is not None)
     for (key, row), gradient in zip(rows.items(), found, strict=True):
         wanted = ours.get_parameter(ours.own_key(key)).grad
-        if wanted is None or gradient is None:
+        assert (wanted is None) == (gradient is None), key
+        if gradient is None:
             continue
         got = tf.convert_to_tensor(gradient).numpy()
         assert np.abs((got.T if row.transposed else got) - wanted.numpy()).max() < 1e-4 * largest, key
@@ -124,6 +125,28 @@ def test_the_loss_is_what_the_papers_say() -> None:
     q, p = one
     far = np.where(p > 0, p * np.log(np.maximum(p, 1e-12) / np.maximum(q, 1e-12)), 0).sum(-1)
     assert loss("values") == pytest.approx(float(far[mask].mean()), rel=1e-4)
+
+
+def test_a_pruned_student_learns_of_the_layers_that_it_is_made_of() -> None:
+    teacher = small_config("v3", num_hidden_layers=6)
+    model = pt_model(teacher, SEQUENCES, random_weights(teacher, SEQUENCES))
+    model.prune_heads({1: [0]})
+    model.prune_layers([2, 5])
+    first = model.config.copy()
+    assert first.extra["pruned_layers"] == [2, 5]
+    assert layer_pairs(first, teacher) == [(0, 0), (1, 1), (2, 3), (3, 4)]
+    assert state_pairs(first, teacher) == [(0, 0), (1, 1), (2, 2), (3, 4), (4, 6)]  # the last is what the head reads
+    assert heads_of_teacher(first, teacher) == [[0, 1, 2], [1, 2], [0, 1, 2], [0, 1, 2]]
+    model.prune_layers([0])  # numbers of those that are left; the file counts as the uncut model does
+    again = AutoConfig.from_dict(json.loads(model.config.file_text()))
+    assert again.extra["pruned_layers"] == [0, 2, 5]
+    assert layer_pairs(again, teacher) == [(0, 1), (1, 3), (2, 4)]
+    assert layer_pairs(again, first) == [(0, 1), (1, 2), (2, 3)]
+    assert heads_of_teacher(again, first)[0] == [0, 1]  # the places among those that the teacher still has
+    other = small_config("v3", num_hidden_layers=5)  # not what it was made of
+    assert layer_pairs(again, other) == [(0, 0), (1, 2), (2, 4)]
+    again.extra["pruned_layers"] = "all"
+    assert layer_pairs(again, teacher) == [(0, 0), (1, 2), (2, 5)]
 
 
 def data(folder: Path) -> Path:

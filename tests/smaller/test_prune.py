@@ -198,6 +198,37 @@ def test_what_says_least_goes_and_folders_load_everywhere(framework: str, tmp_pa
         assert (1 in gone[0], 0 in gone[1]) == (True, True)
 
 
+@pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])
+def test_numbers_keep_the_type_that_they_are_stored_in(framework: str, tmp_path: Path) -> None:
+    pytest.importorskip({"pt": "torch", "tf": "tensorflow"}[framework])
+    source = make_checkpoint(tmp_path / "whole", "v3", SEQUENCES, num_hidden_layers=3)
+    make_useless(source)
+    half = "bfloat16" if framework == "pt" else "float16"
+    convert(source, tmp_path / "half", to="pt", dtype=half)
+    with open_weights(tmp_path / "half") as file:
+        whole = {name: (info, np.array(file.read_raw(name))) for name, info in file.tensors.items()}
+    # As mixed files have it: the norms of a layer in full.
+    own = [name for name in whole if name.startswith("deberta.encoder.layer.2.") and "LayerNorm" in name]
+    with open_weights(source) as file:
+        whole |= {name: (file.tensors[name], np.array(file.read(name))) for name in own}
+    whole["carried.along"] = (TensorInfo("carried.along", (2,), "float64"), np.array([1 / 3, 2 / 3]))
+    write_weights(tmp_path / "half", [(info, array) for info, array in whole.values()])
+    prune(tmp_path / "half", tmp_path / "out", texts=SENTENCES, layers=2, heads=0.34, framework=framework)
+    assert AutoConfig.from_pretrained(tmp_path / "out").extra["dtype"] == half
+    if framework == "tf":
+        convert(tmp_path / "out", tmp_path / "back", to="pt")
+    with open_weights(tmp_path / ("out" if framework == "pt" else "back")) as file:
+        found = {name: (info, np.array(file.read_raw(name))) for name, info in file.tensors.items()}
+    kinds = {name: info.dtype for name, (info, _) in found.items()}
+    full = {name.replace(".2.", ".1.", 1) for name in own}
+    assert {name for name, kind in kinds.items() if kind == "float32"} == full
+    assert kinds["carried.along"] == "float64" or framework == "tf"
+    assert {kind for name, kind in kinds.items() if name not in full | {"carried.along"}} == {half}
+    for name, (_, array) in found.items():  # what was not cut is the same bit for bit
+        before = whole[name.replace("layer.1.", "layer.2.")][1]
+        assert array.shape != before.shape or np.array_equal(array, before), name
+
+
 def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
     source, out = make_checkpoint(tmp_path / "whole", "v3", SEQUENCES), tmp_path / "out"
     for texts, said in ((SENTENCES, "nothing is to be cut"), ([" "], "there is no text to measure parts by"),
@@ -212,6 +243,8 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
         ({"layers": 2}, "layers is 2, expected at least 1 and fewer than the 2"), ({"layers": 0}, "layers is 0"),
         ({"heads": 1.0}, "heads is 1.0, expected a share between 0 and 1"),
         ({"intermediate": -0.1}, "intermediate is -0.1, expected a share"), ({"heads": 0.5, "by": "luck"}, "by 'luck'"),
+        ({"heads": 0.01}, "heads is 0.01: of the 6 heads that is none; one is a share of 0.17"),
+        ({"intermediate": 0.01, "layers": 1}, "intermediate is 0.01: of the 20 columns that is none"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             prune(source, out, texts=unread, **asked)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from deberta_core.config import AutoConfig
+from deberta_core.pruning import heads_left
 from deberta_tasks.cli import main
 from deberta_tasks.smaller import prune, quantize, shrink
-from deberta_tasks.smaller.shrinking import _Measure, nbytes_in_integers, planned
+from deberta_tasks.smaller.shrinking import Measure, _cut, nbytes_in_integers, planned
 from deberta_tasks.training.options import Options
 from tests.conversion.helpers import listing
 from tests.models.helpers import small_config
@@ -61,6 +62,18 @@ def test_the_plan_is_the_largest_model_that_fits(tmp_path: Path) -> None:
     assert small.nbytes[1] <= guess <= 1.1 * small.nbytes[1] or small.floats
 
 
+def test_the_plan_counts_the_heads_that_are_left() -> None:
+    config = small_config("v3", num_hidden_layers=4, num_attention_heads=4, pruned_heads={0: [0, 1], 2: [3]})
+    assert heads_left(config) == [2, 4, 3, 4]
+    assert sum(heads_left(_cut(config, 4, 0.0))) == 13
+    assert sum(heads_left(_cut(config, 4, 0.5))) == 13 - 6
+    assert sum(heads_left(_cut(config, 2, 0.25))) == 8 - 2  # those with most may be the ones that stay
+    assert nbytes_in_integers(_cut(config, 4, 0.0), HEAD) == nbytes_in_integers(config, HEAD)
+    alone = small_config("v3", num_hidden_layers=2, num_attention_heads=4, pruned_heads={0: [0, 1, 2]})
+    half = _cut(alone, 2, 0.5)  # one layer has its last head, so that only columns go
+    assert (sum(heads_left(half)), half.intermediate_size) == (5, alone.intermediate_size // 2)
+
+
 @pytest.mark.slow
 def test_all_steps_in_a_row(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = model(tmp_path / "model"), tmp_path / "out"
@@ -93,8 +106,8 @@ def test_all_steps_in_a_row(tmp_path: Path, capsys: Any, monkeypatch: pytest.Mon
     prepared = deberta_pt.AutoModelForSequenceClassification.from_pretrained(out, prepare=True)
     assert prepared.config.id2label == dict(enumerate(LABELS))
     # A loss that is too much ends it, at the step before; of pruning it is judged after distilling.
-    real, scores = _Measure.__call__, {"before": 0.9, "trim": 0.895, "prune": 0.2, "distil": 0.88}
-    monkeypatch.setattr(_Measure, "__call__", lambda *given: replace(real(*given), score=scores[given[1]]))
+    real, scores = Measure.__call__, {"before": 0.9, "trim": 0.895, "prune": 0.2, "distil": 0.88}
+    monkeypatch.setattr(Measure, "__call__", lambda *given: replace(real(*given), score=scores[given[1]]))
     assert main([*words[:2], str(tmp_path / "kept"), *words[3:]]) == 1
     report = json.loads(capsys.readouterr().out)
     assert [step["kept"] for step in report["steps"]] == [True, True, True, False]
