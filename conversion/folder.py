@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conversion.side_file import SIDE_FILE
-from deberta_core.commits import is_leftover
 from deberta_core.file_names import BESIDE, TOKENIZER_FILES, is_weights_name
-from deberta_core.files import Replacement
+from deberta_core.files import Replacement, settle
 
 # What goes with a weights file that is given by itself: its folder may hold anything.
 _COMPANIONS = {*TOKENIZER_FILES, *BESIDE, "spiece.model", "sentencepiece.bpe.model"}
@@ -103,7 +102,7 @@ class Target:
             raise NotADirectoryError(f"the target {path} is a file, expected a folder")
         if not self.path.exists() and self.path.suffix in (".h5", ".bin", ".safetensors", ".json"):
             raise NotADirectoryError(f"the target {path} looks like a file, expected the name of a folder")
-        if self.path.is_dir() and not overwrite and not all(is_leftover(name) for name in os.listdir(self.path)):
+        if not overwrite and settle(self.path):
             raise FileExistsError(
                 f"the target folder {path} is not empty; choose another one, or pass overwrite=True (--overwrite)"
             )

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deberta_core.commits import NOTE, Note, flush, lock, recover, sweep
+from deberta_core.commits import NOTE, Note, flush, is_leftover, lock, recover, sweep
 
 Result = TypeVar("Result")
 
@@ -48,13 +48,9 @@ class Replacement(contextlib.AbstractContextManager["Replacement"]):
         self._stale: list[str] = []
         self._alive = contextlib.ExitStack()
         self._made = _make_folders(folder)
-        self.stage = folder / f".deberta-{secrets.token_hex(8)}"
         try:
-            with lock(folder) as sure:
-                recover(folder, sure)
-                sweep(folder, sure)
-                (self.stage / "new").mkdir(parents=True)
-                self._alive.enter_context(lock(self.stage))  # tells others that this process lives
+            self.stage = _make_stage(folder, self._alive)
+            (self.stage / "new").mkdir()
         except BaseException:
             self._remove_made()
             raise
@@ -165,6 +161,37 @@ class Replacement(contextlib.AbstractContextManager["Replacement"]):
 
 
 @contextlib.contextmanager
+def workplace(folder: Path) -> Iterator[Path]:
+    """A hidden folder inside another one, which is gone when the block ends; after a kill, when the next one begins.
+
+    Args:
+        folder: made with its parents if needed.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    _make_folders(folder)
+    with contextlib.ExitStack() as alive:
+        stage = _make_stage(folder, alive)
+        try:
+            yield stage
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def settle(folder: Path) -> list[str]:
+    """Finish or take away what killed writers left in a folder, for who asks whether there is something in it.
+
+    Returns:
+        Names that it holds; none where there is no folder. What a living writer is making is not among them.
+    """
+    if not folder.is_dir():
+        return []
+    _clear(folder)
+    return [name for name in os.listdir(folder) if not is_leftover(name)]
+
+
+@contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary path that becomes ``target`` when the block ends without an error.
 
@@ -249,12 +276,7 @@ def read_together(folder: Path, read: Callable[[Reading], Result], names: Iterab
     """
     for attempt in range(_TRIES):
         if names and os.path.lexists(folder / NOTE):
-            try:
-                with lock(folder) as sure:
-                    recover(folder, sure)
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):  # who may not write takes what is there
-                    raise
+            _clear(folder)
         reading = Reading(folder)
         for name in names:
             reading.find(name)
@@ -271,6 +293,28 @@ def read_together(folder: Path, read: Callable[[Reading], Result], names: Iterab
                 result.__exit__(None, None, None)
         time.sleep(min(attempt, 50) / 1000)
     raise OSError(errno.EBUSY, "files keep changing while they are read; try again", os.fspath(folder))
+
+
+def _make_stage(folder: Path, alive: contextlib.ExitStack) -> Path:
+    """A place for new files, which ``alive`` tells others to leave alone as long as this process lives."""
+    stage = folder / f".deberta-{secrets.token_hex(8)}"
+    with lock(folder) as sure:
+        recover(folder, sure)
+        sweep(folder, sure)
+        stage.mkdir()
+        alive.enter_context(lock(stage))
+    return stage
+
+
+def _clear(folder: Path) -> None:
+    """Finish commits of killed writers, and remove what others of them left; who may not write leaves all as it is."""
+    try:
+        with lock(folder) as sure:
+            recover(folder, sure)
+            sweep(folder, sure)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
 
 
 def _adopt(new: Path, old: Path) -> None:

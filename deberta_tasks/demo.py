@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from conversion.command_line import FINE, OVER_LIMIT, add_json_option, telling, terminate_cleanly
-from deberta_core.files import write_text
+from deberta_core.files import settle, write_text
 from deberta_tasks.data import BUNDLED, TASK, hold_back, most_frequent, read_csv
 from deberta_tasks.finetune.recipe import Judge
 from deberta_tasks.finetune.start import Size, small_config
@@ -162,7 +162,7 @@ def prepare_folder(output: Path) -> None:
     """
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file; give the name of a folder with --output")
-    if output.is_dir() and any(output.iterdir()) and not (output / MARKER).is_file():
+    if settle(output) and not (output / MARKER).is_file():
         raise FileExistsError(
             f"{output} holds files that no earlier demo wrote; give a new or empty folder with --output"
         )

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deberta_core.files import write_text
+from deberta_core.files import settle, write_text
 from deberta_tasks.records import FORMATS, format_of
 
 PARQUET = "parquet"
@@ -168,7 +168,7 @@ def begin(folder: str, asked: argparse.Namespace, parts: list[Part]) -> list[int
             )
     else:
         os.makedirs(folder, exist_ok=True)
-        if os.listdir(folder):
+        if settle(Path(folder)):
             raise ValueError(f"{folder} holds something else than answers of such a run; give another --output")
         write_text(place, json.dumps(wanted, indent=2) + "\n")
     return [number for number in range(len(parts)) if not answers_of(folder, number).is_file()]

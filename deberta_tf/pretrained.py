@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from tf_keras.src.utils.generic_utils import to_snake_case
 from deberta_core.beside import is_face
 from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
 from deberta_core.checkpoint.tensors import stored_as
+from deberta_core.commits import is_leftover
 from deberta_core.config import BaseConfig, resized_vocabulary
 from deberta_core.file_names import weights_name, with_variant
 from deberta_core.files import Replacement
@@ -675,17 +675,18 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
         write_config_and_card(files, config, name)
 
     def _save_servable(self, folder: Path, signatures: Any) -> None:
-        """Write a SavedModel, which takes the place of an older one only when it is whole."""
+        """Write a SavedModel: one commit of its files, for a folder cannot take the place of another in one step."""
         if self.save_spec() is None:  # Keras saves what it has seen run
             self(self.dummy_inputs, training=False)
         signatures = self.serving_signatures() if signatures is None else signatures
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as writing:
-            new = Path(writing) / folder.name
-            self.save(new, include_optimizer=False, save_traces=False, signatures=signatures)
-            if folder.exists():
-                folder.rename(Path(writing) / "old")
-            new.rename(folder)
+        with Replacement(folder) as files:
+            made = files.stage / "servable"
+            self.save(made, include_optimizer=False, save_traces=False, signatures=signatures)
+            before = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+            files.drop([name for name in before if not is_leftover(name.partition("/")[0])])
+            for path in sorted(path for path in made.rglob("*") if path.is_file()):
+                os.replace(path, files.create(path.relative_to(made).as_posix()))
+            files.commit()
 
     def saved_config(self) -> BaseConfig:
         """The config as written beside the weights: with PyTorch's class name, as published files have it, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -20,10 +21,9 @@ from conversion.exports.programs import PROGRAM, card, program
 from conversion.exports.report import Check, ExportReport
 from conversion.exports.runtimes import MANIFEST, Arrays, open_graph
 from conversion.source import Source, open_source
-from deberta_core.commits import is_leftover
 from deberta_core.config import BaseConfig
 from deberta_core.file_names import CARD, CONFIG, tokenizer_files
-from deberta_core.files import Replacement
+from deberta_core.files import Replacement, settle
 from deberta_core.heads import HEADS, TASK_HEADS, fit_head
 from deberta_core.packaged import packaged
 from deberta_core.weight_names import head_weights
@@ -74,9 +74,11 @@ def export(
     if task is not None and task not in TASK_HEADS:
         raise ValueError(f"task is {task!r}, expected one of {', '.join(TASK_HEADS)}")
     check_installed(row)
-    # What a kill left counts as nothing: the same command is to succeed when it is given again.
-    names = os.listdir(dst) if os.path.isdir(dst) else []
-    if os.path.lexists(dst) and not (names and all(is_leftover(name) for name in names)):
+    # What a kill left counts as nothing, and goes: the same command is to succeed when it is given again.
+    if os.path.isdir(dst) and os.listdir(dst) and not settle(Path(dst)):
+        with contextlib.suppress(OSError):  # as long as another export is being written there
+            os.rmdir(dst)
+    elif os.path.lexists(dst):
         raise FileExistsError(f"there is something at {os.fspath(dst)}; give the name of a folder that is to be made")
     made_here = packaged(src, words=task is not None and TASK_HEADS[task] == "ForMaskedLM")
     with open_source(made_here or src, isolate_h5=isolate_h5) as source:

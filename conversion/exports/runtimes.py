@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from conversion.exports.formats import FORMATS, check_runtime
+from deberta_core.files import read_together
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Graph = Callable[[Mapping[str, np.ndarray[Any, Any]]], Arrays]
@@ -28,10 +29,14 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
         ValueError: the file is damaged.
     """
     path = Path(folder) / MANIFEST
-    if not path.is_file():
+    if not os.path.isdir(folder):
+        return None
+    # Named, so that an export that was being put in place has all its files there afterwards.
+    content = read_together(path.parent, lambda files: files.read(MANIFEST), names=[MANIFEST])
+    if content is None:
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(content.decode("utf-8"))
         whole = found["to"] in _OPEN and isinstance(found["graph"], str) and isinstance(found["head"], str)
         if not whole or not all(isinstance(name, str) for name in [*found["inputs"], *found["outputs"]]):
             raise ValueError("unknown entries")

@@ -65,9 +65,8 @@ def decide(question: str, race: Callable[[], bool]) -> bool:
     """
     answers = known()
     if question not in answers:
-        answers[question] = race()
-        table = _read()  # again: another process may have added to it meanwhile
-        table[machine()] = {**_answers(table), question: answers[question]}
+        found, table = race(), _read()  # again: another process may have added to it, whose answer then stands
+        table[machine()] = answers = {question: found, **_answers(table)}
         with contextlib.suppress(OSError, RuntimeError, ValueError):  # a full disk, a home that nobody may write to
             write_text(place(), json.dumps(table, indent=2, sort_keys=True) + "\n")
     return answers[question]

@@ -14,6 +14,7 @@ from conversion.reports import Table, as_markdown
 from conversion.source import open_source
 from deberta_core.config import AutoConfig
 from deberta_core.file_names import CONFIG
+from deberta_core.files import settle
 from deberta_core.pruning import evenly_to_cut
 from deberta_tasks.distill.lessons import Lessons
 from deberta_tasks.finetune.recipe import finetune
@@ -77,7 +78,7 @@ def make_student(teacher: Path, folder: Path, layers: int, framework: str) -> No
     Raises:
         ValueError: there is one of another number of layers.
     """
-    if (folder / CONFIG).is_file():
+    if CONFIG in settle(folder):
         there = AutoConfig.from_pretrained(folder).num_hidden_layers
         if there != layers:
             raise ValueError(f"{folder} has {there} layers, now layers is {layers}; start in a new folder")

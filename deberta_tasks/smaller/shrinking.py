@@ -11,7 +11,6 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +25,7 @@ from conversion.source import open_source
 from deberta_core.checkpoint import open_weights
 from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import CARD
-from deberta_core.files import Replacement, write_text
+from deberta_core.files import Replacement, settle, workplace, write_text
 from deberta_core.heads import weights
 from deberta_core.integers import is_scale
 from deberta_core.pruning import heads_left, kept_columns
@@ -176,8 +175,7 @@ def shrink(
     read = [*given, *(text for example in (*splits.train, *splits.validation) for text in task.texts(example))]
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # what steps print is no part of the report
-        made = stack.enter_context(tempfile.TemporaryDirectory(prefix=".shrinking-", dir=_parent(target.path)))
-        folder = Path(made if work is None else work)
+        folder = stack.enter_context(workplace(target.path.parent)) if work is None else Path(work)
         checksum = zlib.crc32("\n".join(read).encode(errors="surrogatepass"))
         _same_as_before(folder, {
             "model": os.fspath(source), "budget": budget, "task": task.name, "train": str(train),
@@ -359,8 +357,8 @@ def _task_of(head: str) -> TrainableTask:
 
 
 def _unless(folder: Path, step: Callable[[], Any]) -> Path:
-    """Run a step unless an earlier call has done it: folders are put in place whole."""
-    if not folder.exists():
+    """Run a step unless an earlier call has done it: what stands in its folder is whole, once a kill's rest is gone."""
+    if not settle(folder):
         step()
     return folder
 
@@ -390,11 +388,6 @@ def _put(made: Path, source: Path, target: Target, report: ShrinkReport, note: s
         carry([extra for extra in extras if extra.name != CARD], files)
         add_to_card(files, source, report, note)
         files.commit()
-
-
-def _parent(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.parent
 
 
 def _line(step: Step) -> str:

@@ -1,6 +1,7 @@
 """Small checkpoints made by hand, with NumPy alone, and what is in a checkpoint for comparing."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deberta_core.checkpoint import TensorInfo, float32_to_bfloat16, open_weights, write_weights
+from deberta_core.commits import Note
 from deberta_core.heads import HEADS, h5_layout, weights
 from tests.models.helpers import class_name, random_weights, small_config
 
@@ -99,3 +101,12 @@ __all__ = [
     "CASES", "FORMATS", "IDS", "as_bits", "command", "contents", "edit_config", "entries", "listing", "pytorch_values",
     "random_weights", "save_config", "small_config", "write_checkpoint", "write_pt",
 ]  # fmt: skip
+
+
+def left_half_way(folder, names):
+    """As a kill leaves a commit of which these files are not yet in place."""
+    note = Note(folder, ".deberta-0123456789abcdef", tuple(os.listdir(folder)), ())
+    (folder / note.stage / "new").mkdir(parents=True)
+    for name in names:
+        os.replace(folder / name, folder / note.stage / "new" / name)
+    note.write()

@@ -19,7 +19,7 @@ from conversion.exports import exporting, formats
 from conversion.exports.pytorch import PyTorchModel
 from conversion.exports.runtimes import open_graph, read_manifest
 from conversion.source import open_source
-from tests.conversion.helpers import write_checkpoint
+from tests.conversion.helpers import left_half_way, write_checkpoint
 from tests.models.helpers import BASES, HEADS, small_config
 
 ROOT = Path(__file__).parents[2]
@@ -303,9 +303,20 @@ def test_a_full_disk_is_called_that(tmp_path, monkeypatch):
 def test_what_a_kill_left_is_no_export(tmp_path):
     source = checkpoint(tmp_path / "source", "v3", "Model", num_hidden_layers=1)
     (tmp_path / "out" / ".deberta-0123456789abcdef" / "new").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="none"):
+        conversion.export(tmp_path / "none", tmp_path / "out", to="torch")
+    assert not (tmp_path / "out").exists(), "an empty folder, which the next export would be refused for"
     conversion.export(source, tmp_path / "out", to="torch")
-    assert "model.pt2" in os.listdir(tmp_path / "out")
-    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
+    names = sorted(os.listdir(tmp_path / "out"))
+    assert "model.pt2" in names
+    assert not [name for name in names if name.startswith(".")]
+    left_half_way(tmp_path / "out", names[::2])
+    assert read_manifest(tmp_path / "out")["to"] == "torch", "a reader has the new state"
+    assert sorted(os.listdir(tmp_path / "out")) == names
+    left_half_way(tmp_path / "out", names[::2])
+    with pytest.raises(FileExistsError, match="there is something at"):
+        conversion.export(source, tmp_path / "out", to="torch")
+    assert sorted(os.listdir(tmp_path / "out")) == names, "and no other is needed"
 
 
 def test_a_graph_that_differs_is_not_put_in_place(tmp_path, monkeypatch):

@@ -544,10 +544,10 @@ def test_errors_of_a_file_name_it_and_those_of_a_keyword_do_not(tmp_path):
         path.write_text(json.dumps({"model_type": "deberta-v2", **values}))
         (name,) = values
         for load in (AutoConfig.from_pretrained, DebertaV2Config.from_pretrained):
-            started = time.monotonic()
+            started = time.process_time()
             with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: .*{name}"):
                 load(tmp_path)
-            assert time.monotonic() - started < 1
+            assert time.process_time() - started < 1
     path.write_text('{"model_type": "deberta-v2", "hidden_size": "768"}')
     with pytest.raises(TypeError, match=re.escape(str(path))):
         AutoConfig.from_pretrained(tmp_path, num_labels=3)

@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from deberta_core import files
 from deberta_core.commits import lock
-from deberta_core.files import Reading, Replacement, read_together, write_text
+from deberta_core.files import Reading, Replacement, read_together, settle, workplace, write_text
 
 NAMES = ("config.json", "sub/notes.txt", "weights-1", "weights-2", "weights.index")
 
@@ -97,8 +98,12 @@ def test_a_kill_at_any_step_leaves_the_old_state_or_the_new_one(tmp_path):
         put(folder, 1, ("gone",))
         child = context.Process(target=end_at, args=(step, folder))
         child.start()
-        child.join(30)
+        child.join(300)
+        asked = shutil.copytree(folder, tmp_path / f"{step} asked")  # by who wants to know whether anything is there
+        rest = {"config.json", "sub", "weights-1", "weights-2", "weights.index"}
+        assert set(settle(asked)) - {"gone"} == rest == set(os.listdir(asked)) - {"gone"}
         seen.append(whole(folder))
+        assert whole(asked) == seen[-1]
         there = read_together(folder, lambda reading: reading.read("gone"))
         assert there == (b"1" if seen[-1] == b"1" else None)
         put(folder, 3)
@@ -181,6 +186,20 @@ def test_writers_in_threads_take_turns(tmp_path):
         thread.join()
     assert errors == []
     assert set(listing(tmp_path)) == set(NAMES)
+
+
+def test_a_workplace_is_gone_in_the_end_or_when_the_next_one_begins(tmp_path):
+    folder = tmp_path / "a" / "b"
+    with workplace(folder) as first, workplace(folder) as second:
+        (first / "steps").mkdir()
+        assert {first.parent, second.parent} == {folder}
+        assert settle(folder) == [], "what is being made is not there yet"
+        assert (first / "steps").is_dir()
+    assert os.listdir(folder) == []
+    (folder / first.name / "steps").mkdir(parents=True)  # as a process leaves it that was killed
+    with workplace(folder) as third:
+        assert os.listdir(folder) == [third.name]
+    assert settle(tmp_path / "none") == []
 
 
 def test_a_writer_that_lives_is_left_alone(tmp_path):

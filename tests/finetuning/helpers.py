@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -54,13 +55,19 @@ def deberta(*given: str) -> list[str]:
     return [sys.executable, "-m", "deberta_tasks.cli", *given]
 
 
-def finish(command: Sequence[str], *, timeout: int = 300, **more: str) -> Any:
+def finish(command: Sequence[str], *, timeout: int = 600, **more: str) -> Any:
     """Run to the end, which has to be a good one."""
     done = subprocess.run(
         command, env=environment(**more), capture_output=True, text=True, timeout=timeout, check=False
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done
+
+
+def processor_seconds() -> float:
+    """What ended processes have used: unlike the clock, it hardly depends on what else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run_here(*given: str) -> str:
@@ -71,7 +78,7 @@ def run_here(*given: str) -> str:
     return said.getvalue()
 
 
-def together(commands: Sequence[Sequence[str]], environments: Sequence[dict[str, str]], *, timeout: int = 300) -> None:
+def together(commands: Sequence[Sequence[str]], environments: Sequence[dict[str, str]], *, timeout: int = 600) -> None:
     """Run several processes that wait for each other to the end."""
     processes = [
         subprocess.Popen(c, env=environment(**e), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -95,33 +102,56 @@ def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def finish_with_copies(
-    command: Sequence[str], folder: Path, copies: Mapping[int, Path], file: str = "losses.jsonl"
-) -> None:
+# A program that runs another one, and stands still when the log of its run, or of its fit, has so many lines. It stops
+# by itself: on a busy machine, who looks at the log from outside may see it some steps later.
+STANDS_STILL = """
+import os, runpy, signal, sys
+from deberta_tasks.training import run
+lines, program = set(map(int, sys.argv[1].split(","))), sys.argv[2:]
+
+def standing_still(write, path):
+    def call(self, *given, **more):
+        write(self, *given, **more)
+        if open(path(self), "rb").read().count(b"\\n") in lines:
+            os.kill(os.getpid(), signal.SIGSTOP)
+    return call
+
+run.Run.log = standing_still(run.Run.log, lambda self: self.folder / run.LOG)
+if program[0].endswith("_tf.py"):
+    from tf_keras.callbacks import CSVLogger
+    CSVLogger.on_epoch_end = standing_still(CSVLogger.on_epoch_end, lambda self: self.filename)
+sys.argv = program if program[0] != "-m" else program[1:]
+if program[0] == "-m":
+    runpy.run_module(program[1], run_name="__main__", alter_sys=True)
+else:
+    runpy.run_path(program[0], run_name="__main__")
+"""
+
+
+def finish_with_copies(command: Sequence[str], folder: Path, copies: Mapping[int, Path]) -> None:
     """Run to the end, and copy the run's folder once its log has so many lines, while the process stands still.
 
     A copy is what a kill at that moment would have left: files as they are, with nothing of what memory still held.
 
     Args:
-        command: starts the run.
+        command: starts the run, in Python.
         folder: that it writes.
         copies: where to copy it to, by the lines that its log then has, in rising order.
-        file: the log.
     """
+    python, *program = command
+    line = [python, "-c", STANDS_STILL, ",".join(map(str, copies)), *program]
     with tempfile.TemporaryFile("w+") as said, subprocess.Popen(
-        command, env=environment(), stdout=said, stderr=said, text=True
+        line, env=environment(), stdout=said, stderr=said, text=True
     ) as process:  # fmt: skip
         try:
-            limit = time.monotonic() + 300
+            limit = time.monotonic() + 600
             for lines, copy in copies.items():
-                while not (folder / file).exists() or (folder / file).read_bytes().count(b"\n") < lines:
-                    assert process.poll() is None, "the run ended before it could be copied"
-                    assert time.monotonic() < limit, f"no line {lines} for 300 seconds"
-                    time.sleep(0.002)
-                process.send_signal(signal.SIGSTOP)
-                assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1]), "the run ended before it was copied"
+                while not (found := os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG))[0]:
+                    assert time.monotonic() < limit, f"no line {lines} for 600 seconds"
+                    time.sleep(0.01)
+                assert os.WIFSTOPPED(found[1]), f"it ended before line {lines}: {said.seek(0)}{said.read()[-3000:]}"
                 shutil.copytree(folder, copy)
                 process.send_signal(signal.SIGCONT)
-            assert process.wait(300) == 0, (said.seek(0), said.read()[-3000:])[1]
+            assert process.wait(600) == 0, (said.seek(0), said.read()[-3000:])[1]
         finally:
             process.kill()

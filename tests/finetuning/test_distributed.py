@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
+import random
 import socket
 import sys
 from collections.abc import Callable
@@ -144,10 +147,13 @@ def test_two_devices_of_tensorflow(start: Path, alone: Callable[[str], Path], tm
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Below those that a system gives to who asks for any: another test could be given them before they are used."""
+    ports: list[int] = []
+    for port in random.Random(os.getpid()).sample(range(12_000, 32_000), 1000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == count:
+            break
     return ports
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,17 @@ import numpy as np
 import pytest
 
 from deberta_tasks.tasks import DATA, TRAINABLE, split
-from tests.finetuning.helpers import MODULES, ROOT, WEIGHTS, deberta, few, finish, finish_with_copies, log
+from tests.finetuning.helpers import (
+    MODULES,
+    ROOT,
+    WEIGHTS,
+    deberta,
+    few,
+    finish,
+    finish_with_copies,
+    log,
+    processor_seconds,
+)
 
 # Of each task the score, at least so much of it, and the epochs in which the command learns it.
 STATED = {
@@ -51,12 +60,6 @@ def test_a_script_says_what_it_learns(name: str) -> None:
     text = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
     assert SCRIPTS[name][1] in " ".join(text.split())
     assert f"python examples/{name}.py --output run" in text
-
-
-def processor_seconds() -> float:
-    """What ended processes have used: unlike the clock, it hardly depends on what else the machine does."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def example(name: str, *given: Any) -> list[str]:
@@ -215,7 +218,7 @@ def test_a_fit_is_killed_and_resumed(tmp_path: Path) -> None:
     import h5py
 
     command = script("question_answering_tf", "question-answering", tmp_path, "whole")
-    finish_with_copies(command, tmp_path / "whole", {2: tmp_path / "broken"}, "log.csv")  # a title and an epoch
+    finish_with_copies(command, tmp_path / "whole", {2: tmp_path / "broken"})  # a title and an epoch
     done = finish(script("question_answering_tf", "question-answering", tmp_path, "broken"))
     assert "Epoch 1/3" not in done.stdout
     assert "Epoch 3/3" in done.stdout

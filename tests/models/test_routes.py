@@ -39,6 +39,12 @@ def test_a_race_is_held_once(answer: bool, table: Path) -> None:
     assert json.loads(table.read_text())[routes.machine()] == {QUESTION: answer, "another": not answer}
 
 
+def test_two_processes_that_race_at_once_go_on_alike(table: Path) -> None:
+    """The one that ends first has written its answer while the other was still at it."""
+    assert routes.decide(QUESTION, lambda: not routes.decide(QUESTION, lambda: True))
+    assert routes.known() == {QUESTION: True}
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe", b'{"x": 3}', b"[" * 100_000])
 def test_a_damaged_table_is_replaced(content: bytes, table: Path) -> None:
     table.parent.mkdir()

@@ -58,6 +58,7 @@ def test_going_on(tmp_path):
     (tmp_path / "b.csv").write_text("text\nx\n")
     asked, out = argparse.Namespace(task="fill-mask", model="m"), str(tmp_path / "out")
     found = plan(str(tmp_path / "*.csv"), None)
+    (tmp_path / "out" / ".deberta-0123456789abcdef").mkdir(parents=True)  # killed before it had written anything
     assert begin(out, asked, found) == [0, 1]
     (tmp_path / "out" / "part-00000.jsonl").write_text("")
     assert begin(out, asked, found) == [1]

@@ -14,8 +14,9 @@ from deberta_core.checkpoint import open_weights
 from deberta_core.config import AutoConfig
 from deberta_tasks.cli import main
 from deberta_tasks.distill.lessons import SUBJECTS, Lessons, heads_of_teacher, layer_pairs, state_pairs
+from deberta_tasks.distill.recipe import make_student
 from deberta_tasks.training.stream import Stream
-from tests.conversion.helpers import listing
+from tests.conversion.helpers import left_half_way, listing
 from tests.models.helpers import random_inputs, random_weights, small_config
 from tests.pipelines.cases import SENTENCES, make_checkpoint, named
 from tests.smaller.test_prune import pt_model, tf_model
@@ -204,6 +205,15 @@ def test_a_run_learns_and_resumes(framework: str, tmp_path: Path, monkeypatch: p
     whole, part = tensors(model), tensors(tmp_path / "part" / "model")
     assert whole.keys() == part.keys()
     assert all(np.array_equal(whole[name], part[name]) for name in whole)
+
+
+def test_a_student_whose_writer_was_killed_half_way_is_there(tmp_path: Path) -> None:
+    teacher, student = teacher_of(tmp_path / "teacher"), tmp_path / "student"
+    make_student(teacher, student, 1, "pt")
+    before = listing(student)
+    left_half_way(student, ["config.json", "model.safetensors"])
+    make_student(teacher, student, 1, "pt")
+    assert listing(student) == before
 
 
 @pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])

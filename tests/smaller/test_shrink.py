@@ -14,7 +14,7 @@ from deberta_core.config import AutoConfig
 from deberta_core.pruning import heads_left
 from deberta_tasks.cli import main
 from deberta_tasks.smaller import prune, quantize, shrink
-from deberta_tasks.smaller.shrinking import Measure, _cut, nbytes_in_integers, planned
+from deberta_tasks.smaller.shrinking import Measure, _cut, _unless, nbytes_in_integers, planned
 from deberta_tasks.training.options import Options
 from tests.conversion.helpers import listing
 from tests.models.helpers import small_config
@@ -147,6 +147,20 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     assert main(["shrink", str(source), str(out), "--texts", str(tmp_path / "empty.txt"), "--train", str(given)]) == 2
     assert "has no records" in capsys.readouterr().err
+
+
+def test_a_step_that_was_killed_is_done_again(tmp_path: Path) -> None:
+    """Its folder is there before it is whole."""
+    (tmp_path / "trimmed" / ".deberta-0123456789abcdef" / "new").mkdir(parents=True)
+    steps = []
+
+    def step() -> None:
+        steps.append(sorted((tmp_path / "trimmed").iterdir()))
+        (tmp_path / "trimmed" / "config.json").write_text("{}")
+
+    for _ in range(2):
+        assert _unless(tmp_path / "trimmed", step) == tmp_path / "trimmed"
+    assert steps == [[]], "once, with what the kill left taken away"
 
 
 @pytest.mark.everything

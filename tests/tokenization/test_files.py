@@ -329,7 +329,7 @@ def test_published_v3_sizes(tmp_path):
 
 def test_importing_costs_little_and_brings_no_framework():
     code = (
-        "import sys, time; t = time.perf_counter(); import tokenization; spent = time.perf_counter() - t;"
+        "import sys, time; t = time.process_time(); import tokenization; spent = time.process_time() - t;"
         "from tokenization import AutoTokenizer, DebertaV2TokenizerFast, train_from_iterator;"
         "print(spent < 0.2, sorted({'torch', 'tensorflow', 'transformers', 'numpy'} & set(sys.modules)))"
     )

@@ -160,7 +160,8 @@ def test_time_is_linear_in_the_length_of_a_word(tokenizer):
             runs.append(time.process_time() - begin)
         return min(runs)
 
-    assert seconds(80_000) < 8 * max(seconds(20_000), 0.002)  # four times the length; a square law would give sixteen
+    # Four times the length; a square law would give sixteen. What else the machine does may make one of them slow.
+    assert any(seconds(80_000) < 8 * max(seconds(20_000), 0.002) for _ in range(3))
 
 
 def test_what_the_vocabulary_lacks_without_an_unknown_token(v1_files):
