@@ -164,7 +164,8 @@ def read_page(source: str, pages: dict[str, str]) -> str:
         parts[number] = CODE.sub(lambda found: definition(found[1], found[2]), parts[number])
         parts[number] = FORMULA.sub(block, PICTURE.sub(picture, parts[number]))
         if has_formulas:
-            parts[number] = INLINE.sub(lambda found: mathml(found[1], "inline"), parts[number])
+            # Markdown takes a line that begins with <math> for a block, and breaks its sentence into pieces.
+            parts[number] = INLINE.sub(lambda found: f"<span>{mathml(found[1], 'inline')}</span>", parts[number])
         parts[number] = LINK.sub(lead, parts[number])
     return "".join(parts)
 

@@ -60,6 +60,10 @@ def test_the_site(tmp_path: Path) -> None:
     assert "token_type_ids" in page
     assert "ignore_mismatched_sizes" in page
 
+    sift = (target / "ideas" / "sift.html").read_text(encoding="utf-8")
+    # A sentence that begins with a formula is one paragraph.
+    assert len(re.findall(r"<span><math[^>]*display=\"inline", sift)) == len(re.findall("display=\"inline", sift)) > 5
+
     assert (target / "search.js").stat().st_size > 100_000  # found without a server, too
     for path in target.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
