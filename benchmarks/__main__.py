@@ -72,14 +72,17 @@ def run(names: tuple[str, ...], settings: Settings, write: Path | None, readme: 
         print(f"{name}: {TABLES[name].title}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "records"
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks", "--child", name, settings.to_json(), str(path)],
-                env=environment(name, settings),
-            )
+            words = [sys.executable, "-m", "benchmarks", "--child", name, settings.to_json(), str(path)]
+            broke_off = ""
+            try:
+                subprocess.run(words, env=environment(name, settings), timeout=TABLES[name].seconds, check=True)
+            except subprocess.CalledProcessError as error:
+                failed, broke_off = 1, f"broke off with exit status {error.returncode}"
+            except subprocess.TimeoutExpired as error:
+                broke_off = f"ended after {error.timeout:.0f} seconds"
             records = read_records(path)
-        if done.returncode:
-            failed = 1
-            records.append(Record(note=f"broke off with exit status {done.returncode}"))
+        if broke_off:
+            records.append(Record(note=broke_off))
         lines = describe(name, records, settings, write.parent if write else None)
         print("\n".join([f"## {TABLES[name].title}", "", command(name, settings), "", *lines, ""]), flush=True)
         if write:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from benchmarks.timing import Record
 
-PACKAGES = ("torch", "tensorflow", "transformers", "onnxruntime", "keras-hub", "flashdeberta")
+PACKAGES = (
+    "torch", "tensorflow", "transformers", "onnxruntime", "keras-hub", "triton", "flashdeberta", "disentangled-flash",
+)  # fmt: skip
 
 
 def replace_section(path: Path, heading: str, lines: list[str]) -> None:

@@ -75,7 +75,7 @@ def read_records(path: Path) -> list[Record]:
     return [Record(**json.loads(line)) for line in lines]
 
 
-def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, list[float]]:
+def alternate(sides: Mapping[str, Side], rounds: int, pause: float | None = None) -> dict[str, list[float]]:
     """Seconds of each side in each round; all take a turn in each round, every other round in reverse.
 
     What is measured is a call among others: a short one is made twice, because the first wakes the processor up and
@@ -84,7 +84,7 @@ def alternate(sides: Mapping[str, Side], rounds: int) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(-WARM_UP, rounds):
         for name in list(sides) if number % 2 else reversed(sides):
-            time.sleep(PAUSE)
+            time.sleep(PAUSE if pause is None else pause)
             taken = duration(sides[name])
             if taken < AGAIN:
                 taken = duration(sides[name])

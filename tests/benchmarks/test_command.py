@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from benchmarks.__main__ import main, names
 from benchmarks.elsewhere import Elsewhere
 from benchmarks.report import fill, find_table, pivot, ratios, replace_section
+from benchmarks.tables import TABLES
 from benchmarks.timing import WARM_UP, Record, Recorder, alternate, measure, read_records
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +175,14 @@ def test_bad_words_are_refused(words: list[str], message: str, capsys: pytest.Ca
     assert message in capsys.readouterr().err
 
 
+def test_a_table_with_a_limit_ends_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert TABLES["gpu"].seconds is not None
+    assert TABLES["gpu"].seconds < 8 * 60
+    monkeypatch.setitem(TABLES, "gpu", dataclasses.replace(TABLES["gpu"], seconds=0.02))
+    assert main(["--only", "gpu"]) == 0
+    assert "- ended after 0 seconds" in capsys.readouterr().out
+
+
 def test_the_exports_are_two_tables() -> None:
     pytest.importorskip("tensorflow")
     assert names("exports,gpu") == ("exports", "exports-tf", "gpu")
@@ -216,18 +226,28 @@ def test_sides_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, name, lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "none")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     monkeypatch.setattr(torch.nn.Module, "compile", lambda part, **how: None)
     monkeypatch.setattr(models_gpu, "DEVICE", "cpu")
+    monkeypatch.setattr(models_gpu, "COMPARED", (2, 40))
     taken: list[Record] = []
     monkeypatch.setattr(Recorder, "__call__", lambda self, record: taken.append(record))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of implementations that are for a GPU
         models_gpu.gpu(Settings(rounds=1, layers=1, shapes=((2, 32),)), Recorder())
+        models_gpu.measure(
+            Recorder(), {"ours": models_gpu.our_model(1)}, models_gpu.Case((4, 32), True, padded=True), rounds=1
+        )
     ours = {f"ours{way}" for way in ("", " eager", " sdpa", " flex", " blocked", " triton", " compiled")}
     found = {(record.case, record.side) for record in taken if record.case}
     assert {side for case, side in found if case.startswith("forward,")} >= {*ours, "ours optimized", "plain sdpa"}
     assert {side for case, side in found if case.startswith("forward +")} >= {*ours, "plain sdpa"}
+    assert found >= {("forward + backward, 4 x 32, padded", "ours")}
     notes = " ".join(record.note for record in taken)
+    for name in ("sdpa", "blocked", "triton"):
+        far = re.search(rf"{name}, torch.float32: (\S+) from eager in float32, gradients (\S+)", notes)
+        assert far is not None
+        assert max(map(float, far.groups())) < 1e-4
     assert "ours TensorFlow XLA: RuntimeError: TensorFlow finds no GPU" in notes
     assert not any(f", {side}:" in notes for side in ours), notes
 
