@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch.utils._pytree import register_pytree_node
 
+from deberta_core.beside_tensorflow import keep_triton_apart
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
 from deberta_core.config import BaseConfig as PretrainedConfig
 from deberta_core.lazy import lazy
@@ -113,6 +114,8 @@ __all__ = [
     "optimize_for_inference",
     "quantize",
 ]
+
+keep_triton_apart()
 
 if not TYPE_CHECKING:  # which tells names that are not there
     __getattr__, __dir__ = lazy(__name__, {"tokenization": [name for name in __all__ if "Tokenizer" in name]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deberta_core.beside_tensorflow import keep_triton_apart
 from deberta_core.config import AutoConfig, DebertaConfig, DebertaV2Config
 from deberta_core.config import BaseConfig as PretrainedConfig
 from deberta_core.lazy import lazy
@@ -102,6 +103,8 @@ __all__ = [
     "TFReplacedTokenPretraining",
     "optimize_for_inference",
 ]
+
+keep_triton_apart()
 
 if not TYPE_CHECKING:  # which tells names that are not there
     __getattr__, __dir__ = lazy(__name__, {"tokenization": [name for name in __all__ if "Tokenizer" in name]})

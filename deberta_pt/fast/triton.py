@@ -10,10 +10,7 @@ relative table, ``S`` distances.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
-import os
-import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative, sdpa
-from deberta_pt.layers import is_traced
 
 VECTOR = 16  # rows and columns of tables are multiples of it, so that kernels read whole vectors
 LARGEST = 64  # queries or keys of a tile
@@ -114,23 +110,6 @@ def table(states: Tensor, positions: Tensor, rows: Tensor) -> Tensor:
     return torch.bmm(flat, ordered).unflatten(1, (batch, count + spare)).transpose(0, 1)
 
 
-@functools.cache
-def load_kernels() -> Any:
-    """The module of the kernels, which imports Triton.
-
-    TensorFlow has an LLVM of its own, and where it came first, Triton's would find that one and end the process, unless
-    its libraries look for names in themselves first.
-    """
-    flags = sys.getdlopenflags() if hasattr(sys, "getdlopenflags") else 0  # which Windows lacks
-    if flags and "tensorflow" in sys.modules:
-        sys.setdlopenflags(os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
-    try:
-        return importlib.import_module("deberta_pt.fast.kernels")
-    finally:
-        if flags:
-            sys.setdlopenflags(flags)
-
-
 def skewed(
     module: DisentangledSelfAttention | None, heads: Heads, relative: Relative | None, mask: Mask | None
 ) -> tuple[Tensor, Tensor | None]:
@@ -139,8 +118,6 @@ def skewed(
     queries, keys = query.shape[2], key.shape[2]
     if query.dtype == torch.float64:  # which no matrix unit that the kernels are written for multiplies
         return sdpa(module, heads, relative, mask)
-    if not is_traced():  # before calling an operator makes PyTorch import Triton
-        load_kernels()
     c2p = p2c = None
     if relative is not None:
         rows = by_distance(relative, queries, keys)
@@ -184,7 +161,7 @@ def _launch(
     c, p = query if c2p is None else c2p, query if p2c is None else p2c
     device = contextlib.nullcontext() if query.device.type == "cpu" else torch.get_device_module().device(query.device)
     with device:
-        getattr(load_kernels(), kernel)[(tiles * batch * heads,)](
+        getattr(importlib.import_module("deberta_pt.fast.kernels"), kernel)[(tiles * batch * heads,)](
             Q=query, K=key, V=value, C=c, P=p, SEEN=seen, SEED=seed,
             FIRST=None if ends is None else ends[0], LAST=None if ends is None else ends[1],
             **_strides(q=query, k=key, v=value),

@@ -1,0 +1,50 @@
+"""Triton beside TensorFlow: each brings an LLVM, and two of them in a process end it unless they keep apart."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
+from types import ModuleType
+
+LIBRARY = "triton._C.libtriton"
+
+
+class _KeptApart(ExtensionFileLoader):
+    """Loads a library that looks for names in itself first, if TensorFlow has brought the same ones before it."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """As of any library."""
+        if "tensorflow" not in sys.modules:
+            return super().create_module(spec)
+        flags = sys.getdlopenflags()
+        sys.setdlopenflags(os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
+        try:
+            return super().create_module(spec)
+        finally:
+            sys.setdlopenflags(flags)
+
+
+class _OfTriton(MetaPathFinder):
+    """Finds Triton's library, whoever imports it: PyTorch does so in the first ``torch.optim.AdamW`` already."""
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The library's place, with a loader of ours; ``None`` for all other modules."""
+        spec = PathFinder.find_spec(name, path, target) if name == LIBRARY else None
+        if spec is not None and spec.origin is not None:
+            spec.loader = _KeptApart(name, spec.origin)
+        return spec
+
+
+def keep_triton_apart() -> None:
+    """Let Triton be imported after TensorFlow, which builds of PyTorch for CUDA do, and which ended the process.
+
+    Triton before TensorFlow does no harm. Nothing is imported here: to import Triton takes a second.
+    """
+    if hasattr(sys, "setdlopenflags") and _OfTriton not in sys.meta_path:  # which Windows lacks
+        sys.meta_path.insert(0, _OfTriton)
