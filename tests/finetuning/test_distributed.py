@@ -101,11 +101,14 @@ def test_two_processes_of_pytorch(kind: str, start: Path, alone: Callable[[str],
 
 HELD = """
 import json, sys
+import torch
 from deberta_tasks.training import pt
 from deberta_tasks.training.options import Options
 from tests.finetuning.test_learners import TASK, losses
 folder, kind, precision = sys.argv[1:]
-options = Options(accumulate=2, checkpointing=True, precision=precision)
+compile_module = torch.nn.Module.compile  # to graphs that PyTorch runs itself: machine code takes minutes
+torch.nn.Module.compile = lambda part, **how: compile_module(part, backend="aot_eager", **how)
+options = Options(accumulate=2, checkpointing=True, precision=precision, compile=kind == "fsdp")
 learning = pt.TorchLearner(pt.new_model(TASK.head, None, folder, 0), options, kind=kind)
 found = losses(learning)
 weights = list(learning.model.parameters())
@@ -120,7 +123,7 @@ learning.stop()
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "precision"), [("ddp", "float32"), ("fsdp", "bfloat16")])
 def test_what_two_processes_hold(kind: str, precision: str, tmp_path: Path) -> None:
-    """As many bytes as the page on several devices says; parts of a step and layers computed again change no loss."""
+    """As many bytes as the page says; parts of a step, layers that are computed again or compiled change no loss."""
     pytest.importorskip("torch")
     from benchmarks.scale import Scale
     from deberta_core.config import AutoConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,19 @@ def test_layers_that_are_compiled_learn_the_same(plain: Any, tmp_path: Path, mon
     answers = judge().answers(learning)
     learning.save_model(tmp_path)
     assert judge().answers(learner("pt", Options(), tmp_path)) == answers
+
+
+@pytest.mark.everything
+@pytest.mark.skipif(shutil.which("g++") is None, reason="wants a compiler of C++")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_layers_in_machine_code_learn_the_same(precision: str, plain: Any) -> None:
+    """By the compiler that the command takes."""
+    torch = pytest.importorskip("torch")
+    torch._dynamo.reset()
+    folder, want = plain("pt")
+    found = losses(learner("pt", Options(compile=True, precision=precision), folder))
+    assert torch._dynamo.utils.counters["inductor"], "nothing was compiled"
+    np.testing.assert_allclose(found, want, rtol=0.05 if precision == "bfloat16" else 1e-4)
 
 
 def test_what_other_command_lines_call_it() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import pytest
 
 tf = pytest.importorskip("tensorflow")
 from tensorflow.python.framework import kernels  # noqa: E402
 
+import deberta_tf  # noqa: E402
 from deberta_tf.layers import policy  # noqa: E402
-from tests.models.helpers import random_inputs, small_config, tf_inputs, tf_model  # noqa: E402
+from tests.models.helpers import BASES, existing, random_inputs, small_config, tf_inputs, tf_model  # noqa: E402
 
+EVERY_HEAD = [head for head in existing(deberta_tf, "TF") if head != "Model"]
 ON_GPU = {"GPU", "DEFAULT"}  # the second are for any device, such as calls of functions and variables that are read
 
 
@@ -45,6 +48,10 @@ def takes(kernel, node):
         ("v2", "ForMaskedLM", None),
         ("v3", "ForReplacedTokenDetection", "mixed_bfloat16"),
         pytest.param("v3", "ForQuestionAnswering", "mixed_float16", marks=pytest.mark.slow),
+        *(
+            pytest.param(base, head, "mixed_bfloat16", marks=pytest.mark.everything)
+            for base, head in itertools.product(BASES, EVERY_HEAD)
+        ),
     ],
 )
 def test_no_operator_is_of_a_cpu_alone(base, head, precision):
