@@ -60,6 +60,8 @@ class Mask(NamedTuple):
         is_padding: whether tokens are hidden as keys and as queries alike.
         places: of the tokens, if padding is left out of the states.
         blocks: as an implementation of ``fast/`` reads it, made once for all layers: which blocks hold anything.
+        known: tokens that are no padding, bool ``[B, L]`` on the CPU, where the caller left the mask of a model that is
+            elsewhere: then the host knows how many there are, and need not wait for the device to tell.
     """
 
     keys: Tensor
@@ -67,6 +69,7 @@ class Mask(NamedTuple):
     is_padding: bool = False
     places: Places | None = None
     blocks: Any = None
+    known: Tensor | None = None
 
     def pairs(self) -> Tensor:
         """Which query sees which key, bool ``[B, 1, 1 or Q, K]``."""

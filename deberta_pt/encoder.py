@@ -33,6 +33,7 @@ from deberta_pt.fast.flex import block_mask, flex
 from deberta_pt.fast.linear import apply
 from deberta_pt.fast.padding import SAVED, Places, pack, places_of, unpack
 from deberta_pt.fast.triton import seen_of, skewed
+from deberta_pt.fast.upload import uploaded
 from deberta_pt.layers import Dropout, is_exported, is_traced, layer_norm
 
 ATTENTIONS.update(blocked=blocked, exported=exported, flex=flex, triton=skewed)
@@ -233,10 +234,14 @@ class Encoder(nn.Module):
         """Those of the tokens if padding is left out: not by the reference, nor where hidden tokens attend."""
         if mask is None or not mask.is_padding or self.config.masked_rows == "uniform":
             return None
-        if self.config.attn_implementation == "eager" or mask.keys.device.type != "cpu" or is_traced():
+        on_host = mask.known is not None or mask.keys.device.type == "cpu"
+        if self.config.attn_implementation == "eager" or not on_host or is_traced():
             return None  # other devices would have to wait, and a graph would get a shape that depends on values
-        visible = mask.tokens()
-        return places_of(visible) if int((~visible).sum()) * SAVED >= visible.numel() else None
+        visible = mask.tokens() if mask.known is None else mask.known
+        if int((~visible).sum()) * SAVED < visible.numel():
+            return None
+        places = places_of(visible)
+        return places if mask.known is None else Places(*(uploaded(x.numpy(), mask.keys.device) for x in places))
 
     def forward(
         self,
@@ -309,19 +314,22 @@ class Encoder(nn.Module):
         self.checkpointing = partial(checkpoint, **{"use_reentrant": False, **options}) if enabled else None
 
 
-def read_mask(attention_mask: Tensor | None) -> Mask | None:
+def read_mask(attention_mask: Tensor | None, device: torch.device) -> Mask | None:
     """What a batch hides, from any of the shapes a caller may give; ``None``: nothing.
 
     Args:
         attention_mask: ``[B, L]``, ``[B, 1, 1, L]``, ``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible. A hidden
-            token of a ``[B, L]`` mask also sees nothing itself.
+            token of a ``[B, L]`` mask also sees nothing itself. On the device, or on the CPU.
+        device: that of the model.
     """
     if attention_mask is None:
         return None
-    keys = attention_mask != 0
+    keys, known = attention_mask != 0, None
     if keys.device.type == "cpu" and not is_traced() and keys.all():
         return None  # nothing hidden, nothing to compute
+    if keys.device.type == "cpu" != device.type:
+        known, keys = (None, keys.to(device)) if is_traced() else (keys, uploaded(keys.numpy(), device))
     if keys.ndim == 2:
-        return Mask(keys[:, None, None], ~keys[:, None, :, None], is_padding=True)
+        return Mask(keys[:, None, None], ~keys[:, None, :, None], is_padding=True, known=known)
     keys = keys if keys.ndim == 4 else keys[:, None]  # [B, 1, 1 or L, L]
     return Mask(keys, ~keys.any(-1, keepdim=True))

@@ -6,8 +6,9 @@ choices.
 All take ``input_ids`` int ``[B, L]`` (or ``inputs_embeds`` ``[B, L, E]``), ``attention_mask`` (``[B, L]``, ``[B, 1,
 1, L]``, ``[B, L, L]`` or ``[B, 1, L, L]``; non-zero is visible), ``token_type_ids`` and ``position_ids`` int ``[B,
 L]``, and return an output object, or a tuple with ``return_dict=False``. Multiple choice has an axis of choices after
-the batch. Ids, labels and masks out of range are refused in eager mode; under ``torch.compile``, ``torch.func`` and
-export these checks vanish.
+the batch. Of a model on a GPU the mask may be left on the CPU: then the layers compute no padding there either. Ids,
+labels and masks out of range are refused in eager mode; under ``torch.compile``, ``torch.func`` and export these checks
+vanish.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ class Model(PreTrainedModel):
         floats = {name: x is not None and x.is_floating_point() for name, x in given.items()}
         check_inputs(self.config, shapes, floats)
         check_values(self.config, given, reads_positions=hasattr(self.embeddings, "position_embeddings"))
-        mask = read_mask(given.pop("attention_mask"))
+        tokens = next(x for x in given.values() if x is not None)
+        mask = read_mask(given.pop("attention_mask"), tokens.device)
         embedded = self.embeddings(**given, mask=mask)
         last, states, attentions = self.encoder(
             embedded,
@@ -172,7 +174,8 @@ class MaskedLM(PreTrainedModel):
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, output_attentions,
             wants_states or self.kind == "emd", True,
         )  # fmt: skip
-        hidden, mask = body["last_hidden_state"], read_mask(as_tensor(attention_mask, "attention_mask", self))
+        hidden = body["last_hidden_state"]
+        mask = read_mask(as_tensor(attention_mask, "attention_mask", self), hidden.device)
         if self.kind == "emd":
             before_last = body["hidden_states"][-2]
             position_ids = as_tensor(position_ids, "position_ids", self)
@@ -229,8 +232,9 @@ class LabelledModel(PreTrainedModel, Generic[Output]):
             output_hidden_states,
             True,
         )
-        mask = read_mask(as_tensor(attention_mask, "attention_mask", self))
-        logits = self.predict_from(body["last_hidden_state"], mask)
+        hidden = body["last_hidden_state"]
+        mask = read_mask(as_tensor(attention_mask, "attention_mask", self), hidden.device)
+        logits = self.predict_from(hidden, mask)
         labels = as_tensor(labels, "labels", self)
         loss = None if labels is None else self.judge(logits, labels, mask)
         return self.finish(body, return_dict, loss=loss, logits=logits)
@@ -368,7 +372,8 @@ class MultipleChoice(PreTrainedModel):
         flat = {name: None if x is None else x.flatten(0, 1) for name, x in given.items()}  # [B*C, ...]
         body = self.deberta(*flat.values(), output_attentions, output_hidden_states, True)
         choices = next(given[name].shape[1] for name in ("input_ids", "inputs_embeds") if given[name] is not None)
-        pooled = self.pooler(body["last_hidden_state"], read_mask(flat["attention_mask"]))
+        hidden = body["last_hidden_state"]
+        pooled = self.pooler(hidden, read_mask(flat["attention_mask"], hidden.device))
         logits = self.classifier(self.dropout(pooled)).reshape(-1, choices)  # [B, C]
         labels = as_tensor(labels, "labels", self)
         loss = None if labels is None else cross_entropy(logits, labels)

@@ -23,10 +23,11 @@ from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relativ
 from deberta_pt.fast.linear import linear, onednn_wins_alone, takes_onednn
 from deberta_pt.layers import keep_factors
 
-ROWS = 128  # queries of a block that computes several heads
+ROWS = 128  # queries of a block that computes several heads on a CPU
 ALONE = 256  # keys from which on each head is a block of its own, where that is faster
-ALONE_ROWS = 512  # queries of such a block, at most
+ALONE_ROWS = 512  # queries of such a block, or of one on another device, at most
 TILE = 64  # keys whose products with relative queries are computed at once, at least
+LARGE = 16 << 20  # scores of a block on other devices, which want few kernels that do much
 SCORES = 2 << 20  # of a block on a CPU, where fewer heads allow it: then they stay in the cache
 FEWEST = 4  # heads of a block, so that there is work for several cores
 KEPT = 512  # keys up to which probabilities are kept for the backward pass: half as much as a layer's other states
@@ -140,8 +141,9 @@ def blocks(
         blind: bool ``[B, Q]``; blocks begin at a text's first query that sees and end after the last.
         alone: whether each head is a block of its own.
     """
-    batch, _, queries, _ = query.shape
-    step = max(ROWS, min(ALONE_ROWS, SCORES // keys)) if alone else ROWS
+    batch, heads, queries, _ = query.shape
+    most = LARGE // heads if query.device.type != "cpu" else SCORES if alone else 0
+    step = max(ROWS, min(ALONE_ROWS, most // keys))
     for text in range(batch):
         begin, end = (0, queries) if blind is None else _reach(~blind[text : text + 1])
         for start in range(begin, end, step):

@@ -209,13 +209,14 @@ class PreparedLayer(nn.Module):
         For graphs, which are for all lengths, and for devices other than the CPU, which are slow to start many kernels
         and fast to compute padding.
         """
+        places = None if mask is None else mask.places
 
         def split(states: Tensor) -> Tensor:
             split = (-1, self.num_heads, self.width // self.num_heads)
             return states.view(*states.shape[:-1], *split).permute(2, 0, 3, 1, 4)  # [1 to 3, B, N, L, D]
 
         if query_states is None:
-            query, key, value = split(self.project(hidden))  # [B, N, L, D] each
+            query, key, value = split(unpack(self.project(hidden), places))  # [B, N, L, D] each
         else:
             (query,), (key, value) = split(self.project(query_states, 0, 1)), split(self.project(hidden, 1, 3))
         pos_key = pos_query = None
@@ -229,7 +230,8 @@ class PreparedLayer(nn.Module):
             context, probs = context_of_any(scores_of_any(heads, relative), value, mask)
         else:
             context, probs = (skewed if wants_triton(self.config, hidden) else sdpa)(None, heads, relative, mask)
-        return context.transpose(1, 2).flatten(-2), probs if output_attentions else None  # [B, Q, N*D]
+        context = pack(context.transpose(1, 2).flatten(-2), places)  # [B, Q, N*D], or [1, T, N*D]
+        return context, probs if output_attentions else None
 
     def in_graph(
         self, hidden: Tensor, query_states: Tensor, relative: Relative | None, mask: Mask | None, wants_probs: bool
@@ -384,7 +386,7 @@ class PreparedEncoder(Encoder):
     def places(self, mask: Mask | None) -> Places | None:
         """Those of the tokens wherever any are hidden: texts behind each other need not be put to their places."""
         if mask is None or not mask.is_padding or is_traced() or mask.keys.device.type != "cpu":
-            return None
+            return super().places(mask)
         return places_of(mask.tokens())
 
     def blocks(self, mask: Mask, output_attentions: bool, hidden: Tensor) -> Any:

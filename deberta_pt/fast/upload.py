@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,3 +16,13 @@ def uploaded(array: NDArray[Any], device: torch.device) -> Tensor:
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def inputs_on(device: torch.device, batch: Mapping[str, NDArray[Any]], model: Any) -> dict[str, Tensor]:
+    """The inputs of a model that is on a device.
+
+    The mask of a model of this package stays on the CPU: so it knows without waiting what is padding, and computes
+    none. Others, a class of somebody's own over ours among them, may do with the mask what they like.
+    """
+    kept = {"attention_mask"} if type(model).__module__.startswith("deberta_pt.") else set()
+    return {name: torch.from_numpy(array) if name in kept else uploaded(array, device) for name, array in batch.items()}

@@ -90,7 +90,7 @@ class InsideEncoder(Encoder):
         apart = not output_attentions and self.config.masked_rows == "zero"
         blocks = find_blocks(mask, hidden_states.shape[-1]) if apart else None
         if blocks is None:
-            read = read_mask(mask)
+            read = read_mask(mask, hidden_states.device)
             last, states, probs = super().forward(hidden_states, read, output_hidden_states, output_attentions)
         else:
             last, states, probs = self.run_blocks(blocks, hidden_states, output_hidden_states)
@@ -103,7 +103,10 @@ class InsideEncoder(Encoder):
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, None]:
         """As our ``forward``, each text of a row for itself."""
         run = super().forward
-        found = [run(group.take(hidden), read_mask(group.visible), output_hidden_states) for group in blocks.groups]
+        found = [
+            run(group.take(hidden), read_mask(group.visible, hidden.device), output_hidden_states)
+            for group in blocks.groups
+        ]
         last = blocks.join([part[0] for part in found])
         if not output_hidden_states:
             return last, None, None

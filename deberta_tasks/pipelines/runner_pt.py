@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deberta_core.config import BaseConfig
 from deberta_pt import optimize_for_inference
 from deberta_pt.fast.linear import has_hooks
+from deberta_pt.fast.upload import inputs_on
 from deberta_tasks.pipelines.preparing import prepared
 from deberta_tasks.tasks.base import OUTPUTS, Arrays
 
@@ -67,8 +68,7 @@ class TorchRunner:
         self.model.eval()
         try:
             with torch.inference_mode():
-                tensors = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
-                output = self.model(**tensors, **options, return_dict=True)
+                output = self.model(**inputs_on(device, inputs, self.model), **options, return_dict=True)
                 # As float32, since NumPy has no bfloat16.
                 return {name: output[name].float().cpu().numpy() for name in OUTPUTS if name in output}
         finally:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 
 from deberta_core.config import BaseConfig
 from deberta_core.pretraining import generator_config
 from deberta_pt import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection, ReplacedTokenPretraining
-from deberta_pt.fast.upload import uploaded
+from deberta_pt.fast.upload import inputs_on
 from deberta_pt.pretraining import new_generator
 from deberta_tasks.distill.teaching import make_lesson
 from deberta_tasks.pretrain.request import LOSSES, NEW, NO_LIMIT, OWN, Request, check_options
@@ -82,14 +82,15 @@ class TorchPairLearner:
             torch.optim.AdamW(half.parameter_groups(options.weight_decay), lr=0.0, fused=True) for half in halves
         ]
 
-    def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
+    def step(self, batch: Batch, rate: float, step: int) -> dict[str, SupportsFloat]:
         """A step of the generator, then one of the discriminator on what the generator had written."""
         seed_step(self.options.seed, step)
         set_rate(self.optimizers, rate)
-        tensors = {name: uploaded(array, self.device) for name, array in batch.items()}
+        tensors = inputs_on(self.device, batch, self.model)
         with autocast(self.device, self.options.precision):
             output = self.model.decoupled_step(*self.optimizers, tensors, clip=self.options.clip or NO_LIMIT)
-        return {name: float(output[name].detach()) for name in LOSSES}
+        losses = {name: output[name].detach() for name in LOSSES}
+        return {name: float(loss) if self.device.type == "cpu" else loss for name, loss in losses.items()}
 
     def save_state(self, folder: Path | None) -> None:
         """Both models, how often was drawn from the generator, and both optimisers."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsFloat
 
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.run import Run
@@ -28,8 +28,8 @@ class Learner(Protocol):
     first: bool
     processes: int
 
-    def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
-        """One step of training; returns the losses before it, by name.
+    def step(self, batch: Batch, rate: float, step: int) -> Mapping[str, SupportsFloat]:
+        """One step of training; returns the losses before it, by name, which a device may still be computing.
 
         Args:
             batch: all examples of the step, for all processes.
@@ -164,37 +164,62 @@ def train(
     every = options.evaluate_every or stream.steps_per_epoch
     history = History()
     done, speed = run.resume(history, learner.load_state), Speed()
+    unread: list[tuple[int, Mapping[str, SupportsFloat], float]] = []  # the step before, if its losses are on a device
     with run.progress(done, steps) as bar:
+
+        def tell(step: int, losses: Mapping[str, float], rate: float, **scores: float) -> None:
+            run.log(step, **losses, rate=rate, **scores)
+            shown = {name: f"{loss:.3f}" for name, loss in losses.items()}
+            bar.set_postfix({**shown, "tokens/s": f"{speed:.0f}"})
+
         for step in range(done + 1, steps + 1):
             if history.stopped:
                 break
             rate = options.rate_at(step, steps)
             begun = time.perf_counter()
             batch = stream.batch(step)
-            losses = learner.step(batch, rate, step)
+            found = learner.step(batch, rate, step)
+            if unread:
+                before, its, its_rate = unread.pop()
+                tell(before, read(before, its), its_rate)
             speed.add(batch, time.perf_counter() - begun)
-            for name, loss in losses.items():
-                if not math.isfinite(loss):
-                    raise FloatingPointError(
-                        f"the {name} of step {step} is {loss}; start again with a lower rate, or with precision float32"
-                    )
+            bar.update()
             scores: Mapping[str, float] = {}
-            if evaluation is not None and (step % every == 0 or step == steps):
+            judges = evaluation is not None and (step % every == 0 or step == steps)
+            saves = judges or step == steps or bool(options.save_every and step % options.save_every == 0)
+            if not saves and not all(isinstance(loss, float) for loss in found.values()):
+                # Read after the next step has begun: while it is asked for them, a GPU would have nothing to do.
+                unread.append((step, found, rate))
+                continue
+            losses = read(step, found)
+            if evaluation is not None and judges:
                 scores = evaluation.judge()
                 if history.add(step, scores[evaluation.decides], options.patience):
                     evaluation.keep()
                 history.stopped |= history.best >= evaluation.enough
                 if learner.first:
                     bar.write(evaluation.report(step, losses, scores))
-            run.log(step, **losses, rate=rate, **scores)
+            tell(step, losses, rate, **scores)
             # After the best model is kept, never before: a run that is killed in between judges and keeps again,
             # where the other way round it would know of a best model that is not there.
-            if scores or step == steps or (options.save_every and step % options.save_every == 0):
+            if saves:
                 run.save(step, history, learner.save_state)
-            bar.update()
-            shown = {name: f"{loss:.3f}" for name, loss in losses.items()}
-            bar.set_postfix({**shown, "tokens/s": f"{speed:.0f}"})
     return history
+
+
+def read(step: int, losses: Mapping[str, SupportsFloat]) -> dict[str, float]:
+    """The losses of a step, as soon as its device has them.
+
+    Raises:
+        FloatingPointError: if one is no number.
+    """
+    found = {name: float(loss) for name, loss in losses.items()}
+    for name, loss in found.items():
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the {name} of step {step} is {loss}; start again with a lower rate, or with precision float32"
+            )
+    return found
 
 
 class Speed:

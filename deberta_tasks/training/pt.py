@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import deberta_pt
 from deberta_core.heads import weights
 from deberta_core.perturbation import Perturbation
-from deberta_pt.fast.upload import uploaded
+from deberta_pt.fast.upload import inputs_on
 from deberta_pt.perturbation import PerturbedLoss, moved_weights
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.pt_parallel import (
@@ -91,7 +91,7 @@ class TorchLearner:
         self._judged: Any = None  # prepared for evaluation, until weights change
         self.scaler = torch.amp.GradScaler(self.group.device.type, enabled=options.precision == "float16")
 
-    def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:
+    def step(self, batch: Batch, rate: float, step: int) -> dict[str, SupportsFloat]:
         """One step; the parts of this process are computed one after the other."""
         seed_step(self.options.seed, step, self.group.rank)
         self._judged = None
@@ -154,7 +154,9 @@ class TorchLearner:
 
     def tensors(self, batch: Batch, examples: slice) -> dict[str, torch.Tensor]:
         """Some examples of a batch on this process' device."""
-        return {name: uploaded(array[examples], self.group.device) for name, array in batch.items()}
+        some = {name: array[examples] for name, array in batch.items()}
+        # Lessons read the mask themselves, and FSDP2, which gives the model a class of its own, uploads what it gets.
+        return inputs_on(self.group.device, some, None if self.lesson is not None else self.model)
 
     def save_state(self, folder: Path | None) -> None:
         """Whole tensors by name, however the model is spread."""

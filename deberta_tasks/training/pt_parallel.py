@@ -12,7 +12,7 @@ import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 import torch.distributed as dist
@@ -103,7 +103,7 @@ class Processes:
         if self.size == 1:
             return model
         if kind == "ddp":
-            return DistributedDataParallel(model, device_ids=None if self.device == CPU else [self.device])
+            return DistributedDataParallel(model)  # told of no device, it leaves inputs where they are
         half = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         policy = half if precision == "bfloat16" else MixedPrecisionPolicy()
         for layer in model.base_model.encoder.layer:
@@ -123,11 +123,11 @@ class Processes:
         dist.all_gather(tensors, tensor.contiguous())
         return torch.cat(tensors)
 
-    def total(self, value: torch.Tensor) -> float:
-        """The sum of a number over all processes."""
+    def total(self, value: torch.Tensor) -> SupportsFloat:
+        """The sum of a number over all processes; a GPU's stays there until somebody wants to know it."""
         if self.size > 1:
             dist.all_reduce(value)
-        return float(value)
+        return float(value) if value.device == CPU else value
 
 
 def unwrapped(model: Any) -> Any:

@@ -50,6 +50,7 @@ DEVICE = torch.device(NAME, 0)
 torch.__future__.set_swap_module_params_on_conversion(True)  # `model.to` makes parameters of another class
 waits: Counter[str] = Counter()
 kernels: Counter[str] = Counter()
+uploads: Counter[str] = Counter()  # copies from the CPU, waited for or not: none where a CUDA graph can be captured
 
 
 class Far(torch.Tensor):
@@ -93,10 +94,10 @@ def _names_it(device: Any) -> bool:
     return device is not None and torch.device(device).type == NAME
 
 
-def _waits_for(what: str) -> None:
+def _waits_for(what: str, found: Counter[str] = waits) -> None:
     ours = [frame for frame in traceback.extract_stack() if "/deberta_pt/" in frame.filename]
     place = f"{ours[-1].filename.split('/deberta_pt/')[-1]}: {ours[-1].line}" if ours else "outside"
-    waits[f"{what} at {place}"] += 1
+    found[f"{what} at {place}"] += 1
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -111,8 +112,10 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     device = kwargs.get("device")
     leaves_it = func is aten._to_copy.default and device is not None and not _names_it(device)
     # What is told to arrive later is not waited for.
-    later = bool(kwargs.get("non_blocking"))
-    arrives = not later and ((func is aten._to_copy.default and not far) or (func is aten.copy_.default and bool(near)))
+    comes = (func is aten._to_copy.default and not far) or (func is aten.copy_.default and bool(near) and bool(far))
+    if comes:
+        _waits_for(name, uploads)
+    arrives = comes and not kwargs.get("non_blocking")
     read_masks = name in INDEXING and any(x.dtype == torch.bool for x in tree_leaves(args[1]) if isinstance(x, Far))
     if (far and (name in READS or read_masks)) or (copies and (leaves_it or arrives)):
         _waits_for(name)
@@ -148,3 +151,4 @@ def forget() -> None:
     """Count from zero."""
     waits.clear()
     kernels.clear()
+    uploads.clear()

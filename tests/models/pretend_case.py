@@ -10,6 +10,10 @@ import torch
 from torch.utils._pytree import tree_map
 
 from deberta_pt import optimize_for_inference
+from deberta_tasks.training import pt
+from deberta_tasks.training.pt_parallel import Processes
+from deberta_tasks.training.stream import Collator, Stream
+from tests.finetuning.test_learners import STILL, TASK, config, data
 from tests.models import pretend
 from tests.models.helpers import flatten, pt_inputs, pt_model, random_weights
 from tests.pretraining.pairs import batch_of, pair
@@ -22,9 +26,10 @@ def compute(config: Any, head: str, inputs: dict[str, Any], how: dict[str, Any])
         config: of the model, whose weights are random.
         head: of the model.
         inputs: arrays by name.
-        how: ``train`` (also gradients), ``prepared``, ``dtype``, ``mixed`` (inputs stay on the CPU).
+        how: ``train`` (also gradients), ``prepared``, ``dtype``, names of inputs that ``stay`` on the CPU.
     """
     found: dict[str, Any] = {}
+    rows: set[int] = set()
     for place in ("cpu", "device"):
         model = pt_model(config, head, random_weights(config, head), dtype=how.get("dtype", "float32"))
         given, train = pt_inputs(inputs), bool(how.get("train"))
@@ -33,10 +38,13 @@ def compute(config: Any, head: str, inputs: dict[str, Any], how: dict[str, Any])
             if place == "device":
                 stack.enter_context(pretend.Placing())
                 model = model.to(pretend.DEVICE)
-                given = given if how.get("mixed") else {name: x.to(pretend.DEVICE) for name, x in given.items()}
+                stay = how.get("stay", ())
+                given = {name: x if name in stay else x.to(pretend.DEVICE) for name, x in given.items()}
             if how.get("prepared"):
                 model = optimize_for_inference(model)
             model.train(train)
+            for layer in model.base_model.encoder.layer:
+                layer.intermediate.register_forward_pre_hook(lambda _, x: rows.add(x[0].shape[:-1].numel()))
             for _ in range(2):  # what is made once on a device is there in the second call
                 pretend.forget()
                 with torch.set_grad_enabled(train):
@@ -44,7 +52,9 @@ def compute(config: Any, head: str, inputs: dict[str, Any], how: dict[str, Any])
                 if train:
                     model.zero_grad()
                     output.loss.backward()
-        found["waits"], found["kernels"] = dict(pretend.waits), pretend.launched()
+        found |= {"waits": dict(pretend.waits), "uploads": dict(pretend.uploads), "kernels": pretend.launched()}
+        found["rows"] = rows.copy()  # of states that layers computed, last on the device
+        rows.clear()
         found[place] = flatten(tree_map(_fetched, dict(output)))
         if train:
             grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -66,6 +76,23 @@ def pretraining(steps: int) -> list[dict[str, int]]:
             pretend.forget()
             model.decoupled_step(*optimizers, batch)
             found.append(dict(pretend.waits))
+    return found
+
+
+def learning(options: Any, steps: int) -> list[dict[str, Any]]:
+    """The losses of steps of fine-tuning on both, and what each on the device waits for."""
+    found: list[dict[str, Any]] = [{} for _ in range(steps)]
+    for device in (torch.device("cpu"), pretend.DEVICE):
+        with pretend.Placing() if device == pretend.DEVICE else contextlib.nullcontext():
+            model = pt.new_model(TASK.head, config(**STILL), None, 0)
+            learner = pt.TorchLearner(model, options, Processes(device=device))
+            stream = Stream(data()[3], Collator(0), 8, seed=1)
+            for step in range(1, steps + 1):
+                pretend.forget()
+                loss = learner.step(stream.batch(step), 5e-3, step)["loss"]
+                found[step - 1] |= {device.type: loss, "waits": dict(pretend.waits)}
+            for one in found:
+                one[device.type] = float(one[device.type])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
@@ -63,9 +64,10 @@ def masks(batch: int, length: int) -> dict[str, Any]:
     return {"none": None, "full": seen, "right": right, "left": left, "a text without tokens": blind, "pairs": pairs}
 
 
-def check(found: dict[str, Any], what: str, tolerance: float = 1e-5) -> None:
-    """Equal to the CPU, and no waiting."""
+def check(found: dict[str, Any], what: str, tolerance: float = 1e-5, uploads: bool = False) -> None:
+    """Equal to the CPU, no waiting, and nothing copied from the CPU, so that a CUDA graph can be captured."""
     assert found["waits"] == {}, what
+    assert uploads == bool(found["uploads"]), what
     assert found["device"].keys() == found["cpu"].keys()
     floor = 0.1 * max((float(np.abs(x).max()) for k, x in found["cpu"].items() if k.startswith("gradient")), default=0)
     for name, value in found["cpu"].items():
@@ -125,7 +127,70 @@ def test_no_more_kernels_than_the_plain_way(family: str, compute: Compute) -> No
 def test_tensors_of_two_devices_are_refused(compute: Compute) -> None:
     config = small_config("v3")
     with pytest.raises(RuntimeError, match="same device"):
-        compute(config, HEAD, random_inputs(config, HEAD), mixed=True)
+        compute(config, HEAD, random_inputs(config, HEAD), stay=["input_ids", "labels"])
+
+
+@pytest.mark.parametrize("kind", ["right", "left", "a text without tokens"])
+@pytest.mark.parametrize("family", quick("v2"))
+def test_padding_is_not_computed_where_the_host_knows_it(family: str, kind: str, compute: Compute) -> None:
+    """That is, where the mask is on the CPU: without a wait, and with the same numbers."""
+    for name in ("auto", "blocked"):
+        config = small_config(family, attn_implementation=name)
+        inputs = random_inputs(config, HEAD)
+        mask = inputs["attention_mask"] = masks(*inputs["input_ids"].shape)[kind]
+        mask[3, : mask.shape[1] // 2] = 0  # so that it is worth it
+        for how in ({}, {"train": True}, {"prepared": True}):
+            found = compute(config, HEAD, inputs, **how)
+            assert found["rows"] == {mask.size}
+            found = compute(config, HEAD, inputs, stay=["attention_mask"], **how)
+            check(found, f"{name}, {how}", uploads=True)
+            assert found["rows"] == {int(mask.sum()) + 1}
+
+
+def test_blocks_are_large(compute: Compute) -> None:
+    """Of 300 queries there would be three of a CPU's, of which each is some 25 kernels in each layer."""
+    kernels = {}
+    for length in (128, 300):
+        config = small_config("v3", attn_implementation="blocked")
+        inputs = {"input_ids": np.random.default_rng(0).integers(1, config.vocab_size, (2, length))}
+        kernels[length] = compute(config, HEAD, inputs)["kernels"]
+    assert kernels[300] < 1.2 * kernels[128]
+
+
+@pytest.mark.parametrize("mode", [{}, {"accumulate": 2, "checkpointing": True}])
+def test_a_step_of_fine_tuning_does_not_wait(mode: dict[str, Any], elsewhere: ProcessPoolExecutor) -> None:
+    first, *others = elsewhere.submit(learning, mode, 3).result()
+    for found in (first, *others):
+        np.testing.assert_allclose(found["pretend"], found["cpu"], rtol=1e-4)
+    assert [found["waits"] for found in others] == [{}, {}]
+
+
+def learning(mode: dict[str, Any], steps: int) -> list[dict[str, Any]]:
+    """What the other process runs."""
+    from deberta_tasks.training.options import Options
+    from tests.models import pretend_case
+
+    return pretend_case.learning(Options(**mode), steps)
+
+
+@pytest.mark.everything
+@pytest.mark.parametrize("head", existing(deberta_pt))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_everything(family: str, head: str, compute: Compute) -> None:
+    """Every implementation and mask, forward and training, in float32 and bfloat16."""
+    for implementation, dtype in itertools.product(IMPLEMENTATIONS, ("float32", "bfloat16")):
+        config = small_config(family, attn_implementation=implementation)
+        inputs = random_inputs(config, head)
+        shape, tolerance = inputs["input_ids"].shape, {"float32": 1e-5, "bfloat16": 5e-2}[dtype]
+        for kind, mask in masks(4, shape[-1]).items():
+            if mask is not None and len(shape) == 3:  # of choices
+                mask = np.stack([mask, np.roll(mask, 1, 0)], 1)
+            if kind == "pairs" and len(shape) == 3:
+                continue  # which it does not take
+            given = {name: x for name, x in {**inputs, "attention_mask": mask}.items() if x is not None}
+            for train in {False, head != "Model"}:
+                found = compute(config, head, given, dtype=dtype, train=train)
+                check(found, f"{implementation}, {dtype}, {kind}, train={train}", tolerance)
 
 
 def test_a_step_of_pretraining_waits_once(elsewhere: ProcessPoolExecutor) -> None:

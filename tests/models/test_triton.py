@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ BORDERS = (1, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 130, 519)
 HEAD = "ForTokenClassification"
 FLASHDEBERTA = 1506  # instructions of the loop of its forward kernel, 0.0.8, as ``benchmarks.kernels`` counts them
 matrix = pytest.mark.everything
+ROOT = Path(__file__).parents[2]
 
 
 def mask_of(kind: str, queries: int, keys: int) -> Any:
@@ -124,7 +126,7 @@ def compare(
         if term in terms and relative is not None:
             shapes[name] = (relative.rows.shape[0], heads, size)
     leaves = {name: torch.randn(shape).to(getattr(torch, dtype)) for name, shape in shapes.items()}
-    mask = read_mask(mask_of(kind, queries, keys)[:batch] if kind != "none" else None)
+    mask = read_mask(mask_of(kind, queries, keys)[:batch] if kind != "none" else None, torch.device("cpu"))
     direction, results = torch.randn(batch, heads, queries, size), {}
     torch.manual_seed(steady(kind))
     seed = int(torch.randint(2**62, (1,)))
@@ -290,7 +292,7 @@ def test_prepared_layers_take_it_off_the_cpu(family: str, monkeypatch: pytest.Mo
 
     model = pt_model(small_config(family))
     prepared = inference.optimize_for_inference(model)
-    mask = read_mask(mask_of("left", 21, 21))
+    mask = read_mask(mask_of("left", 21, 21), torch.device("cpu"))
     hidden, relative = torch.randn(2, 21, 24), model.encoder.relative(21, 21, torch.device("cpu"))
     results = []
     for wanted in (False, True):
@@ -346,6 +348,43 @@ def counted(*arguments: str) -> list[str]:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "benchmarks.kernels", *arguments]
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+BOTH = """
+import sys
+for name in sys.argv[1:]:
+    __import__(name)
+import tensorflow as tf
+import torch
+from benchmarks.kernels import compiled
+assert "triton" not in sys.modules, "importing either takes a second more"
+torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))])
+assert "triton" in sys.modules, "PyTorch no longer imports it here"
+assert compiled("forward", 80).spilled == 0
+assert tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(1)).numpy() == 2
+print("whole")
+"""
+
+
+@compiles
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [("deberta_tf", "deberta_pt"), ("deberta_pt", "deberta_tf")])
+def test_both_frameworks_and_triton_in_one_process(order: tuple[str, str], tmp_path: Path) -> None:
+    """As with PyTorch's builds for CUDA, which bring Triton: in the environment of both, and the package from here."""
+    import triton
+
+    python = ROOT / ".venv" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("wants the environment that make installs")
+    packages = Path(triton.__file__).parents[1]
+    for part in (packages / "triton", *packages.glob("triton-*.dist-info")):  # which names what compiles for whom
+        (tmp_path / part.name).symlink_to(part)
+    paths = os.pathsep.join((str(ROOT), str(tmp_path)))
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [python, "-c", BOTH, *order], env={**environment, "PYTHONPATH": paths}, capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "whole"), done.stderr[-2000:]
 
 
 @compiles

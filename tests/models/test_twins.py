@@ -35,6 +35,7 @@ ONLY_PT = {
     "Encoder.set_checkpointing": "takes the options of torch.utils.checkpoint",
     "sdpa": "tf has no fused attention that takes a bias",
     "Mask.of": "torch's prepared layers take one text at a time",
+    "Mask.known": "a graph of tf's asks the device how many tokens there are",
     "_warn": "of what kernels for GPUs cannot do",
     "Relative.mirrored": "tf asks in its graphs how many rows there are",
     "skew_any": "likewise",
