@@ -21,6 +21,7 @@ from tests.pretraining.pairs import pair
 NAMES = (packaged.NAME, packaged.GENERATOR, packaged.DISCRIMINATOR)
 LAYERS = {"generator": 2, "discriminator": 4}
 TEXT = "Fry the onion slowly."
+SAID = {"And it came [MASK] pass.": "to", "The function returns a [MASK] of strings.": "list"}
 
 
 @pytest.fixture
@@ -223,3 +224,41 @@ def test_an_installation_without_it_says_so(folder, monkeypatch):
 def test_other_names_are_asked_for(folder):
     with pytest.raises(AssertionError, match="deberta-zoo/other"):
         AutoConfig.from_pretrained("deberta-zoo/other")
+
+
+def test_what_is_shipped():
+    """Half precision, a card in both folders, and no more than 18 MB in all."""
+    from deberta_core.checkpoint import open_weights
+
+    files = [path for path in packaged.FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 18e6
+    cards = [(packaged.FOLDER / half / "README.md").read_text(encoding="utf-8") for half in LAYERS]
+    assert cards[0] == cards[1]
+    for said in ("license: apache-2.0", "## Texts", "## Training", "## Known limits", "| fill-mask | "):
+        assert said in cards[0]
+    for half in LAYERS:
+        with open_weights(packaged.FOLDER / half) as weights:
+            assert {info.dtype for info in weights.tensors.values()} == {"float16"}
+
+
+def test_the_page_says_what_the_card_says():
+    """How good it is, and how it got there."""
+    page, card = (
+        path.read_text(encoding="utf-8")
+        for path in (Path(__file__).parents[2] / "docs" / "mini.md", packaged.FOLDER / "generator" / "README.md")
+    )
+    rows = [line for line in page.splitlines() if line.startswith(("| fill-mask |", "| most frequent")) or (
+        line.startswith("| ") and line[2:].split(" ")[0].isdigit()
+    )]  # fmt: skip
+    assert len(rows) >= 13
+    assert all(row in card.splitlines() for row in rows)
+
+
+@pytest.mark.parametrize("framework", ["pt", pytest.param("tf", marks=pytest.mark.slow)])
+def test_what_it_says(framework):
+    from deberta_tasks import pipeline
+
+    classes(framework, "Model")
+    fill = pipeline("fill-mask", packaged.NAME, framework)
+    for text, word in SAID.items():
+        assert word in [answer["token_str"].strip() for answer in fill(text)], text

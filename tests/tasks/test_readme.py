@@ -100,6 +100,8 @@ def test_every_block_of_a_guide_runs_in_order(
         assert out.endswith("42 True\nTrue\n")
     if name == "long_texts.md":
         assert out.endswith("True\n")
+    if name == "mini.md":
+        assert out.endswith("3 6\n")
     if name == "start.md":
         assert out.count("'label': 'LABEL_") == 2
 
