@@ -1,7 +1,9 @@
 """``deberta demo``: a small classifier from text to the same probabilities in two frameworks.
 
-Vocabulary, training in PyTorch, conversion, verification, further training in Keras, conversion back, and one table of
-what both frameworks answer. Each step says which files it wrote and which command does the same for other data.
+The model that comes with the package, training in PyTorch with a model from scratch measured beside it, conversion,
+verification, further training in Keras, conversion back, and one table of what both frameworks answer. Each step says
+which files it wrote and which command does the same for other data. With ``--scratch`` there is no model to start from:
+vocabulary and weights come from the texts alone.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import shutil
 import tempfile
 import textwrap
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ import numpy as np
 
 from conversion.command_line import FINE, OVER_LIMIT, add_json_option, telling, terminate_cleanly
 from deberta_core.files import settle, write_text
+from deberta_core.packaged import GENERATOR
 from deberta_tasks.data import BUNDLED, TASK, hold_back, most_frequent, read_csv
 from deberta_tasks.finetune.recipe import Judge
 from deberta_tasks.finetune.start import Size, small_config
@@ -54,21 +58,30 @@ class Settings:
     """What the demo trains, and for how long.
 
     Attributes:
-        size: of the model.
-        torch: how it is trained in PyTorch.
+        size: of a model from scratch.
+        torch: how the model is trained in PyTorch.
         enough: PyTorch stops at this share of the way from chance to all held-back texts right, and Keras goes on.
         keras: how it is trained in Keras.
+        model: to start from; ``None`` for one from scratch.
+        beside: how one from scratch is trained that is only measured; ``None`` to do without.
     """
 
     size: Size = field(default_factory=Size)
     torch: Options = field(default_factory=options)
     enough: float = 0.5
     keras: Options = field(default_factory=lambda: options(epochs=4, rate=1e-3, warmup=0.0))
+    model: str | None = None
+    beside: Options | None = None
 
     @classmethod
-    def seeded(cls, seed: int) -> Settings:
-        """With other starting weights, dropout and order."""
-        return cls(torch=replace(cls().torch, seed=seed), keras=replace(cls().keras, seed=seed))
+    def seeded(cls, seed: int, *, scratch: bool = False) -> Settings:
+        """Those of the command: with other starting weights, dropout and order by seed."""
+        if scratch:
+            return cls(torch=options(seed), keras=options(seed, epochs=4, rate=1e-3, warmup=0.0))
+        return cls(
+            torch=options(seed, epochs=6, rate=1e-3, schedule="linear"), enough=math.inf,
+            keras=options(seed, epochs=2, rate=1e-4, warmup=0.0), model=GENERATOR, beside=options(seed),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", default=BUNDLED, metavar="FILE", help="your own texts: CSV with the columns label and text"
     )
+    parser.add_argument(
+        "--scratch", action="store_true",
+        help=f"start from your texts alone, vocabulary included; default: from {GENERATOR}, which knows English",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of starting weights, dropout and order, default 0")
     add_json_option(parser)
 
@@ -116,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
             start_tensorflow_quietly()
         with waiting("Starting PyTorch"):
             import torch  # noqa: F401 - here, so that the wait is not one of the first step's
-        code = run_demo(output, texts, Settings.seeded(args.seed))
+        code = run_demo(output, texts, Settings.seeded(args.seed, scratch=args.scratch))
         if args.json:
             found = json.loads((output / MARKER).read_text(encoding="utf-8"))
             folders = [str(output / name) for name in (TORCH, TF, TF_TRAINED, TORCH_AGAIN)]
@@ -140,14 +157,15 @@ def run_demo(output: Path, texts: Texts, settings: Settings) -> int:
     held = texts.held
     print(f"{len(texts.train)} texts to train on, {len(held)} held back; labels: {', '.join(texts.names)}")
     with one_thread():
-        train_vocabulary(output, [example["text"] for example in texts.train])
+        prepare_vocabulary(output, [example["text"] for example in texts.train], settings.model)
         results = {"pytorch": torch_training(output, texts, settings)}
+        scratch = {"from_scratch": beside(texts, settings)} if settings.beside else {}
         convert_to(output, TORCH, TF, "tf", step=3)
         verified = verify_step(output)
         results["keras"] = keras_training(output, texts, settings)
         convert_to(output, TF_TRAINED, TORCH_AGAIN, "pt", step=6)
         difference = compare(output, texts)
-    write_marker(output, accuracy=results, largest_difference=difference, verified=verified)
+    write_marker(output, accuracy=results, **scratch, largest_difference=difference, verified=verified)
     good = judge(results, held, difference, verified)
     print(f"\nThis took {time.monotonic() - started:.0f} s.")
     return FINE if good else OVER_LIMIT
@@ -193,13 +211,24 @@ def say_done(written: Sequence[Path], *commands: str) -> None:
         print(f"  {'your data:' if number == 0 else '':<12} {command}")
 
 
-def train_vocabulary(output: Path, texts: list[str]) -> None:
-    """Step 1: a SentencePiece vocabulary, from the texts to train on alone."""
+def new_vocabulary(texts: list[str]) -> Any:
+    """SentencePiece pieces, from the texts to train on alone."""
     from tokenization import train_from_iterator
 
-    say_step(1, "Vocabulary: SentencePiece pieces from the texts to train on")
     size = min(max(sum(map(len, texts)) // 50, 500), 32000)  # a piece wants to be seen some ten times
-    tokenizer = train_from_iterator(texts, size, fast=False, byte_fallback=False)
+    return train_from_iterator(texts, size, fast=False, byte_fallback=False)
+
+
+def prepare_vocabulary(output: Path, texts: list[str], model: str | None) -> None:
+    """Step 1: that of the model, or a new one."""
+    from tokenization import DebertaV2Tokenizer
+
+    if model is None:
+        say_step(1, "Vocabulary: SentencePiece pieces from the texts to train on")
+        tokenizer = new_vocabulary(texts)
+    else:
+        say_step(1, f"Vocabulary: SentencePiece pieces of {model}, which comes with the package")
+        tokenizer = DebertaV2Tokenizer.from_pretrained(model)
     written = [Path(path) for path in tokenizer.save_pretrained(output / TORCH)]
     tokens = tokenizer.tokenize(texts[0])
     print(f"  {len(tokenizer)} pieces; {texts[0]!r} becomes\n  {' '.join(tokens)}")
@@ -252,23 +281,47 @@ def learn(learner: TaskLearner, tokenizer: Any, texts: Texts, options: Options, 
 
 
 def torch_training(output: Path, texts: Texts, settings: Settings) -> float:
-    """Step 2: a classifier from scratch."""
+    """Step 2: a classifier, from the model or from scratch."""
     from deberta_tasks.training.pt import TorchLearner, new_model
 
-    size, chance = settings.size, most_frequent(texts.held)
-    say_step(2, f"PyTorch: a DeBERTa v3 with {size.layers} layers of width {size.hidden_size}, from scratch")
+    size, chance, labels = settings.size, most_frequent(texts.held), TASK.config(texts.names)
     folder = output / TORCH
     before = set(folder.iterdir())
     tokenizer = load_tokenizer(output, TORCH)
-    config = small_config(tokenizer, size, max_length=MAX_TOKENS, **TASK.config(texts.names))
-    learner = TorchLearner(new_model(TASK.head, config, None, settings.torch.seed), settings.torch)
+    if settings.model is None:
+        say_step(2, f"PyTorch: a DeBERTa v3 with {size.layers} layers of width {size.hidden_size}, from scratch")
+        config = small_config(tokenizer, size, max_length=MAX_TOKENS, **labels)
+        model = new_model(TASK.head, config, None, settings.torch.seed)
+    else:
+        with warnings.catch_warnings():  # that the classifier is new is what the training is for
+            warnings.filterwarnings("ignore", message=".*newly initialised", category=UserWarning)
+            still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # as it was pretrained, too
+            model = new_model(TASK.head, None, settings.model, settings.torch.seed, **labels, **still)
+        shape = f"a DeBERTa v3 with {model.config.num_hidden_layers} layers of width {model.config.hidden_size}"
+        say_step(2, f"PyTorch: {settings.model}, {shape}, learns the labels")
+    learner = TorchLearner(model, settings.torch)
     right = learn(learner, tokenizer, texts, settings.torch, chance + settings.enough * (1 - chance))
     learner.save_model(folder)
+    start = "" if settings.model is None else f"--model {settings.model} "
     say_done(
         sorted(set(folder.iterdir()) - before),
-        "deberta finetune --task text-classification --train my-texts.csv --output my-run",
+        f"deberta finetune --task text-classification {start}--train my-texts.csv --output my-run",
     )
     return right
+
+
+def beside(texts: Texts, settings: Settings) -> float:
+    """What a model from scratch gets right, which has seen nothing but the texts; it is not kept."""
+    from deberta_tasks.training.pt import TorchLearner, new_model
+
+    assert settings.beside is not None
+    size, options = settings.size, settings.beside
+    shape = f"{size.layers} layers of width {size.hidden_size}"
+    print(f"\n  For comparison, a model from scratch, {shape}, which has seen nothing but these texts")
+    tokenizer = new_vocabulary([example["text"] for example in texts.train])
+    config = small_config(tokenizer, size, max_length=MAX_TOKENS, **TASK.config(texts.names))
+    learner = TorchLearner(new_model(TASK.head, config, None, options.seed), options)
+    return learn(learner, tokenizer, texts, options)
 
 
 def convert_to(output: Path, source: str, target: str, to: str, *, step: int) -> None:
