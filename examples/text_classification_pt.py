@@ -2,9 +2,9 @@
 
     python examples/text_classification_pt.py --output run
 
-learns four topics from 384 sentences that come with the package, from scratch, and is right on more than half of 96
-others; guessing would be right on 25%. Your own texts: ``--data FILE``, CSV or JSONL with ``text`` and ``label``. A
-published model: ``--model DIR --rate 2e-5 --epochs 3``.
+teaches ``deberta-zoo/mini-generator`` four topics by 384 sentences of the package; it is then right on more
+than half of 96 others, where guessing is on 25%. Your own texts: ``--data FILE``, CSV or JSONL with ``text`` and
+``label``. From scratch: ``--model '' --rate 2e-3 --epochs 10``; a published model: ``--model DIR --rate 2e-5``.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from tokenization import AutoTokenizer
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 parser.add_argument("--output", required=True, help="folder for the model")
 parser.add_argument("--data", default=DATA / "topics.csv", help="every fifth text of a label is held back")
-parser.add_argument("--model", help="checkpoint to start from; default: a small model from scratch")
-parser.add_argument("--epochs", type=int, default=10)
-parser.add_argument("--rate", type=float, default=2e-3, help="learning rate, which falls to zero")
+parser.add_argument("--model", default="deberta-zoo/mini-generator", help="to start from; '': from scratch")
+parser.add_argument("--epochs", type=int, default=5)
+parser.add_argument("--rate", type=float, default=1e-3, help="learning rate, which falls to zero")
 args = parser.parse_args()
 torch.manual_seed(0)
 task = task_named("text-classification", trainable=True)

@@ -60,6 +60,9 @@ def test_a_script_says_what_it_learns(name: str) -> None:
     text = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
     assert SCRIPTS[name][1] in " ".join(text.split())
     assert f"python examples/{name}.py --output run" in text
+    if 'default="deberta-zoo/mini-generator"' in text:
+        epochs = STATED[SCRIPTS[name][0]][2]
+        assert f"From scratch: ``--model '' --rate 2e-3 --epochs {epochs}``" in " ".join(text.split())
 
 
 def example(name: str, *given: Any) -> list[str]:
@@ -194,17 +197,19 @@ def test_text_is_learnt_from(classifier: Path, tmp_path: Path) -> None:
     assert names >= {WEIGHTS["tf"], "model.generator.safetensors", "generator_config.json", "spm.model"}
 
 
-def script(name: str, task: str, folder: Path, output: str) -> list[str]:
-    return example(name, "--data", few(task, folder), "--output", folder / output, "--epochs", 3, "--batch-size", 8)
+def script(name: str, task: str, folder: Path, output: str, *more: str) -> list[str]:
+    given = ["--data", few(task, folder), "--output", folder / output, "--epochs", 3, "--batch-size", 8]
+    return example(name, *given, *more)
 
 
 @pytest.mark.slow
 def test_a_plain_loop_is_killed_and_resumed(tmp_path: Path) -> None:
     """Dropout and data order included."""
     pytest.importorskip("torch")
-    command = script("token_classification_pt", "token-classification", tmp_path, "whole")
+    scratch = ("--model", "", "--rate", "2e-3")
+    command = script("token_classification_pt", "token-classification", tmp_path, "whole", *scratch)
     finish_with_copies(command, tmp_path / "whole", {8: tmp_path / "broken"})
-    done = finish(script("token_classification_pt", "token-classification", tmp_path, "broken"))
+    done = finish(script("token_classification_pt", "token-classification", tmp_path, "broken", *scratch))
     assert "resuming after step 6" in done.stderr + done.stdout
     assert log(tmp_path / "broken") == log(tmp_path / "whole")
     whole, broken = (tmp_path / name / "model" / WEIGHTS["pt"] for name in ("whole", "broken"))
