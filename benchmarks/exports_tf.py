@@ -58,19 +58,23 @@ def in_lite(graph: bytes, shape: Shape, threads: int) -> Side:
 
 
 def exports_tf(settings: Settings, record: Recorder) -> None:
-    """Both libraries' graphs, by shape; ours is one for all of them."""
+    """Both libraries' graphs, and ours in integers (dynamic range), by shape; ours is one for all of them."""
     models = both_models(record, settings.layers or 4)
+    graphs: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*has no tokenizer")
         models["ours"].save_pretrained(Path(folder) / "model")
-        export(Path(folder) / "model", Path(folder) / "out", to="tflite")
-        graph = (Path(folder) / "out" / "model.tflite").read_bytes()
+        for name, dtype in (("ours" + RUNTIME, "float32"), ("ours int8" + RUNTIME, "int8")):
+            report = export(Path(folder) / "model", Path(folder) / dtype, to="tflite", dtype=dtype)
+            graphs[name] = (Path(folder) / dtype / "model.tflite").read_bytes()
+            off = report.worst.relative
+            record.note(f"{name}: {len(graphs[name]) / 1e6:.1f} MB, off by {off:.1e} of the largest state")
     for shape in settings.shapes or SHAPES:
-        sides: dict[str, Side] = {"ours" + RUNTIME: in_lite(graph, shape, settings.threads)}
+        sides: dict[str, Side] = {name: in_lite(graph, shape, settings.threads) for name, graph in graphs.items()}
         if PEER in models:
             with record.peer(PEER + RUNTIME):
                 sides[PEER + RUNTIME] = in_lite(peers_graph(models[PEER], shape), shape, settings.threads)
-                mine, theirs = (side() for side in sides.values())
+                mine, theirs = (sides[name + RUNTIME]() for name in ("ours", PEER))
                 if not np.allclose(mine, theirs, atol=1e-3):
                     record.note(f"{label(shape)}: the graphs differ by {np.abs(np.subtract(mine, theirs)).max():.1e}")
         measure(record, label(shape), sides, settings.rounds)

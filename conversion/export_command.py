@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", help="folder to make")
     parser.add_argument("--to", required=True, metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument(
-        "--dtype", help="of the graph: float32 (default), float16, bfloat16 or, of what deberta quantize wrote, int8; "
-        "as the runtime has them",
+        "--dtype", help="of the graph: float32 (default), float16, bfloat16 or int8, of what deberta quantize wrote "
+        "or, for tflite, of any folder; as the runtime has them",
     )  # fmt: skip
     parser.add_argument("--task", metavar="TASK", help=f"default: the checkpoint's head; else {', '.join(TASK_HEADS)}")
     parser.add_argument("--quiet", action="store_true", help="do not say what is being done")

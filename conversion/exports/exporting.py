@@ -55,7 +55,7 @@ def export(
         to: ``onnx``, ``openvino``, ``torch``, ``aot`` (PyTorch's compiler), ``savedmodel`` or ``tflite``.
         dtype: of the graph's numbers, ``float32``, ``float16`` or ``bfloat16``; which, depends on the runtime.
             ``int8`` keeps the integers of a quantised folder: ONNX Runtime multiplies them with states that are rounded
-            by token, OpenVINO widens them while it loads.
+            by token, OpenVINO widens them while it loads. TensorFlow Lite makes its own of any folder.
         task: name of a task, for its head; default that of the checkpoint. ``feature-extraction`` needs none.
         progress: told what is being done.
         isolate_h5: read HDF5 in a process of its own, so that a damaged file cannot end this one.
@@ -83,7 +83,8 @@ def export(
     made_here = packaged(src, words=task is not None and TASK_HEADS[task] == "ForMaskedLM")
     with open_source(made_here or src, isolate_h5=isolate_h5) as source:
         head = choose_head(source, task)
-        if dtype == "int8" and not any(info.dtype == "int8" for info in source.file.tensors.values()):
+        integers = any(info.dtype == "int8" for info in source.file.tensors.values())
+        if dtype == "int8" and not row.rounds and not integers:
             raise ValueError(f"dtype is 'int8', but the weights in {source.folder} are floats: deberta quantize first")
         with Replacement(Path(os.path.realpath(dst))) as files:
             tell(f"reading the model of {os.fspath(src)}")

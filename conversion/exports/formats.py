@@ -28,6 +28,7 @@ class Format:
         extra: the extra of this project that installs them.
         module: the one of them that runs it.
         compiles: whether a C++ compiler is needed.
+        rounds: whether it makes integers of floats itself.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Format:
     extra: str
     module: str
     compiles: bool = False
+    rounds: bool = False
 
 
 FORMATS = {
@@ -65,8 +67,8 @@ FORMATS = {
             (("tensorflow", "2.18"), ("tf_keras", "2.18")), "tf", "tensorflow",
         ),
         Format(
-            "tflite", "TensorFlow Lite", "model.tflite", "tf", ("float32", "float16"),
-            (("tensorflow", "2.18"), ("tf_keras", "2.18")), "tf", "tensorflow",
+            "tflite", "TensorFlow Lite", "model.tflite", "tf", ("float32", "float16", "int8"),
+            (("tensorflow", "2.18"), ("tf_keras", "2.18")), "tf", "tensorflow", rounds=True,
         ),
     )
 }  # fmt: skip

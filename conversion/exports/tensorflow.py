@@ -73,8 +73,9 @@ def _lite(model: Any, signature: Any, dtype: str) -> bytes:
         tf.saved_model.save(model, folder, signatures=signature)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if dtype == "float16":  # of the weights; what computes them is the runtime's affair
+        if dtype != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if dtype == "float16":  # of the weights; what computes them is the runtime's affair
             converter.target_spec.supported_types = [tf.float16]
         made: bytes = converter.convert()
         return made

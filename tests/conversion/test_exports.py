@@ -194,6 +194,17 @@ def test_integers_of_a_quantised_folder(tmp_path, monkeypatch, name):
     assert sum(int(np.prod(one.dims)) for one in integers) == held + model.config.vocab_size * 96  # once
 
 
+@needs("tflite")
+@pytest.mark.filterwarnings("ignore:.*has no tokenizer")
+@pytest.mark.slow
+@pytest.mark.everything
+def test_integers_of_tensorflow_lite(tmp_path):
+    """Of a folder of floats; the runtime rounds states as well: off by more than floats are."""
+    source = checkpoint(tmp_path / "source", "v3", "ForSequenceClassification", hidden_size=96, intermediate_size=192)
+    report = conversion.export(source, tmp_path / "int8", to="tflite", dtype="int8")
+    assert 1e-4 < report.worst.relative <= formats.TOLERANCES["int8"]
+
+
 @needs("onnx")
 @pytest.mark.filterwarnings("ignore:.*has no tokenizer")
 @pytest.mark.slow

@@ -1,0 +1,43 @@
+"""The table of tasks made smaller: who fits is said, and a run with little training makes all of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.smaller import KINDS, fits, main, table
+
+
+def result(int8: float, examples: int) -> dict[str, Any]:
+    found = {name: {"score": 0.9, "nbytes": 2_000_000} for name in KINDS}
+    found["int8"]["score"] = int8
+    return {"task": "nli", "measure": "accuracy", "examples": examples, "found": found}
+
+
+def test_integers_may_cost_half_a_point_or_one_example() -> None:
+    assert fits(result(0.895, 1000))
+    assert not fits(result(0.894, 1000))
+    assert fits(result(0.89, 100))
+    assert not fits(result(0.88, 100))
+    row = table([result(0.88, 100)])[-1]
+    assert row == f"| nli, accuracy (100) | 0.9000, 2.00 MB | 0.8800, 2.00 MB |{' 0.9000, 2.00 MB |' * 3}"
+
+
+@pytest.mark.everything
+@pytest.mark.slow
+def test_a_run_makes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, words = tmp_path / "page.md", ["--work", str(tmp_path / "work"), "--tasks", "text-classification"]
+    page.write_text("A\n<!-- smaller -->\n<!-- /smaller -->\n", encoding="utf-8")
+    words += ["--epochs", "1", "--budget", "0.25", "--write", str(page)]
+    assert main(words) in (0, 1)
+    found = json.loads((tmp_path / "work" / "text-classification.json").read_text(encoding="utf-8"))
+    sizes = {name: one["nbytes"] for name, one in found["found"].items()}
+    assert sizes["int8"] < 0.4 * sizes["float32"]
+    assert max(sizes["trimmed"], sizes["pruned"], sizes["shrunk"]) < sizes["float32"]
+    assert "| text-classification, accuracy (96) |" in page.read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(words) in (0, 1)  # from what is there
+    assert "epoch" not in capsys.readouterr().out
