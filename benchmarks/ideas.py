@@ -470,20 +470,25 @@ def spread(values: Sequence[float]) -> str:
 
 
 def draw(results: Path, path: Path) -> None:
-    """Loss of hidden words by step, a line for each variant and, around it, what lies between its seeds."""
+    """Loss of hidden words by step, a line for each variant and, around it, what lies between its seeds.
+
+    TensorFlow's lines are broken, in the colour of PyTorch's.
+    """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot(xlabel="step", ylabel="loss of hidden words, held-back texts")
-    for name, variant in VARIANTS.items():
-        runs = [json.loads(file.read_bytes())["curve"] for file in sorted(results.glob(f"{name}-pt-*.json"))]
-        if runs:
-            steps = [line["step"] for line in runs[0]]
-            values = np.array([[line["held_mlm_loss"] for line in run] for run in runs])
-            axes.plot(steps, values.mean(0), label=variant.title, linewidth=1.2)
-            axes.fill_between(steps, values.min(0), values.max(0), alpha=0.2)
+    for number, (name, variant) in enumerate(VARIANTS.items()):
+        for framework, style in (("pt", "-"), ("tf", "--")):
+            files = sorted(results.glob(f"{name}-{framework}-*.json"))
+            if curves := [json.loads(file.read_bytes())["curve"] for file in files]:
+                steps, color = [line["step"] for line in curves[0]], f"C{number}"
+                values = np.array([[line["held_mlm_loss"] for line in curve] for curve in curves])
+                title = variant.title if framework == "pt" else None
+                axes.plot(steps, values.mean(0), style, label=title, linewidth=1.2, color=color)
+                axes.fill_between(steps, values.min(0), values.max(0), alpha=0.2, color=color)
     axes.legend(fontsize=8)
     figure.savefig(path, format="svg", metadata={"Date": None})
 
