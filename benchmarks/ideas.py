@@ -462,9 +462,9 @@ def agreement(results: Path) -> list[str]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean, and how far from it the farthest is."""
-    if not values:
-        return "-"
+    """Mean, and how far from it the farthest is, of several."""
+    if len(values) < 2:
+        return f"{values[0]:.3f}" if values else "-"
     mean = float(np.mean(values))
     return f"{mean:.3f} ± {max(abs(value - mean) for value in values):.3f}"
 
@@ -512,7 +512,8 @@ def main(words: Sequence[str] | None = None) -> int:
             print(f"broke off: {'-'.join(map(str, job))}; the same command goes on with it", file=sys.stderr)
     if given.write:
         for mark, lines in (("ideas", table), ("bought", bought), ("alike", agreement)):
-            fill(given.write, mark, lines(given.results))
+            found = lines(given.results)
+            fill(given.write, mark, found if len(found) > 2 else ["None of these runs has ended yet."])
         draw(given.results, given.write.with_suffix(".svg"))
     return int(bool(broken))
 
