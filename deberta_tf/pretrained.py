@@ -675,18 +675,24 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
         write_config_and_card(files, config, name)
 
     def _save_servable(self, folder: Path, signatures: Any) -> None:
-        """Write a SavedModel: one commit of its files, for a folder cannot take the place of another in one step."""
+        """Write a SavedModel: a new folder in one step, as TensorFlow Serving loads a version once its folder is there;
+        into one that is there already, which no step can replace, as one commit of files.
+        """
         if self.save_spec() is None:  # Keras saves what it has seen run
             self(self.dummy_inputs, training=False)
         signatures = self.serving_signatures() if signatures is None else signatures
-        with Replacement(folder) as files:
-            made = files.stage / "servable"
+        with Replacement(folder.parent) as whole:
+            made = whole.create(folder.name, folder=True)
             self.save(made, include_optimizer=False, save_traces=False, signatures=signatures)
-            before = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-            files.drop([name for name in before if not is_leftover(name.partition("/")[0])])
-            for path in sorted(path for path in made.rglob("*") if path.is_file()):
-                os.replace(path, files.create(path.relative_to(made).as_posix()))
-            files.commit()
+            if not folder.exists():
+                whole.commit()
+                return
+            with Replacement(folder) as files:
+                before = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+                files.drop([name for name in before if not is_leftover(name.partition("/")[0])])
+                for path in sorted(path for path in made.rglob("*") if path.is_file()):
+                    os.replace(path, files.create(path.relative_to(made).as_posix()))
+                files.commit()
 
     def saved_config(self) -> BaseConfig:
         """The config as written beside the weights: with PyTorch's class name, as published files have it, and

@@ -126,10 +126,18 @@ def test_labels_at_their_place_and_of_one_text():
     np.testing.assert_allclose(answer.hf_compute_loss(places, logits), output.loss)
 
 
-def test_served_models(tmp_path):
+def test_served_models(tmp_path, monkeypatch):
     model = tf_model(small_config("v3", output_hidden_states=True), "ForSequenceClassification")
+    save, there = type(model).save, []
+
+    def watched(*given, **more):
+        there.append([path.name for path in (tmp_path / "saved_model").iterdir() if path.name[0] != "."])
+        save(*given, **more)
+
+    monkeypatch.setattr(type(model), "save", watched)
     for _ in range(2):  # the second takes the place of the first
         model.save_pretrained(tmp_path, saved_model=True, version=3, token=None)
+    assert there == [[], ["3"]], "a version that TensorFlow Serving would load before it is whole"
     served = tf.saved_model.load(str(tmp_path / "saved_model" / "3"))
     assert [path.name for path in (tmp_path / "saved_model").iterdir()] == ["3"]
     ids = np.array([[1, 5, 7, 2]])
