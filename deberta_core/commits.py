@@ -25,7 +25,7 @@ NOTE = ".deberta-commit"
 STAGE = re.compile(r"\.deberta-[0-9a-f]{16}")
 _LARGEST_NOTE = 1 << 24  # bytes
 _LONGEST_COMMIT = 60.0  # seconds that renames may take, where no lock says whether their process is alive
-_LONGEST_WRITE = 86400.0  # seconds that making new files may take, there
+_LONGEST_WRITE = 86400.0  # seconds that may pass between two writes of new files, there
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,14 @@ def sweep(folder: Path, sure: bool) -> None:
             continue
         with contextlib.suppress(OSError):
             with lock(Path(entry.path), wait=False) as free:
-                dead = free if sure else time.time() - entry.stat().st_mtime > _LONGEST_WRITE
+                dead = free if sure else time.time() - _last_written(Path(entry.path)) > _LONGEST_WRITE
             if dead:
                 shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _last_written(folder: Path) -> float:
+    """When a folder or anything below it changed last: its own time says nothing of a training that goes on in it."""
+    return max(os.lstat(path).st_mtime for path in (folder, *folder.rglob("*")))
 
 
 def is_leftover(name: str) -> bool:

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from deberta_core import files
+from deberta_core import commits, files
 from deberta_core.commits import lock
 from deberta_core.files import Reading, Replacement, read_together, settle, workplace, write_text
 
@@ -200,6 +200,23 @@ def test_a_workplace_is_gone_in_the_end_or_when_the_next_one_begins(tmp_path):
     with workplace(folder) as third:
         assert os.listdir(folder) == [third.name]
     assert settle(tmp_path / "none") == []
+
+
+def test_without_locks_what_is_still_written_to_is_left_alone(tmp_path, monkeypatch):
+    """A training in a workplace, say: the time of its folder is that of the first file, days ago."""
+    monkeypatch.setattr(commits, "fcntl", None)
+    long_ago = time.time() - 3 * 86400
+    with workplace(tmp_path) as stage:
+        (stage / "run").mkdir()
+        (stage / "run" / "losses.jsonl").write_text("1")
+        for path in (stage / "run", stage):
+            os.utime(path, (long_ago, long_ago))
+        put(tmp_path, 1, ("a",))
+        assert (stage / "run" / "losses.jsonl").is_file()
+        for path in (stage / "run" / "losses.jsonl", stage / "run", stage):
+            os.utime(path, (long_ago, long_ago))
+        put(tmp_path, 2, ("a",))
+        assert os.listdir(tmp_path) == ["a"]
 
 
 def test_a_writer_that_lives_is_left_alone(tmp_path):
