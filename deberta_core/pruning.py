@@ -240,7 +240,8 @@ def check_cuts(
         check_layers(config, layers)
     if heads is not None:
         check_pruning(config, {})
-        _heads_of(heads, sum(heads_left(config)))
+        most = sum(sorted(heads_left(config), reverse=True)[:layers])  # which layers stay is not known yet
+        _heads_of(heads, most)
     if intermediate is not None:
         _check_columns(config, intermediate)
 

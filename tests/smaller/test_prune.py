@@ -244,6 +244,7 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
         ({"heads": 1.0}, "heads is 1.0, expected a share between 0 and 1"),
         ({"intermediate": -0.1}, "intermediate is -0.1, expected a share"), ({"heads": 0.5, "by": "luck"}, "by 'luck'"),
         ({"heads": 0.01}, "heads is 0.01: of the 6 heads that is none; one is a share of 0.17"),
+        ({"heads": 0.1, "layers": 1}, "heads is 0.1: of the 3 heads that is none"),
         ({"intermediate": 0.01, "layers": 1}, "intermediate is 0.01: of the 20 columns that is none"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
