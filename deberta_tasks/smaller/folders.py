@@ -108,7 +108,6 @@ def stored_types(opened: Source, model: Any, cut: Collection[int]) -> dict[str, 
         cut: numbers of the layers that have gone.
     """
     stored = {key: opened.tensors[name].dtype for name, key in opened.names.keys.items()}
-    stored |= {key: unused.dtype for key, unused in model.unused_tensors.items()}
     count = model.config.num_hidden_layers + len(cut)
     kept = [i for i in range(count) if i not in cut]
     place, found = {str(old): new for new, old in enumerate(kept)}, {}
@@ -118,7 +117,7 @@ def stored_types(opened: Source, model: Any, cut: Collection[int]) -> dict[str, 
             found[key] = dtype
         elif layer[2] in place:
             found[f"{layer[1]}{place[layer[2]]}{layer[3]}"] = dtype
-    return found
+    return found | {key: unused.dtype for key, unused in model.unused_tensors.items()}  # which keep their numbers
 
 
 def write_smaller(
@@ -139,7 +138,7 @@ def write_smaller(
         model: of either framework.
         report: for the card.
         note: a line for the card, such as the command.
-        dtypes: of ``stored_types``; default the model's own, where numbers have come to be others.
+        dtypes: of ``stored_types``; by default everything has the model's own type.
     """
     extras, _ = find_extras(source, whole=True, weights=weights, skip=target.path)
     with Replacement(target.path) as files:
