@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.report import fill, markdown
 from conversion.reports import in_bytes
 from deberta_core.config import AutoConfig
-from deberta_core.files import write_text
+from deberta_core.files import settle, write_text
 from deberta_tasks.finetune.command import FROM_SCRATCH
 from deberta_tasks.finetune.recipe import MODEL, finetune
 from deberta_tasks.finetune.request import Request, names_in_model, read_splits
@@ -71,7 +71,7 @@ def judged(task: TrainableTask, model: str | None, work: Path, budget: float, op
     found = {KINDS[0]: asdict(measure(KINDS[0], whole))}
     for name, step in steps.items():
         out = work / name
-        if not out.exists():
+        if not settle(out):  # a kill may have left a folder that nothing is in yet
             step(out)
         found[name] = asdict(measure(name, out))
     return {
@@ -117,8 +117,9 @@ def main(words: Sequence[str] | None = None) -> int:
     import torch
 
     torch.set_num_threads(given.threads)
-    asked = {name: value for name, value in (("epochs", given.epochs), ("rate", given.rate)) if value is not None}
-    options = Options(**{**(FROM_SCRATCH if given.model is None else FROM_MODEL), **asked})
+    changes = {name: value for name, value in (("epochs", given.epochs), ("rate", given.rate)) if value is not None}
+    options = Options(**{**(FROM_SCRATCH if given.model is None else FROM_MODEL), **changes})
+    asked = {"model": given.model, "budget": given.budget, "options": options.changed()}
     results = []
     for name in given.tasks:
         path = given.work / f"{name}.json"
@@ -128,6 +129,10 @@ def main(words: Sequence[str] | None = None) -> int:
             result = judged(TRAINABLE[name], given.model, folder, given.budget, options)
             write_text(path, json.dumps(result, indent=1) + "\n")
         results.append(json.loads(path.read_bytes()))
+        for key, value in json.loads(json.dumps(asked)).items():
+            if results[-1][key] != value:
+                before = results[-1][key]
+                parser.error(f"{path} is of a run with {key} {before!r}, now it is {value!r}; give a new --work")
     lines = table(results)
     print("\n".join(lines))
     if given.write:

@@ -26,6 +26,18 @@ def test_integers_may_cost_half_a_point_or_one_example() -> None:
     assert row == f"| nli, accuracy (100) | 0.9000, 2.00 MB | 0.8800, 2.00 MB |{' 0.9000, 2.00 MB |' * 3}"
 
 
+def test_results_of_another_call_are_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = {**result(0.9, 100), "model": "mine", "budget": 0.2, "options": {"epochs": 6.0, "rate": 5e-4}}
+    (tmp_path / "nli.json").write_text(json.dumps(made), encoding="utf-8")
+    words = ["--work", str(tmp_path), "--tasks", "nli", "--model", "mine"]
+    assert main(words) == 0
+    assert "| nli, accuracy (100) |" in capsys.readouterr().out
+    for more, said in (("--budget=0.3", "budget 0.2, now it is 0.3"), ("--epochs=2", "options {'epochs': 6.0")):
+        with pytest.raises(SystemExit):
+            main([*words, more])
+        assert said in capsys.readouterr().err
+
+
 @pytest.mark.everything
 @pytest.mark.slow
 def test_a_run_makes_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
