@@ -133,10 +133,15 @@ def recover(folder: Path, sure: bool) -> None:
     Args:
         folder: of the files.
         sure: whether a lock says that no process is at it; else it is given time.
+
+    Raises:
+        OSError: the note cannot be read, so that nobody knows what it says.
     """
     while os.path.lexists(folder / NOTE):
         note = Note.read(folder)
         if note is None:
+            with contextlib.suppress(FileNotFoundError):
+                open(folder / NOTE, "rb").close()  # else it may name files that nothing else leads to
             (folder / NOTE).unlink(missing_ok=True)
         elif sure or time.time() - os.lstat(folder / NOTE).st_mtime > _LONGEST_COMMIT:
             note.finish()

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from deberta_core import commits, files
-from deberta_core.commits import lock
+from deberta_core.commits import Note, lock
 from deberta_core.files import Reading, Replacement, read_together, settle, workplace, write_text
 
 NAMES = ("config.json", "sub/notes.txt", "weights-1", "weights-2", "weights.index")
@@ -247,6 +247,30 @@ def test_a_lock_ends_with_an_error_though_a_fork_has_it_too(tmp_path):
     finally:
         os.kill(children[0], signal.SIGKILL)
         os.waitpid(children[0], 0)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
+def test_a_note_that_cannot_be_read_is_kept(tmp_path, monkeypatch, number):
+    """As another user wrote it, say: it alone tells that what was half put in place is not to be swept away."""
+    put(tmp_path, 1, ("a", "b"))
+    note = Note(tmp_path, ".deberta-0123456789abcdef", ("a", "b"), ())
+    (tmp_path / note.stage / "new").mkdir(parents=True)
+    os.replace(tmp_path / "a", tmp_path / note.stage / "new" / "a")
+    note.write()
+    before = listing(tmp_path)
+
+    def refuse(path, *_, **__):
+        raise OSError(number, os.strerror(number), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commits, "open", refuse, raising=False)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            put(tmp_path, 2, ("b",))
+        if number == errno.EACCES:
+            assert settle(tmp_path) == ["b"]
+        assert listing(tmp_path) == before
+    put(tmp_path, 2, ("b",))
+    assert listing(tmp_path) == {"a": "1", "b": "2"}
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
