@@ -180,10 +180,10 @@ def workplace(folder: Path) -> Iterator[Path]:
 
 
 def settle(folder: Path) -> list[str]:
-    """Finish or take away what killed writers left in a folder, for who asks whether there is something in it.
+    """What a folder holds, once what killed writers left in it is finished or taken away.
 
     Returns:
-        Names that it holds; none where there is no folder. What a living writer is making is not among them.
+        Names; none where there is no folder. What a living writer is making is not among them.
     """
     if not folder.is_dir():
         return []

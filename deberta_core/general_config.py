@@ -50,8 +50,8 @@ USAGE = (
     "num_labels", "id2label", "label2id", "problem_type", "pruned_heads", "tie_word_embeddings", "output_attentions",
     "output_hidden_states", "return_dict",
 )  # fmt: skip
-# Keys that other software writes, and what notes the layers that were cut out: kept and written back without a word,
-# and not there where the file has none.
+# Keys that other software writes, and the numbers of layers that were cut out: kept and written back without a word,
+# and absent where the file has none.
 FOREIGN_KEYS = frozenset(GENERAL) | frozenset(
     """
     auto_map decoder discriminator embedding_sharing generator padding_idx pooling

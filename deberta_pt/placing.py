@@ -100,8 +100,9 @@ def _own_weights(name: str, module: Any) -> list[str]:
 
 
 def _named_alone(model: Any, devices: dict[str, Any], main: Any) -> dict[str, Any]:
-    """Devices of the weights that are named by themselves, which accelerate, as it places modules, leaves where they
-    are. Where they make up a module, that is named instead; else none is away by itself.
+    """Devices of weights that are named one by one, to be moved once accelerate has placed the modules, which is all
+    that it does. Weights that are all of a module, on one device, are left to it: ``devices`` names the module instead.
+    Others are never on disk, from where whole modules alone are loaded.
     """
     alone: dict[str, Any] = {}
     for name, module in model.named_modules():
