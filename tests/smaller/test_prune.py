@@ -17,6 +17,7 @@ from deberta_core.config import AutoConfig
 from deberta_core.pruning import columns_to_cut, evenly_to_cut, heads_to_cut, layers_to_cut
 from deberta_tasks.cli import main
 from deberta_tasks.smaller import prune, quantize
+from deberta_tasks.smaller.folders import stored_types
 from tests.conversion.helpers import listing
 from tests.models.helpers import class_name, random_inputs, random_weights, small_config
 from tests.pipelines.cases import SENTENCES, make_checkpoint
@@ -227,6 +228,17 @@ def test_numbers_keep_the_type_that_they_are_stored_in(framework: str, tmp_path:
     for name, (_, array) in found.items():  # what was not cut is the same bit for bit
         before = whole[name.replace("layer.1.", "layer.2.")][1]
         assert array.shape != before.shape or np.array_equal(array, before), name
+
+
+def test_what_is_carried_along_keeps_its_type_and_its_number() -> None:
+    """A tensor of a layer that no class knows, of a model without its first one."""
+    mine, layer = "deberta.encoder.layer.1.adapter.weight", "deberta.encoder.layer.{}.output.dense.bias"
+    opened = SimpleNamespace(
+        tensors={"bias": SimpleNamespace(dtype="bfloat16")}, names=SimpleNamespace(keys={"bias": layer.format(1)})
+    )
+    unused = {mine: SimpleNamespace(dtype="float16")}
+    model = SimpleNamespace(config=SimpleNamespace(num_hidden_layers=1), unused_tensors=unused)
+    assert stored_types(opened, model, [0]) == {layer.format(0): "bfloat16", mine: "float16"}
 
 
 def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
