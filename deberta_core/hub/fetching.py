@@ -105,7 +105,9 @@ def find(
             raise ValueError(f"{os.fspath(path)} comes with this package, as it is; leave {' and '.join(given)} out")
         return folder
     if os.path.lexists(path) or not is_name(path):
-        return Path(path)
+        found = Path(path)
+        # A Path drops the ./ that made a path of a name, and whoever looks again would take it for one.
+        return found if os.path.lexists(path) or not is_name(found) else found.absolute()
     return fetch(os.fspath(path), choose, subfolder=subfolder, options=options)
 
 

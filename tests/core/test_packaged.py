@@ -201,6 +201,15 @@ def test_paths_are_no_names(path, folder):
             load(path)
 
 
+@pytest.mark.parametrize("path", [f"./{packaged.NAME}", f"{packaged.NAME}/", "./deberta-zoo/other"])
+def test_commands_take_paths_for_paths(path, folder, tmp_path, capsys):
+    """Also where they look twice: a path once found has no ``./`` before it."""
+    assert main(["inspect", path]) == 2
+    assert f"no weights at {tmp_path / path}: there is no such file or folder" in capsys.readouterr().err
+    assert main(["convert", path, "out", "--to", "tf"]) == 2
+    assert f"no weights at {tmp_path / path}: there is no such file or folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", [{"revision": "v2"}, {"subfolder": "generator"}])
 def test_what_a_package_does_not_have_is_not_passed_over(option, folder):
     from tokenization import AutoTokenizer
