@@ -21,9 +21,10 @@ import torch
 
 from conversion.command_line import ERROR, terminate_cleanly
 from deberta_core.checks import IGNORED
-from deberta_core.config import BaseConfig
+from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import CARD, CONFIG, GENERATOR_CONFIG, GENERATOR_WEIGHTS, WEIGHTS
 from deberta_core.files import Replacement
+from deberta_core.packaged import GENERATOR, NAME
 from deberta_core.presets import preset
 from deberta_core.pretraining import generator_config
 from deberta_pt import AutoModelForMaskedLM, AutoModelForReplacedTokenDetection, ReplacedTokenPretraining
@@ -43,8 +44,9 @@ from tokenization import AutoTokenizer, train_from_iterator
 
 TEXTS, VOCABULARY, TRAINING, MODEL = "texts", "vocabulary", "training", "model"
 LEARN, HELD, COUNTS = "learn.txt", "held_back.txt", "counts.json"
-# Single words in one text of four: with so few texts a generator learns more from more targets (Wettig et al. 2023,
-# arXiv 2202.08005), and a pass or two over them wants no dropout (Geiping and Goldstein 2022, arXiv 2212.14034, 4.3).
+# Single words, a quarter of the tokens: with so few texts a generator learns more from more targets (Wettig et al.
+# 2023, arXiv 2202.08005), and a pass or two over them wants no dropout (Geiping and Goldstein 2022, arXiv 2212.14034,
+# 4.3).
 MASKING = replace(RTD, probability=0.25)
 OPTIONS = Options(
     steps=5500, batch_size=16, max_length=128, rate=1e-3, warmup=0.06, precision="bfloat16", evaluate_every=500,
@@ -195,13 +197,15 @@ def save(learner: TorchPairLearner, run: Run, tokenizer: Any, output: Path) -> N
     save_apart(learner.model, tokenizer, folder)
     plot = run.plot()
     counts = json.loads((output / TEXTS / COUNTS).read_bytes())
-    text = card(
-        learner.model.discriminator.config, learner.options, MASKING.probability,
-        [source for source in SOURCES if source.package in counts], counts,
-        [line for line in run.losses() if "held_mlm_loss" in line], shares_right(folder, output / TEXTS),
-        plot.name if plot else None,
-    )  # fmt: skip
-    for half in ("generator", "discriminator"):
+    curve, right = [line for line in run.losses() if "held_mlm_loss" in line], shares_right(folder, output / TEXTS)
+    sources = [source for source in SOURCES if source.package in counts]
+    # What is loaded by the short name is mostly the discriminator as an encoder for a head of another kind.
+    configs = {GENERATOR: AutoConfig.from_pretrained(folder / "generator"), NAME: learner.model.discriminator.config}
+    for (name, config), half in zip(configs.items(), ("generator", "discriminator"), strict=True):
+        text = card(
+            name, config, learner.options, MASKING.probability, sources, counts, curve, right,
+            plot.name if plot else None,
+        )  # fmt: skip
         with Replacement(folder / half) as files:
             if plot:
                 files.write(plot.name, plot.read_bytes())

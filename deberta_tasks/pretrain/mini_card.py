@@ -1,4 +1,4 @@
-"""The card of ``deberta-zoo/mini``: what it learnt from, how its training went, how good it is, what it cannot do."""
+"""The cards of ``deberta-zoo/mini``: what it learnt from, how its training went, how good it is, what it cannot do."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deberta_core.hub.card import model_card
+from deberta_core.packaged import DISCRIMINATOR, GENERATOR, NAME
 from deberta_tasks.pretrain.texts import Source
 from deberta_tasks.training.options import Options
 
-NAME = "deberta-zoo/mini"
 LIMITS = """\
 ## Known limits
 
@@ -23,13 +23,15 @@ LIMITS = """\
 
 
 def card(
-    config: Any, options: Options, masked: float, sources: Sequence[Source], counts: Mapping[str, Mapping[str, int]],
-    curve: Sequence[Mapping[str, float]], right: Mapping[str, float], plot: str | None,
+    name: str, config: Any, options: Options, masked: float, sources: Sequence[Source],
+    counts: Mapping[str, Mapping[str, int]], curve: Sequence[Mapping[str, float]], right: Mapping[str, float],
+    plot: str | None,
 ) -> str:  # fmt: skip
-    """The card in Markdown.
+    """The card of one half in Markdown.
 
     Args:
-        config: of the discriminator.
+        name: that gives this half.
+        config: of this half.
         options: of the training.
         masked: share of the tokens that were hidden.
         sources: of the texts.
@@ -45,14 +47,17 @@ def card(
     last = int(curve[-1]["step"])
     tokens = last * options.batch_size * options.max_length / 1e6
     unfinished = "" if last == options.steps else f" The run was to have {options.steps} steps."
-    names = [name for name in curve[-1] if name not in ("step", "rate", "mlm_loss", "rtd_loss")]
+    scores = [score for score in curve[-1] if score not in ("step", "rate", "mlm_loss", "rtd_loss")]
     steps = [
-        f"| {int(line['step'])} | " + " | ".join(f"{line[name]:.3f}" for name in names) + " |" for line in curve
+        f"| {int(line['step'])} | " + " | ".join(f"{line[score]:.3f}" for score in scores) + " |" for line in curve
     ]  # fmt: skip
-    changed = ", ".join(f"`{name}={value}`" for name, value in options.changed().items())
+    changed = ", ".join(f"`{option}={value}`" for option, value in options.changed().items())
     note = "\n".join([
         "A small DeBERTa v3 with its generator, pretrained with replaced tokens (RTD) and gradient-disentangled "
-        "sharing of embeddings; the generator has the enhanced mask decoder. One command on any Debian 12 makes it:",
+        "sharing of embeddings; the generator has half the layers and the enhanced mask decoder. "
+        f"`{GENERATOR}` and `{DISCRIMINATOR}` name one of the two each; `{NAME}` is the generator for `fill-mask` and "
+        "classes ending in `ForMaskedLM`, the discriminator for everything else. Both come with the package and are "
+        "not on a hub. On a Debian 12 that has the packages below, one command makes them:",
         "",
         "    python -m deberta_tasks.pretrain.mini --output run",
         "",
@@ -67,21 +72,22 @@ def card(
         "|---|---|---|---|",
         *texts,
         "",
-        "Paragraphs that occur twice are left out once; one document in a hundred is held back to judge by.",
+        "Of a paragraph that occurs twice only the first is kept; one document in a hundred is held back to judge by.",
         "",
         "## Training",
         "",
         f"{last} steps, {tokens:.1f} million tokens, {masked:.0%} of them hidden, whole words.{unfinished} "
         f"Options that differ from the defaults: {changed}.",
         "",
-        "| step | " + " | ".join(name.replace("_", " ") for name in names) + " |",
-        "|---" * (1 + len(names)) + "|",
+        "| step | " + " | ".join(score.replace("_", " ") for score in scores) + " |",
+        "|---" * (1 + len(scores)) + "|",
         *steps,
         "",
         *([f"![losses and scores]({plot})", ""] if plot else []),
         "## How good it is",
         "",
-        "Share of hidden words of held-back texts, one in each, that are among the first five:",
+        "One word is hidden in each of some held-back texts; share of these words that are among the first five "
+        "answers:",
         "",
         "| who | share |",
         "|---|---|",
@@ -89,4 +95,4 @@ def card(
         "",
         LIMITS.format(length=options.max_length),
     ])  # fmt: skip
-    return model_card(config, NAME, note=note).replace("---\n", "---\nlicense: apache-2.0\nlanguage: en\n", 1)
+    return model_card(config, name, note=note).replace("---\n", "---\nlicense: apache-2.0\nlanguage: en\n", 1)

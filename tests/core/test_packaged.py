@@ -242,9 +242,14 @@ def test_what_is_shipped():
     files = [path for path in packaged.FOLDER.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 18e6
     cards = [(packaged.FOLDER / half / "README.md").read_text(encoding="utf-8") for half in LAYERS]
-    assert cards[0] == cards[1]
-    for said in ("license: apache-2.0", "## Texts", "## Training", "## Known limits", "| fill-mask | "):
-        assert said in cards[0]
+    assert len({card.partition("\nA small DeBERTa v3 ")[2] for card in cards}) == 1
+    for card, half in zip(cards, ("DebertaV2ForMaskedLM", "DebertaV2Model"), strict=True):
+        assert f"\nmodel = {half}.from_pretrained(" in card
+        for said in ("license: apache-2.0", "## Texts", "## Training", "## Known limits", "| fill-mask | ", *NAMES):
+            assert said in card
+    for card, layers, task in zip(cards, (3, 6), ("fill-mask", "feature-extraction"), strict=True):
+        assert f"\npipeline_tag: {task}\n" in card
+        assert f"\n| layers | {layers} |\n" in card
     for half in LAYERS:
         with open_weights(packaged.FOLDER / half) as weights:
             assert {info.dtype for info in weights.tensors.values()} == {"float16"}
