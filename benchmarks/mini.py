@@ -31,13 +31,21 @@ RESULT = "result.json"
 
 
 def learn(task: str, model: str | None, options: Options, folder: Path) -> dict[str, Any]:
-    """Scores on the examples held back, and the seconds of the processor that it took; read where it was done."""
+    """Scores on the examples held back, and the seconds of the processor that it took; read where it was done.
+
+    Raises:
+        ValueError: the folder holds a result of other options.
+    """
     if not (folder / RESULT).is_file():
-        started = time.process_time()
+        whole, started = not folder.exists(), time.process_time()
         scores = finetune(Request(TRAINABLE[task], folder, model=model), options, tell=lambda *_: None)
-        found = {"scores": scores, "seconds": time.process_time() - started}
+        # Of a run that was interrupted nobody knows what the part before had cost.
+        seconds = time.process_time() - started if whole else None
+        found = {"scores": scores, "seconds": seconds, "options": options.settings()}
         write_text(folder / RESULT, json.dumps(found))
     result: dict[str, Any] = json.loads((folder / RESULT).read_bytes())
+    if result.get("options") != options.settings():
+        raise ValueError(f"{folder} holds a result of other options; give another --work, or delete the folder")
     return result
 
 
@@ -49,7 +57,8 @@ def table(tasks: Sequence[str], work: Path, steps: int) -> list[str]:
         for model, options in STARTS.items():
             start = "mini" if model else "scratch"
             found = learn(name, model, replace(options, steps=steps), work / start / name)
-            row += [f"{found['scores'][TRAINABLE[name].best]:.3f}", f"{found['seconds']:.0f}"]
+            seconds = "-" if found["seconds"] is None else f"{found['seconds']:.0f}"
+            row += [f"{found['scores'][TRAINABLE[name].best]:.3f}", seconds]
             print(name, start, found, flush=True)
         rows.append(row)
     heading = ["task", "score", "from scratch", "s", f"from `{GENERATOR}`", "s"]

@@ -36,3 +36,20 @@ def test_the_table_is_made_of_runs_that_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(mini, "finetune", learn_again)
     mini.main(words)
     assert page.read_text(encoding="utf-8") == made
+
+    with pytest.raises(ValueError, match="scratch/text-classification holds a result of other options; give another"):
+        mini.main([*words[:-1], "3"])
+
+
+@pytest.mark.parametrize(("broken", "shown"), [(False, "0"), (True, "-")])
+def test_a_run_that_went_on_has_no_seconds(broken, shown, tmp_path, monkeypatch):
+    if broken:
+        for start in ("scratch", "mini"):
+            (tmp_path / start / "nli").mkdir(parents=True)
+
+    def learn(request, options, **_):
+        request.output.mkdir(parents=True, exist_ok=True)
+        return {"accuracy": 0.5}
+
+    monkeypatch.setattr(mini, "finetune", learn)
+    assert mini.table(["nli"], tmp_path, 1)[-1] == f"| `nli` | accuracy | 0.500 | {shown} | 0.500 | {shown} |"
