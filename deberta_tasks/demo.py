@@ -226,17 +226,15 @@ def prepare_vocabulary(output: Path, texts: list[str], model: str | None) -> Non
     if model is None:
         say_step(1, "Vocabulary: SentencePiece pieces from the texts to train on")
         tokenizer = new_vocabulary(texts)
+        same = "t.train_from_iterator(open('texts.txt'), 32000, fast=False).save_pretrained('my-model')"
     else:
         say_step(1, f"Vocabulary: SentencePiece pieces of {model}, which comes with the package")
         tokenizer = DebertaV2Tokenizer.from_pretrained(model)
+        same = f"print(t.AutoTokenizer.from_pretrained('{model}').tokenize('A sentence.'))"
     written = [Path(path) for path in tokenizer.save_pretrained(output / TORCH)]
     tokens = tokenizer.tokenize(texts[0])
     print(f"  {len(tokenizer)} pieces; {texts[0]!r} becomes\n  {' '.join(tokens)}")
-    say_done(
-        written,
-        "python -c \"import tokenization as t; t.train_from_iterator(open('texts.txt'), 32000, fast=False)"
-        ".save_pretrained('my-model')\"",
-    )
+    say_done(written, f'python -c "import tokenization as t; {same}"')
 
 
 def load_tokenizer(output: Path, name: str) -> Any:
@@ -302,12 +300,18 @@ def torch_training(output: Path, texts: Texts, settings: Settings) -> float:
     learner = TorchLearner(model, settings.torch)
     right = learn(learner, tokenizer, texts, settings.torch, chance + settings.enough * (1 - chance))
     learner.save_model(folder)
-    start = "" if settings.model is None else f"--model {settings.model} "
+    # From scratch the command has a rate of its own; what it has for other models is for larger ones.
+    start = "" if settings.model is None else f"--model {settings.model} {as_words(settings.torch)} "
     say_done(
         sorted(set(folder.iterdir()) - before),
         f"deberta finetune --task text-classification {start}--train my-texts.csv --output my-run",
     )
     return right
+
+
+def as_words(options: Options) -> str:
+    """How ``deberta finetune`` is told to train for as long and as fast."""
+    return f"--epochs {options.epochs:g} --rate {options.rate:g}"
 
 
 def beside(texts: Texts, settings: Settings) -> float:
@@ -362,8 +366,8 @@ def keras_training(output: Path, texts: Texts, settings: Settings) -> float:
     tokenizer.save_pretrained(folder)
     say_done(
         sorted(folder.iterdir()),
-        "deberta finetune --framework tf --task text-classification --model my-tf-model --train my-texts.csv "
-        "--output my-run",
+        f"deberta finetune --framework tf --task text-classification --model my-tf-model {as_words(settings.keras)} "
+        "--train my-texts.csv --output my-run",
         "or with model.fit, as examples/nli_tf.py does",
     )
     return right

@@ -66,6 +66,26 @@ def weights(path: Path) -> dict[str, np.ndarray]:
     return load_file(path)
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_the_steps_in_pytorch_start_from_the_model_in_the_package(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And their commands do the same: the vocabulary is the model's, the rate one that it learns with."""
+    few = demo.options(epochs=1, rate=1e-3, batch_size=128)
+    settings = demo.Settings(Size(16, 1, 2), few, model=packaged.GENERATOR, beside=few)
+    texts = demo.Texts.of(read_csv(BUNDLED))
+    demo.prepare_vocabulary(tmp_path, [example["text"] for example in texts.train], settings.model)
+    assert 0 <= demo.torch_training(tmp_path, texts, settings) <= 1
+    config = json.loads((tmp_path / demo.TORCH / "config.json").read_text())
+    assert (config["num_hidden_layers"], config["hidden_size"], config["num_labels"]) == (3, 192, 4)
+    assert 0 <= demo.beside(texts, settings) <= 1
+    out = capsys.readouterr().out
+    assert f"AutoTokenizer.from_pretrained('{packaged.GENERATOR}')" in out
+    assert "train_from_iterator" not in out
+    assert f" --model {packaged.GENERATOR} --epochs 1 --rate 0.001 --train my-texts.csv " in out
+    assert "a model from scratch, 1 layers of width 16" in out
+
+
 @pytest.mark.slow
 def test_the_whole_demo_beats_chance_within_three_minutes(tmp_path: Path) -> None:
     started, before = time.monotonic(), processor_seconds()
