@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import fill, markdown
+from conversion.command_line import ERROR, terminate_cleanly
 from deberta_core.checks import IGNORED
 from deberta_core.config import BaseConfig
 from deberta_core.files import write_text
@@ -170,9 +171,17 @@ class Texts:
 
 
 def digest(folder: Path) -> str:
-    """Of all texts; runs of others are not to be compared."""
+    """Of all texts; runs of others are not to be compared.
+
+    Raises:
+        FileNotFoundError: one of the two files is not there.
+    """
     found = hashlib.sha256()
     for name in (LEARN, HELD):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"no {name} in {folder}; python -m deberta_tasks.pretrain.mini --output run makes it in run/texts"
+            )
         found.update((folder / name).read_bytes())
     return found.hexdigest()[:16]
 
@@ -433,7 +442,7 @@ def table(results: Path) -> list[str]:
 
 
 def bought(results: Path) -> list[str]:
-    """A row for each idea: how the means change by it; bold where no seed with it is among those without it."""
+    """A row for each idea: how the means change by it; bold as of ``change``."""
     found, rows = final(results), []
     for name, variant in VARIANTS.items():
         with_it, without = found.get((name, "pt")), found.get((variant.before, "pt"))
@@ -499,15 +508,21 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--texts", type=Path, metavar="DIR", help="learn.txt and held_back.txt; without, only --write")
     parser.add_argument("--work", type=Path, default=Path("ideas-work"), metavar="DIR", help="default %(default)s")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default %(default)s")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="runs at once; default all cores")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="runs at once; default all cores")
     parser.add_argument("--write", type=Path, metavar="FILE", help="page with places for tables")
     given = parser.parse_args(words)
+    if given.threads < 1:
+        parser.error(f"--threads is {given.threads}, expected at least 1")
     broken: list[Job] = []
     if given.texts:
         # Models so small gain nothing from a second thread, and a second run beside them costs them nothing.
         pools = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
         os.environ.update(dict.fromkeys(pools, "1"), CUDA_VISIBLE_DEVICES="-1")
-        broken = make_all(given.texts, given.work, given.results, Budget(), given.threads)
+        terminate_cleanly()  # so that the runs end with it, and are free to be gone on with
+        try:
+            broken = make_all(given.texts, given.work, given.results, Budget(), given.threads)
+        except (OSError, ValueError) as error:
+            parser.exit(ERROR, f"error: {error}\n")
         for job in broken:
             print(f"broke off: {'-'.join(map(str, job))}; the same command goes on with it", file=sys.stderr)
     if given.write:

@@ -143,3 +143,15 @@ def test_tables(tmp_path):
     ]
     assert len(ideas.table(tmp_path)) == 2 + 3
     assert ideas.agreement(tmp_path)[2:] == []
+
+
+def test_what_cannot_be_is_said_in_a_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ideas, "terminate_cleanly", lambda: None)
+    monkeypatch.setattr(ideas.os, "environ", {})
+    for words, said in (
+        (["--threads", "0"], "--threads is 0, expected at least 1"),
+        (["--texts", str(tmp_path)], f"error: no learn.txt in {tmp_path}; python -m deberta_tasks.pretrain.mini --"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            ideas.main(words)
+        assert said in capsys.readouterr().err
