@@ -2,7 +2,7 @@
 
     python examples/token_classification_pt.py --output run
 
-teaches ``deberta-zoo/mini-generator`` to find people, places and organisations by 640 sentences of the package; it
+teaches ``deberta-zoo/mini-generator`` to find people, places and organisations with 640 sentences of the package; it
 then finds them in 160 others with an F1 of more than 0.9, whole names counted; chance would be near 0. Your own texts:
 ``--data FILE``, CSV or JSONL with ``tokens`` and ``tags``, such as B-PER, I-PER and O. From scratch: ``--model ''
 --rate 2e-3 --epochs 8``; a published model: ``--model DIR --rate 2e-5``. On two GPUs, or on hosts (docs/training.md):
