@@ -1,8 +1,8 @@
 """Models that come with this package: found by name, without a hub and without a network.
 
 ``deberta-zoo/mini`` is a discriminator and the generator that it was trained with. Who predicts words gets the
-generator, everybody else the discriminator; with ``-generator`` or ``-discriminator`` behind it the name is of one of
-them. A folder of such a path in the working directory is taken instead, as for any name.
+generator, everybody else the discriminator; with ``-generator`` or ``-discriminator`` at its end the name always gives
+that one. A folder of such a path in the working directory is taken instead, as for any name.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def packaged(path: str | os.PathLike[str], *, words: bool = False) -> Path | Non
     folder = FOLDER / ("generator" if words or name == GENERATOR else "discriminator")
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"this installation lacks {name}, which lies in {folder}; install the package anew (pip install "
-            "--force-reinstall --no-deps deberta-zoo), or give another model"
+            f"this installation lacks {name}, which belongs in {folder}; install the package again from its checkout "
+            "(pip install --force-reinstall --no-deps .), or give another model"
         )
     return folder

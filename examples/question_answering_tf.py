@@ -27,7 +27,7 @@ from tokenization import AutoTokenizer
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 parser.add_argument("--output", type=Path, required=True, help="folder of the run; the same one resumes it")
 parser.add_argument("--data", type=Path, default=DATA / "answers.jsonl", help="every fifth question is held back")
-parser.add_argument("--model", type=Path, help="checkpoint to start from; default: a small model from scratch")
+parser.add_argument("--model", help="checkpoint to start from; default: a small model from scratch")
 parser.add_argument("--epochs", type=int, default=9)
 parser.add_argument("--batch-size", type=int, default=16, help="windows of a step, over all replicas")
 parser.add_argument("--length", type=int, default=128, help="tokens of a window, question included")

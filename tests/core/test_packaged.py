@@ -226,7 +226,7 @@ def test_an_installation_without_it_says_so(folder, monkeypatch):
 
     monkeypatch.setattr(packaged, "FOLDER", folder / "gone")
     for load in (AutoConfig.from_pretrained, AutoTokenizer.from_pretrained, inspect):
-        with pytest.raises(FileNotFoundError, match=f"this installation lacks {packaged.NAME}, which lies in "):
+        with pytest.raises(FileNotFoundError, match=f"this installation lacks {packaged.NAME}, which belongs in "):
             load(packaged.NAME)
 
 
