@@ -30,14 +30,14 @@ class _KeptApart(ExtensionFileLoader):
 class _OfTriton(MetaPathFinder):
     """Finds Triton's library, whoever imports it: PyTorch does so in the first ``torch.optim.AdamW`` already."""
 
-    @classmethod
     def find_spec(
-        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The library's place, with a loader of ours; ``None`` for all other modules."""
         spec = PathFinder.find_spec(name, path, target) if name == LIBRARY else None
-        if spec is not None and spec.origin is not None:
-            spec.loader = _KeptApart(name, spec.origin)
+        if spec is None or spec.origin is None or not isinstance(spec.loader, ExtensionFileLoader):
+            return None  # as where somebody has put a module of Python's in its place
+        spec.loader = _KeptApart(name, spec.origin)
         return spec
 
 
@@ -46,5 +46,6 @@ def keep_triton_apart() -> None:
 
     Triton before TensorFlow does no harm. Nothing is imported here: to import Triton takes a second.
     """
-    if hasattr(sys, "setdlopenflags") and _OfTriton not in sys.meta_path:  # which Windows lacks
-        sys.meta_path.insert(0, _OfTriton)
+    # Windows lacks such flags. An object, since Python calls methods of what stands there.
+    if hasattr(sys, "setdlopenflags") and not any(isinstance(finder, _OfTriton) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _OfTriton())
