@@ -15,7 +15,8 @@ def uploaded(array: NDArray[Any], device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
         tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    # Apple's reads the memory later even if it is somebody else's by then (https://github.com/pytorch/pytorch/issues/189690).
+    return tensor.to(device, non_blocking=device.type != "mps")
 
 
 def inputs_on(device: torch.device, batch: Mapping[str, NDArray[Any]], model: Any) -> dict[str, Tensor]:
