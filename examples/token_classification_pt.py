@@ -84,7 +84,7 @@ for step in range(done + 1, steps + 1):
     loss.backward()  # DDP and FSDP2 take the mean of the gradients of all processes
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    run.log(step, loss=processes.total(loss.detach()) / processes.size)
+    run.log(step, loss=float(processes.total(loss.detach())) / processes.size)
     if step % batches.steps_per_epoch == 0:
         text = scores()  # every process asks: with FSDP2 each has a part of the weights
         print(f"step {step}, held back: {text}") if processes.first else None
