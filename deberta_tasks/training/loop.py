@@ -182,16 +182,17 @@ def train(
             if unread:
                 before, its, its_rate = unread.pop()
                 tell(before, read(before, its), its_rate)
-            speed.add(batch, time.perf_counter() - begun)
-            bar.update()
             scores: Mapping[str, float] = {}
             judges = evaluation is not None and (step % every == 0 or step == steps)
             saves = judges or step == steps or bool(options.save_every and step % options.save_every == 0)
-            if not saves and not all(isinstance(loss, float) for loss in found.values()):
+            later = not saves and not all(isinstance(loss, float) for loss in found.values())
+            losses = {} if later else read(step, found)
+            speed.add(batch, time.perf_counter() - begun)
+            bar.update()
+            if later:
                 # Read after the next step has begun: while it is asked for them, a GPU would have nothing to do.
                 unread.append((step, found, rate))
                 continue
-            losses = read(step, found)
             if evaluation is not None and judges:
                 scores = evaluation.judge()
                 if history.add(step, scores[evaluation.decides], options.patience):
