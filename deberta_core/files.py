@@ -173,8 +173,10 @@ def workplace(folder: Path) -> Iterator[Path]:
     _make_folders(folder)
     with contextlib.ExitStack() as alive:
         stage = _make_stage(folder, alive)
+        made = stage / "work"  # the stage itself is locked, and a writer of files wants the lock of their folder
         try:
-            yield stage
+            made.mkdir()
+            yield made
         finally:
             shutil.rmtree(stage, ignore_errors=True)
 

@@ -192,13 +192,14 @@ def test_a_workplace_is_gone_in_the_end_or_when_the_next_one_begins(tmp_path):
     folder = tmp_path / "a" / "b"
     with workplace(folder) as first, workplace(folder) as second:
         (first / "steps").mkdir()
-        assert {first.parent, second.parent} == {folder}
+        write_text(first / "settings.json", "{}")  # which waited for ever for the lock that says that this one lives
+        assert {first.parent.parent, second.parent.parent} == {folder}
         assert settle(folder) == [], "what is being made is not there yet"
         assert (first / "steps").is_dir()
     assert os.listdir(folder) == []
-    (folder / first.name / "steps").mkdir(parents=True)  # as a process leaves it that was killed
+    (first / "steps").mkdir(parents=True)  # as a process leaves it that was killed
     with workplace(folder) as third:
-        assert os.listdir(folder) == [third.name]
+        assert os.listdir(folder) == [third.parent.name]
     assert settle(tmp_path / "none") == []
 
 
@@ -209,11 +210,11 @@ def test_without_locks_what_is_still_written_to_is_left_alone(tmp_path, monkeypa
     with workplace(tmp_path) as stage:
         (stage / "run").mkdir()
         (stage / "run" / "losses.jsonl").write_text("1")
-        for path in (stage / "run", stage):
+        for path in (stage / "run", stage, stage.parent):
             os.utime(path, (long_ago, long_ago))
         put(tmp_path, 1, ("a",))
         assert (stage / "run" / "losses.jsonl").is_file()
-        for path in (stage / "run" / "losses.jsonl", stage / "run", stage):
+        for path in (stage / "run" / "losses.jsonl", stage / "run", stage, stage.parent):
             os.utime(path, (long_ago, long_ago))
         put(tmp_path, 2, ("a",))
         assert os.listdir(tmp_path) == ["a"]
