@@ -410,10 +410,10 @@ def check_results(results: Path, texts: str, budget: Budget) -> None:
     for path in sorted(results.glob("*.json")):
         kept = json.loads(path.read_bytes())
         for what, now in (("texts", texts), ("budget", budget.settings())):
-            if kept[what] != now:
+            if kept.get(what) != now:
                 raise ValueError(
-                    f"{path} has other {what} than asked for now ({kept[what]}, now {now}); give another --results, or "
-                    "delete it"
+                    f"{path} has other {what} than asked for now ({kept.get(what)}, now {now}); give another "
+                    "--results, or delete it"
                 )
 
 

@@ -70,9 +70,9 @@ class Recorder:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a file; none if it does not exist."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [Record(**json.loads(line)) for line in lines]
+    """The records of a file; none if it does not exist. A last line that a kill cut short counts as not written."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [Record(**json.loads(line)) for line in lines if line.endswith("\n")]
 
 
 def alternate(sides: Mapping[str, Side], rounds: int, pause: float | None = None) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Sequence
@@ -17,14 +18,10 @@ class _KeptApart(ExtensionFileLoader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """As of any library."""
-        if "tensorflow" not in sys.modules:
-            return super().create_module(spec)
-        flags = sys.getdlopenflags()
-        sys.setdlopenflags(os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
-        try:
-            return super().create_module(spec)
-        finally:
-            sys.setdlopenflags(flags)
+        if "tensorflow" in sys.modules and spec.origin:
+            # Who opens it first decides for all; Python's own flags are those of all threads.
+            ctypes.CDLL(spec.origin, mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
+        return super().create_module(spec)
 
 
 class _OfTriton(MetaPathFinder):
@@ -46,6 +43,6 @@ def keep_triton_apart() -> None:
 
     Triton before TensorFlow does no harm. Nothing is imported here: to import Triton takes a second.
     """
-    # Windows lacks such flags. An object, since Python calls methods of what stands there.
-    if hasattr(sys, "setdlopenflags") and not any(isinstance(finder, _OfTriton) for finder in sys.meta_path):
+    # Linux alone has the flag. An object, since Python calls methods of what stands there.
+    if hasattr(os, "RTLD_DEEPBIND") and not any(isinstance(finder, _OfTriton) for finder in sys.meta_path):
         sys.meta_path.insert(0, _OfTriton())

@@ -49,8 +49,7 @@ class Replacement(contextlib.AbstractContextManager["Replacement"]):
         self._alive = contextlib.ExitStack()
         self._made = _make_folders(folder)
         try:
-            self.stage = _make_stage(folder, self._alive)
-            (self.stage / "new").mkdir()
+            self.stage = _make_stage(folder, "new", self._alive)
         except BaseException:
             self._remove_made()
             raise
@@ -172,11 +171,9 @@ def workplace(folder: Path) -> Iterator[Path]:
     """
     _make_folders(folder)
     with contextlib.ExitStack() as alive:
-        stage = _make_stage(folder, alive)
-        made = stage / "work"  # the stage itself is locked, and a writer of files wants the lock of their folder
+        stage = _make_stage(folder, "work", alive)
         try:
-            made.mkdir()
-            yield made
+            yield stage / "work"  # the stage itself is locked, and a writer of files wants the lock of their folder
         finally:
             shutil.rmtree(stage, ignore_errors=True)
 
@@ -297,14 +294,19 @@ def read_together(folder: Path, read: Callable[[Reading], Result], names: Iterab
     raise OSError(errno.EBUSY, "files keep changing while they are read; try again", os.fspath(folder))
 
 
-def _make_stage(folder: Path, alive: contextlib.ExitStack) -> Path:
-    """A place for new files, which ``alive`` tells others to leave alone as long as this process lives."""
+def _make_stage(folder: Path, inside: str, alive: contextlib.ExitStack) -> Path:
+    """A folder, with one in it for new files, that others leave alone as long as this process lives."""
     stage = folder / f".deberta-{secrets.token_hex(8)}"
     with lock(folder) as sure:
         recover(folder, sure)
         sweep(folder, sure)
         stage.mkdir()
-        alive.enter_context(lock(stage))
+        try:
+            alive.enter_context(lock(stage))
+            (stage / inside).mkdir()
+        except BaseException:  # a full disk, say
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
     return stage
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import warnings
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from deberta_core.checkpoint import NamedTensors, TensorFile, open_weights
 from deberta_core.config import AutoConfig, BaseConfig
 from deberta_core.file_names import SIDE_FILE
-from deberta_core.folder import Folder
+from deberta_core.folder import WORDS, Folder
 from deberta_core.general_config import build_config, refuse_unused
 from deberta_core.heads import fit_head
+from deberta_core.packaged import GENERATOR, is_packaged
 from deberta_core.weight_names import ALIASES, POSITION_TABLE, Weight, body_weights, is_kernel, published_key
 from deberta_core.wording import some
 
@@ -240,11 +242,18 @@ def read_config(cls: Any, folder: Folder, options: MutableMapping[str, Any]) -> 
         config.remember(folder.given, folder.path)
     else:
         config, unused = cls.config_class.of(given, cls.__name__), {}
+        if cls.head == WORDS and is_packaged(folder.given):
+            layers = json.loads(folder.config_file.read_bytes())["num_hidden_layers"]
+            if config.num_hidden_layers != layers:
+                raise ValueError(
+                    f"the config given has {config.num_hidden_layers} layers, but of {folder.given} the generator "
+                    f"predicts words, which has {layers}; give the config of {GENERATOR}"
+                )
         if options:
             config, unused = config.copy(return_unused_kwargs=True, **options)
     if unused:
         refuse_unused(unused, cls, signature(cls.from_pretrained).parameters)
-    return _fit_words(config, folder.weights) if cls.head == "ForMaskedLM" else config
+    return _fit_words(config, folder.weights) if cls.head == WORDS else config
 
 
 def check_sizes(config: Mapping[str, Any], file: Path, weights: TensorFile) -> None:

@@ -232,7 +232,7 @@ class Run:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
         except ImportError:
-            print(f"no plot: matplotlib is not installed (pip install 'deberta-zoo[bench]'); losses are in {LOG}")
+            print(f"no plot: matplotlib is not installed (pip install 'deberta-zoo[draw]'); losses are in {LOG}")
             return None
         lines = self.losses()
         names = dict.fromkeys(name for line in lines for name in line if name not in ("step", "rate"))

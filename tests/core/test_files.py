@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -338,6 +339,22 @@ def test_a_file_that_is_away_for_good_is_an_error(tmp_path):
         read_together(tmp_path, lambda reading: (tmp_path / "nothing").read_bytes())
     assert Reading(tmp_path).read("nothing") is None
     assert Reading(tmp_path).find("no\0name") is None
+
+
+@pytest.mark.parametrize("makes", [Replacement, workplace], ids=["files", "workplace"])
+def test_a_disk_that_fills_up_at_the_start_keeps_nothing(tmp_path, monkeypatch, makes):
+    """Where there is room for the hidden folder, and not for the one in it."""
+    real = Path.mkdir
+
+    def mkdir(path, *args, **options):
+        if path.name in ("new", "work"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(OSError, match="No space left"), makes(tmp_path):
+        pass
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_full_disk_is_said_though_the_folders_that_were_made_are_gone(tmp_path):

@@ -83,6 +83,15 @@ def test_weights_that_are_given_get_the_config_of_their_half(folder):
         assert again.config.num_hidden_layers == LAYERS["generator"]
 
 
+def test_a_config_of_the_other_half_is_refused(folder):
+    """As programs give it that read the config by the same name first."""
+    for cls in classes("pt", "ForMaskedLM"):
+        with pytest.raises(ValueError, match=r"given has 4 layers.* which has 2; give .*mini-generator"):
+            cls.from_pretrained(packaged.NAME, config=AutoConfig.from_pretrained(packaged.NAME))
+        model = cls.from_pretrained(packaged.NAME, config=AutoConfig.from_pretrained(packaged.GENERATOR))
+        assert model.config.num_hidden_layers == LAYERS["generator"]
+
+
 def test_configs_and_tokenizers(folder):
     from tokenization import AutoTokenizer, DebertaV2Tokenizer
 
