@@ -70,8 +70,11 @@ class PyTorchModel:
                 "dtype is 'int8', but no product of this model is computed with integers (its card says why, or it has "
                 "talking heads); leave dtype out"
             )
-        for product in products if to == "onnx" else ():
-            product.for_onnx()
+        for product in products:
+            if to == "onnx":
+                product.for_onnx()
+            elif to == "openvino":
+                product.for_openvino()
         with _quietly():
             program = export_program(prepared, names, example, longest)
             _WRITERS[to](program, path, names, dtype)

@@ -92,6 +92,8 @@ class Int8Linear(nn.Module):
         given = integers.input_scale
         self.register_buffer("factor", None if given is None else torch.from_numpy(1 / given))
         self.onnx: tuple[Tensor, Tensor] | None = None  # what a graph of ONNX multiplies with
+        self.apart = False  # whether graphs divide the states by column, and not the weight
+        self.wide: Tensor | None = None  # the weight that those graphs hold instead
         self._packed: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         self._floats: FrozenLinear | None = None
 
@@ -101,7 +103,7 @@ class Int8Linear(nn.Module):
             found = self.in_onnx(states, *self.onnx)
             return found if self.activation is None else self.activation(found)
         if is_traced():  # a graph holds the integers, and whoever compiles it folds what it makes of them
-            found = F.linear(states, self.widened().to(states.dtype), self.bias.to(states.dtype))
+            found = self.in_graph(states)
             return found if self.activation is None else self.activation(found)
         if not self.takes(states):
             return self.floats(states)(states)
@@ -170,6 +172,27 @@ class Int8Linear(nn.Module):
         bias = self.bias if self.lowest is None else self.bias + self.lowest * self.widened().sum(-1)
         self.onnx = self.values.t().contiguous(), bias
 
+    def for_openvino(self) -> None:
+        """Let graphs that are exported from now on hold the weight as OpenVINO multiplies it.
+
+        Integers with nothing but a scale by row are multiplied as they are, with states that it rounds itself, 32
+        columns of a token at a time. That is one digit: a product that wants two is held in floats.
+        """
+        self.apart = True
+        self.wide = self.widened() if self.digits == 2 else None
+
+    def in_graph(self, states: Tensor, part: Any = ...) -> Tensor:
+        """The map, or some of its outputs, without its activation; by floats, unless a runtime knows better."""
+        if self.wide is not None:
+            weight = self.wide[part]
+        else:
+            weight = self.values[part] * self.scale[part, None]
+            if self.factor is not None and self.apart:
+                states = states * self.factor
+            elif self.factor is not None:
+                weight = weight * self.factor
+        return F.linear(states, weight.to(states.dtype), self.bias[part].to(states.dtype))
+
     def in_onnx(self, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The map without its activation as ``MatMulInteger`` of states rounded by token.
 
@@ -204,7 +227,7 @@ class Int8Linear(nn.Module):
         if is_exported() and self.onnx is not None:
             return self.in_onnx(states, *self.onnx)[..., part]
         if is_traced():
-            return F.linear(states, self.widened()[part].to(states.dtype), self.bias[part].to(states.dtype))
+            return self.in_graph(states, part)
         return self.product(states)[..., part] if self.takes(states) else self.floats(states).part(states, part)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
