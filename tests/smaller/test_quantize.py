@@ -111,14 +111,15 @@ def naive(model: Any, batch: dict[str, Any]) -> Any:
 
 
 def in_integers_as_before(model: Any, texts: dict[str, Any], wanted: Any) -> Any:
-    """The model in integers alone, whose answers are the ones that it had."""
+    """The model in integers, whose answers are the ones that it had."""
     calibration = [{name: x[i : i + 16] for name, x in texts.items()} for i in range(0, 64, 16)]
     small = deberta_pt.optimize_for_inference(model, dtype="int8", calibration=calibration)
     with torch.inference_mode():
         found = small(**texts).logits
     assert float(cosine(found, wanted).mean()) >= 0.999
     assert float((found.argmax(-1) == wanted.argmax(-1)).float().mean()) >= 0.995
-    assert small.quantization.floats == []
+    products = sum(isinstance(module, Int8Linear) for module in small.modules())
+    assert products + len(small.quantization.floats) == 4 * 2  # what is not in integers is named
     return small
 
 
@@ -133,7 +134,7 @@ def test_outliers_cost_no_answers(family: str) -> None:
         wanted = model(**texts).logits
     assert float((before - wanted).abs().max()) < 1e-3 * float(before.abs().max())
     small = in_integers_as_before(model, texts, wanted)
-    assert sum(isinstance(module, Int8Linear) for module in small.modules()) == 4 * 2
+    assert small.quantization.floats == []
     assert any(moved for _, _, moved, *_ in small.quantization.products)
     usual = naive(model, texts)
     same = float((usual.argmax(-1) == wanted.argmax(-1)).float().mean())
@@ -142,15 +143,26 @@ def test_outliers_cost_no_answers(family: str) -> None:
 
 @needs_products
 @pytest.mark.slow
-@pytest.mark.parametrize("family", [pytest.param("v1", marks=pytest.mark.everything), "v3"])
-def test_loud_channels_of_norms_cost_no_answers(family: str) -> None:
-    """As published models have them: channels that norms make 15 to 60 times as large as others, for all that reads."""
-    model = classifier(family, loud=(15.0, 30.0, 60.0))
+@pytest.mark.parametrize(
+    ("family", "loud"),
+    [
+        pytest.param("v1", (15.0, 30.0, 60.0), marks=pytest.mark.everything), ("v3", (15.0, 30.0, 60.0)),
+        *(pytest.param(family, (30.0, 80.0, 200.0), marks=pytest.mark.everything) for family in ("v1", "v2", "v3")),
+    ],
+)  # fmt: skip
+def test_loud_channels_of_norms_cost_no_answers(family: str, loud: tuple[float, ...]) -> None:
+    """As published models have them: channels that norms make many times as large as others, for all that reads.
+
+    Multiplied by up to 60, all products are computed by integers still; by up to 200, when nothing is left of the other
+    channels, they stay in floats, and are named.
+    """
+    model = classifier(family, loud=loud)
     texts, labels = sort_of_text(1000, seed=2)
     with torch.inference_mode():
         wanted = model(**texts).logits
-    assert float((wanted.argmax(-1).numpy() == labels).mean()) > 0.9
-    in_integers_as_before(model, texts, wanted)
+    assert float((wanted.argmax(-1).numpy() == labels).mean()) > (0.9 if max(loud) <= 60 else 0.75)
+    small = in_integers_as_before(model, texts, wanted)
+    assert max(loud) > 60 or small.quantization.floats == []
     usual = naive(model, texts)
     assert float(cosine(usual, wanted).mean()) < 0.99
 

@@ -20,7 +20,7 @@ from tests.models.helpers import random_weights
 from tests.pipelines.cases import SENTENCES, make_checkpoint
 from tests.tokenization.conftest import DATA, needs_data
 from tests.tokenization.test_rules import HF5, unigram_file
-from tokenization.spm_proto import read_model
+from tokenization.spm_proto import NORMAL, read_model, write_model
 
 COVERED, OTHER = SENTENCES[:3], "Zwölf Boxkämpfer jagen Viktor, ёлка 吾輩 🦊!"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -118,6 +118,39 @@ def test_three_sentences_leave_few_pieces_of_the_published_vocabulary(tmp_path: 
     # What the library says of the file that was made: ids of its own special pieces among them.
     processor = tokenization.DebertaV2Tokenizer(tmp_path / "small" / "spm.model")._engine.processor
     assert [processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id()] == [0, 1, 2, 3]
+
+
+@needs_data
+@pytest.mark.everything
+@pytest.mark.slow
+def test_a_vocabulary_of_mdebertas_size_is_cut_to_one_language(tmp_path: Path) -> None:
+    """English and Japanese, as many pieces as mDeBERTa has rows; one of the two is read."""
+    model = read_model((DATA / "deberta-v3/spm.model").read_bytes())
+    known, words = {piece[0] for piece in model.pieces}, (DATA / "text/wagahaiwa_nekodearu.txt").read_text("utf-8")
+    letters = "".join(words.split())
+    parts = (letters[i : i + n] for n in (2, 3, 4) for i in range(len(letters)))
+    more = [part for part in dict.fromkeys(parts) if len(part) > 1 and part not in known]
+    rows = 250_100
+    model.pieces += [(part, -14.0 - 1e-5 * place, NORMAL) for place, part in enumerate(more)]
+    assert len(model.pieces) > rows - 1
+    del model.pieces[rows - 1 :]  # the tokenizer adds [MASK]
+    source = tmp_path / "whole"
+    source.mkdir()
+    (source / "spm.model").write_bytes(write_model(model, {"pad": 0, "bos": 1, "eos": 2, "unk": 3}))
+    (source / "config.json").write_text(json.dumps({"model_type": "deberta-v2", "vocab_size": rows, "pad_token_id": 0}))
+    table = np.random.default_rng(0).normal(size=(rows, 4)).astype(np.float16)
+    name = "deberta.embeddings.word_embeddings.weight"
+    write_weights(source, [(TensorInfo(name, table.shape, "float16"), table)])
+    texts = (DATA / "text/botchan.txt").read_text("utf-8").splitlines()
+    report = trim(source, tmp_path / "small", texts=texts)
+    place = ids_map_one_to_one(source, tmp_path / "small", texts[::20])
+    assert (report.rows[0], report.changed) == (rows, 0)
+    assert 256 < report.rows[1] == report.tokens[1] < 0.1 * rows
+    with open_weights(tmp_path / "small") as file:
+        assert (file.read(name)[list(place.values())] == table[list(place)]).all()
+        assert file.tensors[name].dtype == "float16"
+    new = tokenization.AutoTokenizer.from_pretrained(tmp_path / "small")
+    assert new.decode(new(words[:40].strip())["input_ids"], skip_special_tokens=True).split() == words[:40].split()
 
 
 def test_an_encoder_inside_another_model(tmp_path: Path) -> None:
