@@ -33,7 +33,7 @@ from deberta_tasks.distill.lessons import Lessons
 from deberta_tasks.distill.recipe import distill
 from deberta_tasks.finetune.recipe import MODEL, Judge
 from deberta_tasks.finetune.request import Request, names_in_model, read_splits
-from deberta_tasks.smaller.folders import add_to_card, refuse_integers, source_folder
+from deberta_tasks.smaller.folders import Sample, add_to_card, refuse_integers, source_folder
 from deberta_tasks.smaller.pruning import prune
 from deberta_tasks.smaller.quantizing import quantize
 from deberta_tasks.smaller.trimming import trim
@@ -171,7 +171,8 @@ def shrink(
         names = names_in_model(os.fspath(source))
         request = replace(request, labels=tuple(names))
         splits = read_splits(request)
-    given = (texts,) if isinstance(texts, str) else texts
+    given = [texts] if isinstance(texts, str) else list(texts)
+    Sample(given, source, by_choice=False, purpose="shrink")  # refuses what fits the model less than the examples do
     read = [*given, *(text for example in (*splits.train, *splits.validation) for text in task.texts(example))]
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # what steps print is no part of the report

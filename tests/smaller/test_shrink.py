@@ -127,7 +127,8 @@ def test_what_cannot_be(tmp_path: Path, capsys: Any) -> None:
         ({"loss": -1}, "loss is -1, expected a number of points"),
         ({"work": source / "steps"}, "work is .*steps, in the folder .*model of a model"),
         ({"work": out}, "work is .*out, in the folder .*out of a model"),
-        ({"texts": ["吾輩は猫である。名前はまだ無い。" * 400]}, "does not have their language"),
+        ({"texts": ["吾輩は猫である。名前はまだ無い。"]}, "does not have their language"),
+        ({"texts": [" "]}, "no text to shrink by"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=why):
             shrink(source, out, **{"texts": SENTENCES, "train": given, **asked})
