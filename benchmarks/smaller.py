@@ -112,7 +112,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=float, help="of the training")
     parser.add_argument("--rate", type=float, help="largest learning rate")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default all cores")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="page with the place <!-- smaller -->")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="page with the place <!-- smaller -->, or <!-- smaller-model -->"
+    )
     given = parser.parse_args(words)
     import torch
 
@@ -136,7 +138,7 @@ def main(words: Sequence[str] | None = None) -> int:
     lines = table(results)
     print("\n".join(lines))
     if given.write:
-        fill(given.write, "smaller", lines)
+        fill(given.write, "smaller" if given.model is None else "smaller-model", lines)
     costly = [result["task"] for result in results if not fits(result)]
     if costly:
         print(f"8-bit integers cost more than {100 * POINTS:g} points: {', '.join(costly)}", file=sys.stderr)
