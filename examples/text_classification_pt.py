@@ -2,10 +2,9 @@
 
     python examples/text_classification_pt.py --output run
 
-teaches ``deberta-zoo/mini-generator`` four topics with 384 sentences that come with the package; it is then right on
-more than half of 96 others, and guessing would be right on 25%. Your own texts: ``--data FILE``, CSV or JSONL with
-``text`` and ``label``. From scratch: ``--model '' --rate 2e-3 --epochs 10``; a published model: ``--model DIR --rate
-2e-5``.
+teaches ``deberta-zoo/mini-generator`` four topics with 384 sentences of the package; it is then right on more than half
+of 96 others (guessing: 25%). Your own texts: ``--data FILE``, CSV or JSONL with ``text`` and ``label``. From scratch:
+``--model '' --rate 2e-3 --epochs 10``; a published model: ``--model DIR --rate 2e-5``.
 """
 
 import argparse

@@ -222,9 +222,10 @@ def test_a_fit_is_killed_and_resumed(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     import h5py
 
-    command = script("question_answering_tf", "question-answering", tmp_path, "whole")
+    scratch = ("--model", "", "--rate", "2e-3")
+    command = script("question_answering_tf", "question-answering", tmp_path, "whole", *scratch)
     finish_with_copies(command, tmp_path / "whole", {2: tmp_path / "broken"})  # a title and an epoch
-    done = finish(script("question_answering_tf", "question-answering", tmp_path, "broken"))
+    done = finish(script("question_answering_tf", "question-answering", tmp_path, "broken", *scratch))
     assert "Epoch 1/3" not in done.stdout
     assert "Epoch 3/3" in done.stdout
     whole, broken = (tmp_path / name / "model" / WEIGHTS["tf"] for name in ("whole", "broken"))
