@@ -136,9 +136,10 @@ def _parser(
 ) -> argparse.ArgumentParser:
     more = f"{program} COMMAND --help says what a command takes, with an example"
     parser = argparse.ArgumentParser(
-        prog=program, usage=f"{program} [-h] COMMAND ...", description=description, formatter_class=HelpFormatter,
-        epilog=f"{_listed(commands)}\n\n{more}\n{EXIT_CODES}",
+        prog=program, usage=f"{program} [-h] [--version] COMMAND ...", description=description,
+        formatter_class=HelpFormatter, epilog=f"{_listed(commands)}\n\n{more}\n{EXIT_CODES}",
     )  # fmt: skip
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     rows = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog=program)
     chosen = next((word for word in given if not word.startswith("-")), None)
     for command in commands:
@@ -147,6 +148,16 @@ def _parser(
             declare(command, row)
             row.set_defaults(commands=commands, program=program)
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks up the version when it is asked for, which takes longer than all else that a parser does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"deberta-zoo {version('deberta-zoo')}")
+        parser.exit()
 
 
 def declare(command: Command, row: argparse.ArgumentParser) -> None:

@@ -88,14 +88,14 @@ class Target:
     Args:
         path: as given; a link to a folder stays a link.
         overwrite: take the place of what is there: weights of any format are replaced, other files are kept unless
-            the source has them too.
+            the source has them too. ``None`` where the caller offers no such thing.
 
     Raises:
-        FileExistsError: the folder holds something, and ``overwrite`` is not given.
+        FileExistsError: the folder holds something, and ``overwrite`` is not true.
         NotADirectoryError: the path is a file, or looks like the name of one.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool | None) -> None:
         self.shown = Path(path)
         self.path = Path(os.path.realpath(path))  # where a link leads: that folder's content is replaced, not the link
         if self.path.exists() and not self.path.is_dir():
@@ -103,9 +103,8 @@ class Target:
         if not self.path.exists() and self.path.suffix in (".h5", ".bin", ".safetensors", ".json"):
             raise NotADirectoryError(f"the target {path} looks like a file, expected the name of a folder")
         if not overwrite and settle(self.path):
-            raise FileExistsError(
-                f"the target folder {path} is not empty; choose another one, or pass overwrite=True (--overwrite)"
-            )
+            other = "" if overwrite is None else ", or pass overwrite=True (--overwrite)"
+            raise FileExistsError(f"the target folder {path} is not empty; choose another one{other}")
 
     def refuse_source(self, source: Path) -> None:
         """Refuse a target that is the source, or that has it inside.

@@ -9,6 +9,7 @@ Choose = Callable[[Collection[str]], list[str]]
 
 CONFIG = "config.json"
 CARD = "README.md"
+EXPORT = "export.json"  # what an exported graph says of itself
 # Formats of weights, best first, with the name of a single file.
 WEIGHTS = {"safetensors": "model.safetensors", "bin": "pytorch_model.bin", "h5": "tf_model.h5"}
 SIDE_FILE = "unused_weights.safetensors"  # what a conversion keeps beside weights that have no place for it

@@ -12,13 +12,14 @@ from pathlib import Path, PurePath
 
 NAME = "deberta-zoo/mini"
 GENERATOR, DISCRIMINATOR = f"{NAME}-generator", f"{NAME}-discriminator"
+NAMES = (NAME, GENERATOR, DISCRIMINATOR)
 FOLDER = Path(__file__).parent / "mini"  # each of the two is a checkpoint with its tokenizer, in a folder of this
 
 
 def is_packaged(path: str | os.PathLike[str]) -> bool:
     """Whether this is the name of a model that comes with the package; ``./`` before it makes a path of a name."""
     name = path if isinstance(path, str) else PurePath(path).as_posix()
-    return name in (NAME, GENERATOR, DISCRIMINATOR) and not os.path.lexists(path)
+    return name in NAMES and not os.path.lexists(path)
 
 
 def packaged(path: str | os.PathLike[str], *, words: bool = False) -> Path | None:

@@ -19,10 +19,10 @@ from conversion.differences import measure
 from conversion.exports.formats import FORMATS, TOLERANCES, Format, check_installed, choose_format
 from conversion.exports.programs import PROGRAM, card, program
 from conversion.exports.report import Check, ExportReport
-from conversion.exports.runtimes import MANIFEST, Arrays, open_graph
+from conversion.exports.runtimes import Arrays, open_graph
 from conversion.source import Source, open_source
 from deberta_core.config import BaseConfig
-from deberta_core.file_names import CARD, CONFIG, tokenizer_files
+from deberta_core.file_names import CARD, CONFIG, EXPORT, tokenizer_files
 from deberta_core.files import Replacement, settle
 from deberta_core.heads import HEADS, TASK_HEADS, fit_head
 from deberta_core.packaged import packaged
@@ -161,11 +161,12 @@ def _write(
     config = config.copy()
     config.extra.update(architectures=[prefix + head], dtype="float32" if dtype == "int8" else dtype)
     files.write(CONFIG, config.file_text())
-    files.write(MANIFEST, json.dumps(manifest, indent=2) + "\n")
-    files.write(PROGRAM, program(row, list(example), names, by_choice=HEADS[head].by_choice))
+    files.write(EXPORT, json.dumps(manifest, indent=2) + "\n")
+    by_choice, vocab_size = HEADS[head].by_choice, config.vocab_size
+    files.write(PROGRAM, program(row, list(example), names, by_choice=by_choice, vocab_size=vocab_size))
     report.nbytes = sum(part.stat().st_size for part in path.rglob("*") if part.is_file()) if path.is_dir() else 0
     report.nbytes += sum((path.parent / name).stat().st_size for name in made if (path.parent / name).is_file())
-    report.files, report.notes = [*made, *tokenizer, CONFIG, MANIFEST, PROGRAM], notes
+    report.files, report.notes = [*made, *tokenizer, CONFIG, EXPORT, PROGRAM], notes
     return report
 
 

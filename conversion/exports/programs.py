@@ -61,7 +61,7 @@ _OPEN = {
 _TEMPLATE = '''"""Runs {graph} by {runtime}.
 
     python run.py 1 273 1784 2      token ids
-    python run.py "A text."         with the package `deberta` installed, for its tokenizer
+    python run.py "A text."         with the package `deberta-zoo` installed, for its tokenizer
 """
 
 import sys
@@ -72,13 +72,18 @@ import numpy as np
 
 FOLDER = Path(__file__).resolve().parent
 INPUTS, OUTPUTS = {inputs}, {outputs}
+VOCAB_SIZE = {vocab_size}
 
 {open}
 
 
 def read(words):
-    """Token ids of what was given."""
-    if words and all(word.isdigit() for word in words):
+    """Token ids of what was given: numbers are taken for ids, all else for one text."""
+    if not words:
+        sys.exit(__doc__.strip())
+    if all(word.isdigit() for word in words):
+        if unknown := [word for word in words if int(word) >= VOCAB_SIZE]:
+            sys.exit(f"error: token ids go from 0 to {{VOCAB_SIZE - 1}}; got {{', '.join(unknown)}}")
         return [int(word) for word in words]
     from tokenization import AutoTokenizer
 
@@ -93,12 +98,13 @@ if __name__ == "__main__":
 '''
 
 
-def program(row: Format, inputs: list[str], outputs: list[str], *, by_choice: bool) -> str:
+def program(row: Format, inputs: list[str], outputs: list[str], *, by_choice: bool, vocab_size: int) -> str:
     """A short program that runs the graph of an export."""
     imports, opened = _OPEN[row.name]
     return _TEMPLATE.format(
         graph=row.graph, runtime=row.runtime, imports=imports, open=opened.format(graph=row.graph).strip("\n"),
-        inputs=inputs, outputs=outputs, batch="[[read(sys.argv[1:])]]" if by_choice else "[read(sys.argv[1:])]",
+        inputs=inputs, outputs=outputs, vocab_size=vocab_size,
+        batch="[[read(sys.argv[1:])]]" if by_choice else "[read(sys.argv[1:])]",
     )  # fmt: skip
 
 

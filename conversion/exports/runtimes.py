@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from conversion.exports.formats import FORMATS, check_runtime
+from deberta_core.file_names import EXPORT
 from deberta_core.files import read_together
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Graph = Callable[[Mapping[str, np.ndarray[Any, Any]]], Arrays]
-MANIFEST = "export.json"  # what an export says of itself
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -28,11 +29,11 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     Raises:
         ValueError: the file is damaged.
     """
-    path = Path(folder) / MANIFEST
+    path = Path(folder) / EXPORT
     if not os.path.isdir(folder):
         return None
     # Named, so that an export that was being put in place has all its files there afterwards.
-    content = read_together(path.parent, lambda files: files.read(MANIFEST), names=[MANIFEST])
+    content = read_together(path.parent, lambda files: files.read(EXPORT), names=[EXPORT])
     if content is None:
         return None
     try:
@@ -55,11 +56,21 @@ def open_graph(path: Path, manifest: Mapping[str, Any]) -> Graph:
     Raises:
         FileNotFoundError: it is not there.
         ImportError: its runtime is not installed, or too old.
+        ValueError: its runtime cannot read it.
     """
     check_runtime(FORMATS[manifest["to"]])
     if not path.exists():
         raise FileNotFoundError(f"there is no {path.name} in {path.parent}; export the model again")
-    run, names = _OPEN[manifest["to"]](path), list(manifest["outputs"])
+    if path.suffix == ".pt2" and not zipfile.is_zipfile(path):  # of which PyTorch logs a traceback
+        raise ValueError(f"{path} is damaged (it is no zip archive); export the model again")
+    try:
+        run = _OPEN[manifest["to"]](path)
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # each runtime has errors of its own
+        said = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {said}); export the model again") from error
+    names = list(manifest["outputs"])
 
     def compute(inputs: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
         given = {name: np.ascontiguousarray(inputs[name], np.int64) for name in manifest["inputs"] if name in inputs}

@@ -27,7 +27,7 @@ from deberta_core.checkpoint.tensors import (
     is_text,
 )
 from deberta_core.checkpoint.torch_bin import TorchFile
-from deberta_core.file_names import WEIGHTS, belongs_to, index_name, is_index, weights_files, weights_name
+from deberta_core.file_names import EXPORT, WEIGHTS, belongs_to, index_name, is_index, weights_files, weights_name
 from deberta_core.files import Reading, Replacement, read_together
 from deberta_core.wording import some
 
@@ -83,6 +83,8 @@ def choose_weights(reading: Reading, prefer: Sequence[str], variant: str | None 
     folder = reading.folder
     if not folder.is_dir():
         raise FileNotFoundError(f"no weights at {folder}: there is no such file or folder")
+    if EXPORT in reading:
+        raise FileNotFoundError(f"no weights in {folder}: it is an exported graph; give the model that it was made of")
     there = sorted(entry.name for entry in folder.iterdir())
     shown = some(there, 20) or "nothing"
     raise FileNotFoundError(f"no weights in {folder}: looked for {', '.join(wanted)}; there is {shown}")

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from deberta_core.file_names import TOKENIZER_FILES, Choose
 from deberta_core.hub.errors import PUT, SECRET, cause_of, is_final, sentence, status_of, without_secrets
-from deberta_core.packaged import packaged
+from deberta_core.packaged import NAMES, packaged
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FILE_ENDS = (".safetensors", ".bin", ".h5", ".json", ".model", ".index", ".txt")
@@ -108,7 +108,12 @@ def find(
         found = Path(path)
         # A Path drops the ./ that made a path of a name, and whoever looks again would take it for one.
         return found if os.path.lexists(path) or not is_name(found) else found.absolute()
-    return fetch(os.fspath(path), choose, subfolder=subfolder, options=options)
+    try:
+        return fetch(os.fspath(path), choose, subfolder=subfolder, options=options)
+    except FileNotFoundError as error:
+        if os.fspath(path).partition("/")[0].lower() != NAMES[0].partition("/")[0]:
+            raise
+        raise FileNotFoundError(f"{error}; with this package come {', '.join(NAMES)}") from error
 
 
 def fetch(name: str, choose: Choose, *, subfolder: str = "", options: HubOptions | None = None) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -66,10 +68,17 @@ def distill(
         time.sleep(0.1)
     report = as_markdown([_report(lessons, folder)])
     request = replace(request, model=folder, lessons=lessons, note=f"{report}\n{note}\n" if note else report)
-    if isinstance(request, TaskRequest):
-        finetune(request, options, tell=tell)
-    else:
-        pretrain(request, options, tell=tell)
+    try:
+        if isinstance(request, TaskRequest):
+            finetune(request, options, tell=tell)
+        else:
+            pretrain(request, options, tell=tell)
+    except (OSError, ValueError):
+        if layers is not None and settle(request.output) == [STUDENT]:  # refused before there was a run
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                request.output.rmdir()
+        raise
 
 
 def make_student(teacher: Path, folder: Path, layers: int, framework: str) -> None:
@@ -83,7 +92,7 @@ def make_student(teacher: Path, folder: Path, layers: int, framework: str) -> No
         if there != layers:
             raise ValueError(f"{folder} has {there} layers, now layers is {layers}; start in a new folder")
         return
-    target = Target(folder, overwrite=False)
+    target = Target(folder, overwrite=None)
     with open_source(teacher, isolate_h5=True) as opened:
         model = FRAMEWORKS[framework][1](opened, opened.head, widest(opened))
         before = model.num_parameters()

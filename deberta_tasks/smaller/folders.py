@@ -90,7 +90,8 @@ class Sample:
             raise ValueError(f"there is no text to {purpose} by; give some of the kind that the model is for")
         tokenizer = AutoTokenizer.from_pretrained(source)
         self.texts, self.batches = len(read), list(_batches(read, tokenizer, by_choice=by_choice))
-        self.notes = [f"{len(read)} texts are few to choose by; some hundred are better"] if len(read) < BATCH else []
+        few = len(read) < BATCH
+        self.notes = [f"too few texts to choose well by ({len(read)}); give a few hundred"] if few else []
         refuse_unknown(_unknown(self.batches, tokenizer), source)
 
 

@@ -107,7 +107,7 @@ def prune(
     """
     if layers is None and heads is None and intermediate is None:
         raise ValueError("nothing is to be cut; give layers, heads or intermediate")
-    source, target = source_folder(model), Target(out, overwrite=False)
+    source, target = source_folder(model), Target(out, overwrite=None)
     package, load = FRAMEWORKS[framework]
     with open_source(source, isolate_h5=True) as opened:
         target.refuse_source(opened.file.paths[0])

@@ -91,7 +91,7 @@ def quantize(
     """
     import deberta_pt
 
-    source, target = source_folder(model), Target(out, overwrite=False)
+    source, target = source_folder(model), Target(out, overwrite=None)
     with open_source(source, isolate_h5=True) as opened:
         target.refuse_source(opened.file.paths[0])
         refuse_integers(opened, "quantise")

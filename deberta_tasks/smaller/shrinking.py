@@ -150,7 +150,7 @@ def shrink(
         raise ValueError(f"budget is {budget}, expected a share of the bytes between 0 and 1")
     if not loss >= 0:
         raise ValueError(f"loss is {loss}, expected a number of points, at least 0")
-    source, target = source_folder(model), Target(out, overwrite=False)
+    source, target = source_folder(model), Target(out, overwrite=None)
     with open_source(source, isolate_h5=True) as opened:
         target.refuse_source(opened.file.paths[0])
         refuse_integers(opened, "shrink")

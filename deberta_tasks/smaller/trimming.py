@@ -160,7 +160,7 @@ def trim(
         ValueError: there is no text, texts are of a language that the vocabulary does not know, the folder has no
             tokenizer, or no word table that belongs to it.
     """
-    source, target = source_folder(model), Target(out, overwrite=False)
+    source, target = source_folder(model), Target(out, overwrite=None)
     texts = [texts] if isinstance(texts, str) else list(texts) if isinstance(texts, Iterator) else texts
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_weights(source))

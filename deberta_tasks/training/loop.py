@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +16,8 @@ from typing import Any, Protocol, SupportsFloat
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.run import Run
 from deberta_tasks.training.stream import Batch, Stream
+
+SAY_EVERY = 30.0  # seconds, where no bar is shown: a log of some lines, and somebody who waits knows that it goes on
 
 
 class Learner(Protocol):
@@ -165,12 +168,17 @@ def train(
     history = History()
     done, speed = run.resume(history, learner.load_state), Speed()
     unread: list[tuple[int, Mapping[str, SupportsFloat], float]] = []  # the step before, if its losses are on a device
+    said = time.monotonic()
     with run.progress(done, steps) as bar:
 
         def tell(step: int, losses: Mapping[str, float], rate: float, **scores: float) -> None:
             run.log(step, **losses, rate=rate, **scores)
             shown = {name: f"{loss:.3f}" for name, loss in losses.items()}
             bar.set_postfix({**shown, "tokens/s": f"{speed:.0f}"})
+            nonlocal said
+            if bar.disable and run.writes and time.monotonic() >= said + SAY_EVERY:
+                said = time.monotonic()
+                print(f"step {step} of {steps}: {written(losses)}, {speed:.0f} tokens/s", file=sys.stderr, flush=True)
 
         for step in range(done + 1, steps + 1):
             if history.stopped:

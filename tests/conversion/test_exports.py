@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -268,6 +269,11 @@ def test_the_program_beside_it(tmp_path, name):
     wanted = graph({"input_ids": np.array([[5, 7, 2]])})["logits"]
     assert (label, shape) == ("logits", "(1, 3)")
     np.testing.assert_allclose(json.loads(values), wanted, rtol=1e-4)
+    for words, said in (([], "token ids\n"), (["5", "9999"], "error: token ids go from 0 to 52; got 9999")):
+        done = subprocess.run([*command[:2], *words], cwd="/", capture_output=True, text=True, timeout=300)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_task_names_a_head(tmp_path):
@@ -405,3 +411,12 @@ def test_a_damaged_export(tmp_path):
         (tmp_path / "export.json").write_text(text)
         with pytest.raises(ValueError, match="is damaged"):
             read_manifest(tmp_path)
+    (tmp_path / "model.pt2").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"model\.pt2 is damaged \(it is no zip archive\); export the model again"):
+        open_graph(tmp_path / "model.pt2", {"to": "torch", "inputs": [], "outputs": []})
+    with ZipFile(tmp_path / "model.pt2", "w") as file:
+        file.writestr("model/data.pkl", b"nothing")
+    with pytest.raises(ValueError, match=r"model\.pt2 is damaged \(.*\); export the model again"):
+        open_graph(tmp_path / "model.pt2", {"to": "torch", "inputs": [], "outputs": []})
+    with pytest.raises(FileNotFoundError, match="it is an exported graph; give the model that it was made of"):
+        conversion.export(tmp_path, tmp_path / "again", to="torch")

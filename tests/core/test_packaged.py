@@ -244,6 +244,18 @@ def test_other_names_are_asked_for(folder):
         AutoConfig.from_pretrained("deberta-zoo/other")
 
 
+@pytest.mark.parametrize("name", ["deberta-zoo/minii", "DeBERTa-zoo/Mini"])
+def test_names_like_them_say_what_there_is(name, folder, monkeypatch):
+    def missing(name, *_, **__):
+        raise FileNotFoundError(f"there is no {name}")
+
+    monkeypatch.setattr(fetching, "fetch", missing)
+    with pytest.raises(FileNotFoundError, match=f"no {name}; with this package come {', '.join(NAMES)}"):
+        AutoConfig.from_pretrained(name)
+    with pytest.raises(FileNotFoundError, match=r"there is no someone/else$"):
+        AutoConfig.from_pretrained("someone/else")
+
+
 def test_what_is_shipped():
     """Half precision, a card in both folders, and no more than 18 MB in all."""
     from deberta_core.checkpoint import open_weights

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from deberta_tasks.tasks import Feature
+from deberta_tasks.training import loop
 from deberta_tasks.training.loop import train
 from deberta_tasks.training.options import Options
 from deberta_tasks.training.run import Run
@@ -63,6 +64,18 @@ def test_losses_are_read_a_step_later_and_logged_alike(tmp_path: Path) -> None:
     assert lines == run(tmp_path / "near", Learner(is_far=False)).losses()
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     assert far.read == [2, 3, 4, 4, 6, 7, 8, 8]  # at once where a checkpoint is written
+
+
+def test_a_log_shows_that_it_goes_on(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Where there is no terminal for a bar."""
+    monkeypatch.setattr(loop, "SAY_EVERY", 0)
+    run(tmp_path, Learner(is_far=False))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == STEPS
+    assert lines[1].startswith(f"step 2 of {STEPS}: loss 0.5000, ")
+    monkeypatch.setattr(loop, "SAY_EVERY", 1e9)
+    run(tmp_path / "quiet", Learner(is_far=False))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("bad", range(1, STEPS + 1))

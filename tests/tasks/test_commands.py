@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,13 @@ def test_the_list_is_by_what_people_want(capsys: pytest.CaptureFixture[str]) -> 
         assert listed == [command.name for command in COMMANDS if command.group == group]
         assert listed
     assert sorted(NAMES) == sorted({*NAMES})
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["--version"])
+    assert done.value.code in (0, None)
+    assert capsys.readouterr().out == f"deberta-zoo {version('deberta-zoo')}\n"
 
 
 def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
