@@ -84,7 +84,11 @@ def check_export(tmp_path, name, base, head, **changes):
     check_folder(tmp_path / "out", report, name, head, with_types=base == "v1")
     sizes = {(check.size[0], check.size[-1]) for check in report.checks}
     assert sizes == {(1, 1), (1, 7), (3, 33), (2, 512), (1, 600)}
-    assert report.worst.relative <= 1e-5
+    most: dict[str, float] = {}
+    for check in report.checks:
+        most[check.output] = max(check.largest, most.get(check.output, 0.0))
+    for check in report.checks:  # of all sizes: the three logits of one choice may be near nought, all of them
+        assert check.difference <= 1e-5 * most[check.output], check
 
 
 def check_folder(folder, report, name, head, *, with_types=False):
