@@ -80,7 +80,7 @@ COMMANDS = (
     ),
     Command(
         "export", "write a graph for ONNX Runtime, OpenVINO and others, and check it", "conversion.export_command",
-        DEPLOY, "deberta export my-model my-graph --to onnx",
+        DEPLOY, "deberta export my-model my-graph --to torch\ndeberta export my-model my-onnx --to onnx",
     ),
     Command(
         "inspect", "say what a checkpoint is and what each model finds in it", "conversion.inspect_command", LOOK,

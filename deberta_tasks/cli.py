@@ -16,17 +16,17 @@ COMMANDS = (
     Command(
         "finetune", "train a model for a task on labelled texts", "deberta_tasks.finetune.command", TRAIN,
         "deberta finetune --task text-classification --model my-model --output my-run\n"
-        "deberta finetune --task nli --model my-model --train train.csv --validation dev.csv --output my-run",
+        "deberta finetune --task nli --model my-model --train train.csv --validation dev.csv --output my-nli-run",
     ),
     Command(
         "pretrain", "train a model on plain text: masked or replaced tokens", "deberta_tasks.pretrain.command", TRAIN,
-        "deberta pretrain --text texts.txt --output my-run\n"
-        "deberta pretrain --objective mlm --model my-model --text texts.txt --output my-run",
+        "deberta pretrain --text texts.txt --output my-pretraining-run\n"
+        "deberta pretrain --objective mlm --model my-model --text texts.txt --output my-mlm-run",
     ),
     Command(
         "distill", "train a smaller model on what a larger one says", "deberta_tasks.distill.command", TRAIN,
-        "deberta distill --teacher my-model --layers 6 --task text-classification --train train.csv --output my-run\n"
-        "deberta distill --teacher my-model --student my-pruned-model --mlm --text texts.txt --output my-run",
+        "deberta distill --teacher my-model --layers 1 --task text-classification --output my-distilled-run\n"
+        "deberta distill --teacher my-model --student my-pruned-model --mlm --text texts.txt --output my-mlm-student",
     ),
     Command(
         "demo", "train a small model, convert it and compare the two frameworks", "deberta_tasks.demo", TRAIN,
@@ -39,7 +39,7 @@ COMMANDS = (
     ),
     Command(
         "prune", "cut out the layers, heads and columns that matter least", "deberta_tasks.smaller.prune_command",
-        SHRINK, "deberta prune my-model my-pruned-model --texts texts.txt --layers 6\n"
+        SHRINK, "deberta prune my-model my-pruned-model --texts texts.txt --layers 2\n"
         "deberta prune my-model my-narrow-model --texts texts.txt --heads 0.3 --intermediate 0.5",
     ),
     Command(
@@ -57,14 +57,14 @@ COMMANDS = (
     ),
     Command(
         "compare-tokenizers", "compare the tokens of two tokenizers on texts", "tokenization.compare", LOOK,
-        "deberta compare-tokenizers my-model my-other-model texts.txt",
+        "deberta compare-tokenizers my-model deberta-zoo/mini texts.txt",
     ),
     Command(
         "info", "say what is installed: versions, devices", "deberta_tasks.info_command", LOOK,
         "deberta info\ndeberta info --json",
     ),
     Command(
-        "completion", "print what lets a shell complete commands and options", "deberta_tasks.completion_command", LOOK,
+        "completion", "print a completion script for a shell", "deberta_tasks.completion_command", LOOK,
         "deberta completion bash > ~/.local/share/bash-completion/completions/deberta",
     ),
 )  # fmt: skip

@@ -30,9 +30,9 @@ OF_FILES = ("train", "validation", "test")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--teacher", required=True, metavar="DIR", help="model to learn from, with its tokenizer")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder; the same resumes the run")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder; an existing run is resumed")
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--layers", type=int, metavar="N", help="make the student of so many of the teacher's layers")
+    who.add_argument("--layers", type=int, metavar="N", help="make the student from N of the teacher's layers")
     who.add_argument("--student", metavar="DIR", help="the student, such as a pruned teacher")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--task", metavar="TASK", help=", ".join(TRAINABLE))

@@ -22,7 +22,7 @@ FROM_SCRATCH = {"rate": 2e-3, "epochs": 12.0}  # which learn faster than publish
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--task", required=True, metavar="TASK", help=", ".join(TRAINABLE))
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder; the same resumes the run")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder; an existing run is resumed")
     parser.add_argument("--model", metavar="DIR", help="checkpoint to start from; default: a small model from scratch")
     parser.add_argument("--framework", choices=("pt", "tf"), default="pt", help="default %(default)s")
     files = parser.add_argument_group("data", "CSV or JSONL files; default the set that comes with the package")
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(how, shown, without=("by_length",))
     how.add_argument("--any-length", action="store_true", help="do not put examples of similar lengths together")
     how.add_argument("--combine", choices=COMBINATIONS, help="judge long texts in windows; default: cut them")
-    against = parser.add_argument_group("perturbations", "that a model is trained against; all go together")
+    against = parser.add_argument_group("perturbations", "that a model is trained against; can be combined")
     for option in fields(Perturbation):
         name, kind = f"--{option.name.replace('_', '-')}", type(option.default)
         text = option.metadata["help"] + (f"; default {option.default}" if option.default else "")

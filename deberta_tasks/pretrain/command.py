@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of --texts: documents one behind the other as if they were one (joined), several in a row that do not "
         "see each other (packed), or a row for each, with others of similar lengths (single); default %(default)s",
     )  # fmt: skip
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder; the same resumes the run")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder; an existing run is resumed")
     parser.add_argument(
         "--objective", choices=tuple(OBJECTIVES), default="rtd",
         help="masked tokens (mlm), or replaced ones as in DeBERTa v3 (rtd), default %(default)s",

@@ -32,7 +32,7 @@ class Options:
     accumulate: int = _option(1, "parts of a step that are computed one after the other, to save memory", 1)
     rate: float = _option(2e-5, "largest learning rate")
     warmup: float = _option(0.1, "share of the steps during which the rate rises", None)
-    schedule: str = _option("linear", "how the rate falls, or that it does not", None, SCHEDULES)
+    schedule: str = _option("linear", "learning-rate schedule", None, SCHEDULES)
     weight_decay: float = _option(0.01, "of matrices and tables; biases and norms have none")
     layer_decay: float = _option(
         1.0, "rate of a layer as a multiple of that of the layer above; the head has the full rate", None
