@@ -39,7 +39,7 @@ def add_common(parser: argparse.ArgumentParser, texts: str) -> None:
     parser.add_argument("model", help="folder with model and tokenizer, or a name on the hub")
     parser.add_argument("out", help="folder to write; it does not exist yet")
     parser.add_argument("--texts", required=True, metavar="FILE", help=f"{texts}: text, CSV or JSONL")
-    parser.add_argument("--column", default="text", metavar="NAME", help="where the texts of CSV and JSONL stand")
+    parser.add_argument("--column", default="text", metavar="NAME", help="column of CSV and JSONL that holds the texts")
     add_hub_options(parser)
     add_report_options(parser)
 

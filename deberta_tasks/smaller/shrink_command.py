@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the score, of a hundred, that may be lost; the step that loses more is the end, default %(default)s",
     )  # fmt: skip
     parser.add_argument("--task", metavar="TASK", help=f"default by the model's head; {', '.join(TRAINABLE)}")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="keep the steps here; the same command goes on there")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep the steps here; the same command resumes there")
     add_options(parser.add_argument_group("training"), OF_TASK, without=("by_length",))
 
 
