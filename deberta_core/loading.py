@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
@@ -243,7 +242,7 @@ def read_config(cls: Any, folder: Folder, options: MutableMapping[str, Any]) -> 
     else:
         config, unused = cls.config_class.of(given, cls.__name__), {}
         if cls.head == WORDS and is_packaged(folder.given):
-            layers = json.loads(folder.config_file.read_bytes())["num_hidden_layers"]
+            layers = AutoConfig.from_pretrained(folder.path).num_hidden_layers
             if config.num_hidden_layers != layers:
                 raise ValueError(
                     f"the config given has {config.num_hidden_layers} layers, but of {folder.given} the generator "

@@ -104,10 +104,12 @@ def find(
         if given := [f"{name}={value!r}" for name, value in asked.items() if value]:
             raise ValueError(f"{os.fspath(path)} comes with this package, as it is; leave {' and '.join(given)} out")
         return folder
-    if os.path.lexists(path) or not is_name(path):
-        found = Path(path)
+    found = Path(path)
+    if os.path.lexists(path):
+        return found
+    if not is_name(path):
         # A Path drops the ./ that made a path of a name, and whoever looks again would take it for one.
-        return found if os.path.lexists(path) or not is_name(found) else found.absolute()
+        return found.absolute() if is_name(found) else found
     try:
         return fetch(os.fspath(path), choose, subfolder=subfolder, options=options)
     except FileNotFoundError as error:

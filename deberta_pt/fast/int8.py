@@ -185,12 +185,10 @@ class Int8Linear(nn.Module):
         """The map, or some of its outputs, without its activation; by floats, unless a runtime knows better."""
         if self.wide is not None:
             weight = self.wide[part]
+        elif self.apart and self.factor is not None:
+            states, weight = states * self.factor, self.values[part] * self.scale[part, None]
         else:
-            weight = self.values[part] * self.scale[part, None]
-            if self.factor is not None and self.apart:
-                states = states * self.factor
-            elif self.factor is not None:
-                weight = weight * self.factor
+            weight = self.widened(part)
         return F.linear(states, weight.to(states.dtype), self.bias[part].to(states.dtype))
 
     def in_onnx(self, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -211,9 +209,9 @@ class Int8Linear(nn.Module):
             found = _in_onnx(high, weight, middle) * _OF_ONNX + _in_onnx(whole - high * _OF_ONNX, weight, 0)
         return found * scale * self.scale + bias
 
-    def widened(self) -> Tensor:
-        """The weight in floats, ``[O, I]``."""
-        found = self.values * self.scale[:, None]
+    def widened(self, part: Any = ...) -> Tensor:
+        """The weight, or some of its rows, in floats, ``[O, I]``."""
+        found = self.values[part] * self.scale[part, None]
         return found if self.factor is None else found * self.factor
 
     def floats(self, like: Tensor) -> FrozenLinear:

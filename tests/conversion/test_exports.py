@@ -87,8 +87,8 @@ def check_export(tmp_path, name, base, head, **changes):
     most: dict[str, float] = {}
     for check in report.checks:
         most[check.output] = max(check.largest, most.get(check.output, 0.0))
-    for check in report.checks:  # of all sizes: the three logits of one choice may be near nought, all of them
-        assert check.difference <= 1e-5 * most[check.output], check
+    for check in report.checks:  # the three logits of a size may all be near nought, which those of another are not
+        assert check.difference <= 1e-5 * max(check.largest, 0.1 * most[check.output]), check
 
 
 def check_folder(folder, report, name, head, *, with_types=False):
@@ -206,7 +206,7 @@ def test_integers_of_a_quantised_folder(tmp_path, monkeypatch, name, digits):
     assert not small.quantization.floats
     small.save_pretrained(tmp_path / "small")
     report = conversion.export(tmp_path / "small", tmp_path / "int8", to=name, dtype="int8")
-    assert report.worst.relative < (1e-4 if (name, digits) == ("openvino", 2) else 0.1)
+    assert report.worst.relative < (1e-4 if (name, digits) == ("openvino", 2) else 0.05)
     held = sum(p.numel() for p in model.deberta.encoder.layer.parameters() if p.ndim > 1)
     if name == "openvino":
         floats = conversion.export(tmp_path / "small", tmp_path / "float32", to=name)
