@@ -31,6 +31,7 @@ from deberta_core.weight_names import (
 
 # What the names of a family's classes begin with, by ``model_type``; those of TensorFlow have ``TF`` before it.
 FAMILIES = {"deberta": "Deberta", "deberta-v2": "DebertaV2"}
+OF_TOKENS = ("ForQuestionAnswering", "ForReplacedTokenDetection")  # heads whose outputs are a number for each token
 
 
 @dataclass(frozen=True)

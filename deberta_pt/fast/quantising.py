@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deberta_core.heads import HEADS
+from deberta_core.heads import HEADS, OF_TOKENS
 from deberta_core.integers import Integers
 from deberta_pt.fast.int8 import LOWEST, Int8Linear, in_one
 
@@ -32,7 +32,6 @@ _GOOD, _BETTER = 0.012, 0.85  # an error that needs no moving; moving must leave
 _ROWS, _ROWS_OF_BATCH, _BATCHES = 256, 64, 8  # tokens that are tried, of a batch at most; batches that are compared
 _LEAST, _FEW = 1e-5, 8  # rows from which on their mean is what they have in common
 
-OF_TOKENS = ("ForQuestionAnswering", "ForReplacedTokenDetection")  # a number for each token
 Batch = Mapping[str, Any]
 Prepare = Callable[[Any, Mapping[str, Integers]], Any]
 
