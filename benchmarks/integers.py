@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import cosine_similarity
 
 import deberta_pt
 from benchmarks.exports import Call, in_onnx_runtime, peers_graph
@@ -66,3 +67,6 @@ def integers(settings: Settings, record: Recorder) -> None:
                     call = in_onnx_runtime(in_integers(path), settings.threads)
                     sides[BY_RUNTIME] = functools.partial(call, batch(shape))
             measure(record, label(shape), sides, settings.rounds)
+        wanted, *found = (torch.as_tensor(side()).flatten().double() for side in sides.values())
+        close = (f"{n} {cosine_similarity(wanted, x, 0):.5f}" for n, x in zip([*sides][1:], found, strict=True))
+        record.note(f"cosine of the states with those of {FLOATS}, {label(shape)}: {', '.join(close)}")
