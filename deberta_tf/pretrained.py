@@ -20,7 +20,7 @@ from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
 from deberta_core.checkpoint.tensors import stored_as
 from deberta_core.commits import is_leftover
 from deberta_core.config import BaseConfig, resized_vocabulary
-from deberta_core.file_names import weights_name, with_variant
+from deberta_core.file_names import read_before, weights_name, with_variant
 from deberta_core.files import Replacement
 from deberta_core.folder import Folder, open_folder
 from deberta_core.heads import HEADS, h5_layout, weights
@@ -595,7 +595,8 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
 
         Args:
             path: folder, made if needed.
-            safe_serialization: ``model.safetensors`` with TF names, instead of ``tf_model.h5`` (default).
+            safe_serialization: ``model.safetensors`` with TF names, instead of ``tf_model.h5`` (default);
+                ``tf_model.h5``, which is read first, does not stay beside the other.
             max_shard_size: bytes, or ``"500MB"``: larger models are written in several files.
             variant: put into the name of the weights: ``tf_model.<variant>.h5``.
             saved_model: write a SavedModel as well, into ``saved_model/<version>``, as TensorFlow Serving wants it.
@@ -670,7 +671,7 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
         write_weights(
             files, tensors, format=format, naming="tf", max_shard_size=max_shard_size,
             h5=h5_layout(self.config, self.head or "Model", [info.name for info, _ in tensors]),
-            file_name=with_variant(weights_name(format), variant),
+            file_name=with_variant(weights_name(format), variant), instead_of=read_before(format, FORMATS, variant),
         )  # fmt: skip
         write_config_and_card(files, config, name)
 

@@ -56,9 +56,31 @@ class KerasTraining:
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as ``load_model`` asks, so that training goes on where a saved model left it."""
         self.compile(**tf_keras.saving.deserialize_keras_object(config))
+        self._build_optimizer()
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """As Keras'; a step that makes variables, as an optimizer does in its first one, would be traced twice."""
+        if self._has_all_weights():
+            with self.distribute_strategy.scope():  # type: ignore[attr-defined]
+                self._build_optimizer()
+        return super().make_train_function(force)  # type: ignore[misc]
+
+    def _build_optimizer(self) -> None:
         optimizer = self.optimizer  # type: ignore[attr-defined]
         if isinstance(optimizer, tf_keras.optimizers.Optimizer):  # not a legacy one, which makes its state by itself
             optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+
+    def _has_all_weights(self) -> bool:
+        """Whether no layer waits for its first call to make some: ours never do, nor do layers that have none."""
+        own, keras = __name__.partition(".")[0], tf_keras.layers.Layer
+
+        def waits(layer: Any) -> bool:
+            kind, package = type(layer), type(layer).__module__.partition(".")[0]
+            return not layer.built and package != own and (package != "tf_keras" or kind.build is not keras.build)
+
+        if any(isinstance(part, keras) and waits(part) for part in self.submodules):  # type: ignore[attr-defined]
+            return False
+        return type(self).__module__.partition(".")[0] == own
 
     def fit(self, *data: Any, **options: Any) -> Any:
         """As Keras' ``fit``; ``class_weight`` is for the model's own loss, too, wherever its labels come from."""

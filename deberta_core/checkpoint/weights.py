@@ -152,6 +152,7 @@ def write_weights(
     h5: H5Layout | None = None,
     aliases: Mapping[str, str] | None = None,
     file_name: str | None = None,
+    instead_of: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
     """Write weights into a folder, in place of what it held of the same format.
@@ -169,6 +170,7 @@ def write_weights(
         h5: layers of the model; needed for h5.
         aliases: further names of tensors that are the very same; for .bin alone, which stores such tensors once.
         file_name: name of the weights file instead of the usual one.
+        instead_of: names of weights files that go, with their shards: those that a reader would take before this one.
         progress: told the number of bytes after each run that was written.
 
     Returns:
@@ -205,7 +207,7 @@ def write_weights(
             ))  # fmt: skip
         if len(parts) > 1:
             files.write(index_name(name), _index(infos, weight_map))
-        stale = [there for there in os.listdir(target) if belongs_to(there, name)]
+        stale = [there for there in os.listdir(target) if any(belongs_to(there, one) for one in (name, *instead_of))]
         # The index goes first: shards without an index are never read.
         files.drop(sorted(stale, key=lambda there: not is_index(there)))
         names = [*parts, *([index_name(name)] if len(parts) > 1 else [])]

@@ -97,6 +97,29 @@ def test_fit_with_a_keras_loss():
     assert weighted == 0
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_step_is_traced_once(lazy):
+    """What the optimizer keeps is there before, but where a layer of one's own makes weights in its first call."""
+
+    class Own(deberta_tf.TFDebertaV2ForSequenceClassification):
+        def __init__(self, config, **options):
+            super().__init__(config, **options)
+            self.more = tf_keras.layers.Dense(config.num_labels)
+
+        def call(self, input_ids=None, **options):
+            return self.more(super().call(input_ids, **options).logits)
+
+    config = small_config("v3", num_hidden_layers=1)
+    model = (Own if lazy else deberta_tf.TFDebertaV2ForSequenceClassification)(config)
+    model.compile("adam", "mse")
+    steps, step = [], model.train_step
+    model.train_step = lambda data: steps.append(1) or step(data)
+    inputs, labels = data(config, SEQUENCE)
+    model.fit(inputs["input_ids"], np.zeros((len(labels["labels"]), config.num_labels)), batch_size=4, verbose=0)
+    assert len(steps) == 1 + lazy
+    assert len(model.optimizer.variables) == 2 * len(model.trainable_variables) + 1  # two means each, and steps
+
+
 def test_keras_losses_on_answers():
     loss = {n: tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True) for n in ("start_logits", "end_logits")}
     config, model = compiled(ANSWER, loss=loss)

@@ -389,7 +389,7 @@ def test_choice_of_the_file(tmp_path, framework):
     """Where a folder holds several formats, keywords choose among them."""
     config = small_config("v3")
     by_format = {}
-    for writer, scale in (("safetensors", 1), ("bin", 2), ("h5", 3)):
+    for writer, scale in (("bin", 2), ("safetensors", 1), ("h5", 3)):
         values = {k: (v * scale).astype(np.float32) for k, v in random_weights(config, SEQUENCE).items()}
         WRITERS[writer](pt_model(config, SEQUENCE, values), tf_model(config, SEQUENCE, values), tmp_path)
         by_format[writer] = values
@@ -539,6 +539,22 @@ def test_saving_leaves_no_stale_shards(tmp_path):
     put_pt(model, {k: v + 1 for k, v in random_weights(config, SEQUENCE).items()})
     model.save_pretrained(tmp_path)
     assert_same_bits(pt_values(type(model).from_pretrained(tmp_path)), pt_values(model))
+
+
+@pytest.mark.parametrize("framework", ["pt", "tf"])
+@pytest.mark.parametrize("safe", [False, True])
+@pytest.mark.parametrize("limit", ["5GB", "9KB"])
+def test_what_was_saved_is_what_is_read(tmp_path, framework, safe, limit):
+    """Whatever format the folder held before: a file that would be read first does not outlive it."""
+    config, make = small_config("v3"), {"pt": pt_model, "tf": tf_model}[framework]
+    old, new = (random_weights(config, SEQUENCE, seed=seed) for seed in (1, 2))
+    make(config, SEQUENCE, old).save_pretrained(tmp_path, safe_serialization=not safe, max_shard_size=limit)
+    model = make(config, SEQUENCE, new)
+    model.save_pretrained(tmp_path, safe_serialization=safe)
+    model.save_pretrained(tmp_path, safe_serialization=safe, variant="fp16")
+    for variant in (None, "fp16"):
+        loaded = type(model).from_pretrained(tmp_path, variant=variant)
+        assert_same_bits({"pt": pt_values, "tf": tf_values}[framework](loaded), new)
 
 
 ALONE = """
