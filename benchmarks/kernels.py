@@ -74,7 +74,7 @@ def compiled(
     from deberta_pt.fast.triton import tile_of
 
     function = getattr(kernels, kernel)
-    tile = tile or tile_of(kernel, getattr(torch, dtype), size, dropout)
+    tile = tile or tile_of(kernel, getattr(torch, dtype), size, mask == 2, dropout)
     constants: dict[str, Any] = {
         "D": size, "WIDTH": max(16, 1 << (size - 1).bit_length()), "M": tile.queries, "N": tile.keys, "HAS_C": True,
         "HAS_P": True, "MASK": mask, "DROPOUT": dropout, "PRECISION": "ieee",
@@ -111,8 +111,7 @@ def assembled(
     values = {(places[name],): value for name, value in constants.items()}
     hints = {(places[name],): [["tt.divisibility", 16]] for name in aligned}
     source = ASTSource(function, signature, values, hints)
-    options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
-    found = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+    found = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=tile.options)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(found.asm["cubin"])
         file.flush()

@@ -98,6 +98,13 @@ TABLES = {
     "inside-transformers": Kind(
         "Inside transformers", "benchmarks.inside:inside", 12, "its pipelines and cross-encoders, float32"
     ),
+    "throughput": Kind(
+        "Many texts, PyTorch",
+        "benchmarks.throughput:throughput",
+        4,
+        "from text to answer, by a classifier, float32",
+        lambda _: "transformers pipeline",
+    ),
     "exports": Kind("Exports", "benchmarks.exports:exports", 12, "float32, by graphs of both libraries", same_runtime),
     "exports-tf": Kind(
         "Exports, TensorFlow Lite",

@@ -21,6 +21,7 @@ from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relativ
 
 VECTOR = 16  # rows and columns of tables are multiples of it, so that kernels read whole vectors
 LARGEST = 64  # queries or keys of a tile
+MOST = 255  # registers of a thread
 STEPS = 1 << 16  # probabilities that dropout tells apart
 GIVEN = (
     "Tensor query, Tensor key, Tensor value, Tensor? c2p, Tensor? p2c, Tensor? seen, Tensor? of_queries, "
@@ -29,12 +30,22 @@ GIVEN = (
 
 
 class Tile(NamedTuple):
-    """Queries and keys of a tile, warps that compute it, tiles that are fetched ahead."""
+    """Queries and keys of a tile, warps that compute it, tiles fetched ahead, registers that a thread may take.
+
+    Without a number of these, NVIDIA's assembler may take half of them, and spill a few, for more tiles at once.
+    """
 
     queries: int
     keys: int
     warps: int = 4
     stages: int = 2
+    registers: int | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Triton's compiler is told."""
+        limit = {} if self.registers is None or torch.version.hip else {"maxnreg": self.registers}
+        return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True, **limit}
 
 
 class Seen(NamedTuple):
@@ -51,14 +62,31 @@ class Seen(NamedTuple):
     of_keys: Tensor
 
 
-def tile_of(kernel: str, dtype: torch.dtype, size: int, dropout: bool) -> Tile:
-    """The tile of a kernel for heads of some size: as large as fits into registers, at most ``LARGEST`` a side."""
-    wide = size > 64
+def tile_of(kernel: str, dtype: torch.dtype, size: int, pairs: bool, dropout: bool) -> Tile:
+    """The tile of a kernel for heads of some size, with a mask of ``pairs`` or not: one that spills no registers.
+
+    Found by compiling: ``python -m benchmarks.kernels --check all``. At most ``LARGEST`` a side.
+    """
+    narrow, wide = size <= 32, size > 64
     if dtype == torch.float32:
-        return Tile(32, 16) if kernel == "backward_keys" else Tile(16 if wide else 32, 32)
+        if kernel == "backward_keys":
+            if narrow:
+                return Tile(16, 32) if pairs and not dropout else Tile(32, 16)
+            if dropout and pairs and not wide:
+                return Tile(16, 32)
+            return Tile(32, 16, warps=8) if dropout != wide else Tile(16, 32, warps=8)
+        if wide:
+            return Tile(32, 16, warps=8)
+        return Tile(32, 32, warps=8, registers=MOST) if narrow or kernel == "forward" else Tile(16, 32, warps=8)
     if kernel == "forward":
-        return Tile(64, 64, warps=8) if wide else Tile(64, 32 if dropout else 64)
-    return Tile(32, 32) if wide or (dropout and kernel == "backward_keys") else Tile(64, 32)
+        if dropout and not wide:
+            return Tile(64, 32, registers=MOST if pairs else None)
+        return Tile(64, 64, warps=8 if wide or pairs else 4)
+    if kernel == "backward_keys":
+        if narrow or wide:
+            return Tile(32, 32, warps=8)
+        return Tile(32, 32) if dropout else Tile(64, 32)
+    return Tile(32, 32) if wide else Tile(64, 32, warps=8 if pairs else 4)
 
 
 def ends(seen: Tensor) -> Tensor:
@@ -155,7 +183,7 @@ def _launch(
     ``more`` are arguments that it alone has, ``ends`` that of ``Seen`` which it reads; others as of ``attention``.
     """
     (batch, heads, queries, size), keys = query.shape, key.shape[2]
-    tile = tile_of(kernel, query.dtype, size, seed is not None)
+    tile = tile_of(kernel, query.dtype, size, seen is not None and seen.ndim > 2, seed is not None)
     tiles = -(-keys // tile.keys) if kernel == "backward_keys" else -(-queries // tile.queries)
     any_table = c2p if c2p is not None else p2c
     c, p = query if c2p is None else c2p, query if p2c is None else p2c
@@ -170,8 +198,7 @@ def _launch(
             step=0 if any_table is None else any_table.shape[3] - 1, reach=reach, dropped=_dropped(dropout),
             D=size, WIDTH=max(16, 1 << (size - 1).bit_length()), M=tile.queries, N=tile.keys,
             HAS_C=c2p is not None, HAS_P=p2c is not None, MASK=0 if seen is None else seen.ndim - 1,
-            DROPOUT=seed is not None, PRECISION=_precision(), num_warps=tile.warps, num_stages=tile.stages,
-            enable_fp_fusion=True, **more,
+            DROPOUT=seed is not None, PRECISION=_precision(), **tile.options, **more,
         )  # fmt: skip
 
 
