@@ -149,21 +149,20 @@ class Int8Linear(nn.Module):
         most, middle = (levels - 1, 0.5) if self.lowest is not None else (levels // 2 - 1, levels // 2 + 0.5)
         count, filled = len(rows), filled_up(len(rows))
         digits = rows.new_empty(self.digits, filled, rows.shape[-1], dtype=torch.uint8)
-        digits[:, count:] = 0
-        scales = rows.new_empty(count, 1)
-        step = _ROWS_OF_THREAD * torch.get_num_threads()
-        for start in range(0, count, step):
-            part, to = rows[start : start + step], digits[:, start : min(start + step, count)]
+        if filled > count:
+            digits[:, count:] = 0
+        step, scales = _ROWS_OF_THREAD * torch.get_num_threads(), []
+        for part, to in zip(rows.split(step), digits[:, :count].split(step, 1), strict=True):
             part = part if self.lowest is None else part - self.lowest
             part = part if self.factor is None else part * self.factor
             largest = (part.abs() if self.lowest is None else part).amax(-1, keepdim=True).clamp_min_(_LEAST)
-            scale = torch.div(largest, most, out=scales[start : start + step])
-            whole = (part / scale).add_(middle).to(torch.int32)  # to the nearest, as the conversion cuts off
+            scales.append(largest.div_(most))
+            whole = (part / scales[-1]).add_(middle).to(torch.int32)  # to the nearest, as the conversion cuts off
             if self.digits == 2:
                 to[0].copy_(whole.bitwise_right_shift(base().bit_length() - 1))
                 whole = whole.bitwise_and_(base() - 1)
             to[-1].copy_(whole)
-        return digits, scales
+        return digits, scales[0] if len(scales) == 1 else torch.cat(scales)
 
     def _pack(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The weight in oneDNN's order, zeros for it, what the middle of the states adds to integers, and the bias."""
