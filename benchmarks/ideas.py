@@ -319,9 +319,6 @@ def alike(name: str, texts: Texts, budget: Budget, work: Path, steps: int = STEP
     start = work / f"{name}-start"
     left.save_model(start)
     right: Any = new_learner(variant, "tf", options, config, start)
-    for optimizer in left.optimizers:  # torch's default differs from Keras'
-        for group in optimizer.param_groups:
-            group["eps"] = 1e-7
     stream = MaskedStream(
         texts.features, MaskingCollator(texts.tokenizer, RTD, max_length=options.max_length), options.batch_size
     )  # fmt: skip
@@ -330,7 +327,8 @@ def alike(name: str, texts: Texts, budget: Budget, work: Path, steps: int = STEP
     for step in range(1, steps + 1):
         batch, rate = stream.batch(step), options.rate_at(step, steps)
         for group in (group for optimizer in left.optimizers for group in optimizer.param_groups):
-            group["lr"] = rate
+            # Keras' default, which it adds to a mean of squares that is not corrected yet for the few steps it is of.
+            group["lr"], group["eps"] = rate, 1e-7 / (1 - group["betas"][1] ** step) ** 0.5
         for optimizer in right.optimizers:
             optimizer.learning_rate.assign(rate)
         one = left.model.decoupled_step(*left.optimizers, {k: torch.from_numpy(v) for k, v in batch.items()})
