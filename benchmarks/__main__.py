@@ -29,7 +29,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", type=names, default=tuple(TABLES), help=f"some of {','.join(TABLES)}")
     parser.add_argument("--rounds", type=positive, help="rounds that count (default 7)")
-    parser.add_argument("--layers", type=positive, help="layers of all models (default 12, in training and memory 4)")
+    parser.add_argument("--layers", type=positive, help="layers of all models (default 12 or 4: each table says)")
     parser.add_argument("--shapes", type=shapes, help="texts x tokens, such as 1x32,8x128, of inference and training")
     parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="of every side (default all cores)")
     parser.add_argument(

@@ -6,6 +6,7 @@ Compiled without a loss, a model trains on its own: labels come among the inputs
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -27,6 +28,7 @@ class KerasTraining:
     _own_loss = False
     _own_loss_mean: Any = None
     _class_weight: Any = None
+    train_function: Any
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -60,10 +62,21 @@ class KerasTraining:
 
     def make_train_function(self, force: bool = False) -> Any:
         """As Keras'; a step that makes variables, as an optimizer does in its first one, would be traced twice."""
-        if self._has_all_weights():
-            with self.distribute_strategy.scope():  # type: ignore[attr-defined]
-                self._build_optimizer()
-        return super().make_train_function(force)  # type: ignore[misc]
+        if not force and self.train_function is not None:
+            return self.train_function
+        function, ready = super().make_train_function(force), False  # type: ignore[misc]
+
+        @functools.wraps(function)
+        def run(iterator: Any) -> Any:
+            nonlocal ready
+            if not ready and self._has_all_weights():  # not earlier: callbacks may change what is trained
+                with self.distribute_strategy.scope():  # type: ignore[attr-defined]
+                    self._build_optimizer()
+            ready = True
+            return function(iterator)
+
+        self.train_function = run
+        return run
 
     def _build_optimizer(self) -> None:
         optimizer = self.optimizer  # type: ignore[attr-defined]
@@ -71,16 +84,15 @@ class KerasTraining:
             optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
 
     def _has_all_weights(self) -> bool:
-        """Whether no layer waits for its first call to make some: ours never do, nor do layers that have none."""
+        """Whether it is known that a step makes none, and trains no others: of our own layers, in our own step."""
         own, keras = __name__.partition(".")[0], tf_keras.layers.Layer
 
-        def waits(layer: Any) -> bool:
+        def is_known(layer: Any) -> bool:
             kind, package = type(layer), type(layer).__module__.partition(".")[0]
-            return not layer.built and package != own and (package != "tf_keras" or kind.build is not keras.build)
+            return package == own or (package == "tf_keras" and (layer.built or kind.build is keras.build))
 
-        if any(isinstance(part, keras) and waits(part) for part in self.submodules):  # type: ignore[attr-defined]
-            return False
-        return type(self).__module__.partition(".")[0] == own
+        layers = self._flatten_layers()  # type: ignore[attr-defined]
+        return "train_step" not in self.__dict__ and all(is_known(layer) for layer in layers)
 
     def fit(self, *data: Any, **options: Any) -> Any:
         """As Keras' ``fit``; ``class_weight`` is for the model's own loss, too, wherever its labels come from."""

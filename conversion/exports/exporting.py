@@ -219,11 +219,13 @@ def _check(
         wanted, found = model.run(inputs, names), graph(inputs)
         seen = inputs["attention_mask"] == 1
         for name in names:
-            same = found[name].shape == wanted[name].shape
-            by_token = same and (wanted[name].ndim > seen.ndim or head in OF_TOKENS)
+            one, other = wanted[name], found[name].astype(np.float64)
+            if one.shape != other.shape or not np.isfinite(other).all():
+                checks.append(Check(seen.shape, name, *measure(one, np.full_like(one, np.inf))))
+                continue
+            by_token = one.ndim > seen.ndim or head in OF_TOKENS
             rows = seen if by_token and not padding else ...
-            largest, difference = measure(wanted[name][rows], found[name][rows].astype(np.float64))
-            checks.append(Check(inputs["input_ids"].shape, name, largest, difference if same else float("inf")))
+            checks.append(Check(seen.shape, name, *measure(one[rows], other[rows])))
     return checks
 
 

@@ -97,27 +97,70 @@ def test_fit_with_a_keras_loss():
     assert weighted == 0
 
 
-@pytest.mark.parametrize("lazy", [False, True])
-def test_a_step_is_traced_once(lazy):
-    """What the optimizer keeps is there before, but where a layer of one's own makes weights in its first call."""
+class Own(deberta_tf.TFDebertaV2ForSequenceClassification):
+    """Has a layer that makes its weights in its first call."""
 
-    class Own(deberta_tf.TFDebertaV2ForSequenceClassification):
-        def __init__(self, config, **options):
-            super().__init__(config, **options)
-            self.more = tf_keras.layers.Dense(config.num_labels)
+    def __init__(self, config, **options):
+        super().__init__(config, **options)
+        self.more = tf_keras.layers.Dense(config.num_labels)
 
-        def call(self, input_ids=None, **options):
-            return self.more(super().call(input_ids, **options).logits)
+    def call(self, input_ids=None, **options):
+        return self.more(super().call(input_ids, **options).logits)
 
+
+@pytest.mark.parametrize("kind", [deberta_tf.TFDebertaV2ForSequenceClassification, Own])
+def test_a_step_is_traced_once(kind, monkeypatch):
+    """What the optimizer keeps is there before, but where it is not known what a step trains."""
+    steps, step = [], deberta_tf.training.KerasTraining.train_step
+    monkeypatch.setattr(
+        deberta_tf.training.KerasTraining, "train_step", lambda model, given: steps.append(1) or step(model, given)
+    )
     config = small_config("v3", num_hidden_layers=1)
-    model = (Own if lazy else deberta_tf.TFDebertaV2ForSequenceClassification)(config)
+    model = kind(config)
     model.compile("adam", "mse")
-    steps, step = [], model.train_step
-    model.train_step = lambda data: steps.append(1) or step(data)
     inputs, labels = data(config, SEQUENCE)
-    model.fit(inputs["input_ids"], np.zeros((len(labels["labels"]), config.num_labels)), batch_size=4, verbose=0)
-    assert len(steps) == 1 + lazy
+    x, y = inputs["input_ids"], np.zeros((len(labels["labels"]), config.num_labels))
+    model.fit(x, y, batch_size=4, verbose=0)
+    assert len(steps) == 1 + (kind is Own)
     assert len(model.optimizer.variables) == 2 * len(model.trainable_variables) + 1  # two means each, and steps
+
+
+class Unfreezing(tf_keras.callbacks.Callback):
+    """Before the first step, which is early enough for both."""
+
+    def on_train_begin(self, logs=None):
+        self.model.deberta.trainable = True
+        self.model.optimizer.exclude_from_weight_decay(var_names=["bias"])
+
+
+def test_callbacks_before_the_first_step():
+    config = small_config("v3", num_hidden_layers=1)
+    model = deberta_tf.TFDebertaV2ForSequenceClassification(config)
+    model.deberta.trainable = False
+    model.compile(tf_keras.optimizers.AdamW(), "mse")
+    inputs, labels = data(config, SEQUENCE)
+    y = np.zeros((len(labels["labels"]), config.num_labels))
+    model.fit(inputs["input_ids"], y, batch_size=4, verbose=0, callbacks=[Unfreezing()])
+    assert len(model.optimizer.variables) == 2 * len(model.trainable_variables) + 1 > 9
+
+
+def test_own_steps_of_an_instance():
+    """Such as train one variable more."""
+    config, model = compiled(loss="mse")
+    more = tf.Variable(1.0)
+    inputs, labels = data(config, SEQUENCE)
+
+    def step(given):
+        x, y = given
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x).logits * more - y) ** 2)
+        trained = [*model.trainable_variables, more]
+        model.optimizer.apply_gradients(zip(tape.gradient(loss, trained), trained, strict=True))
+        return {"loss": loss}
+
+    model.train_step = step
+    model.fit(inputs["input_ids"], np.zeros((len(labels["labels"]), config.num_labels)), batch_size=4, verbose=0)
+    assert float(more) != 1
 
 
 def test_keras_losses_on_answers():
