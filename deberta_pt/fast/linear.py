@@ -162,8 +162,8 @@ def race(runs: Sequence[tuple[Callable[[], object], Callable[[], object]]]) -> f
 
 
 def _is_settled(seconds: list[float]) -> bool:
-    fastest, second = sorted(seconds)[:2]
-    return second <= _CLOSE * fastest
+    fastest = sorted(seconds)[:2]
+    return fastest[-1] <= _CLOSE * fastest[0]
 
 
 class OneDnnLinear(torch.autograd.Function):
