@@ -25,10 +25,12 @@ class Difference:
 
 
 def measure(reference: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """``largest`` and ``difference`` of two arrays of one shape.
+    """``largest`` and ``difference`` of two arrays; those of different shapes are infinitely far apart.
 
     A NaN compares as smaller than anything: an output that holds one is put beyond all limits by hand.
     """
-    gap = np.abs(reference - other)
     largest = float(np.nan_to_num(np.abs(reference)).max(initial=0.0))
+    if reference.shape != other.shape:
+        return largest, float("inf")
+    gap = np.abs(reference - other)
     return largest, float(gap.max(initial=0.0)) if np.isfinite(gap).all() else float("inf")

@@ -94,11 +94,6 @@ def weights_files(prefer: Sequence[str], variant: str | None = None) -> dict[str
     return {name: single for single in singles for name in (single, index_name(single))}
 
 
-def read_before(format: str, prefer: Sequence[str], variant: str | None = None) -> list[str]:
-    """Names of single weights files that are read where one of a format stands beside them; as ``weights_files``."""
-    return [with_variant(weights_name(one), variant) for one in prefer[: prefer.index(format)]]
-
-
 def generator_files(names: Container[str]) -> list[str]:
     """Config and weights of the generator beside a discriminator; nothing where one of them is not there."""
     found = [name for name in (GENERATOR_CONFIG, *GENERATOR_WEIGHTS) if name in names]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from deberta_core.checkpoint import NamedTensors, TensorFile, TensorInfo, write_weights
 from deberta_core.checkpoint.tensors import stored_as
 from deberta_core.config import BaseConfig, resized_vocabulary
-from deberta_core.file_names import read_before, weights_name, with_variant
+from deberta_core.file_names import weights_files, weights_name, with_variant
 from deberta_core.files import Replacement
 from deberta_core.folder import Folder, open_folder, open_in_memory
 from deberta_core.heads import HEADS, weights
@@ -593,7 +593,8 @@ class PreTrainedModel(Documented, PushToHub, nn.Module):
         format = "safetensors" if safe_serialization else "bin"
         write_weights(
             files, [sources[key] for key in sorted(sources)], format=format, max_shard_size=max_shard_size,
-            file_name=with_variant(weights_name(format), variant), instead_of=read_before(format, FORMATS, variant),
+            file_name=with_variant(weights_name(format), variant),
+            instead_of=set(weights_files(FORMATS[: FORMATS.index(format)], variant).values()),
         )  # fmt: skip
         write_config_and_card(files, config, name)
 

@@ -20,7 +20,7 @@ from deberta_core.checkpoint import TensorFile, TensorInfo, write_weights
 from deberta_core.checkpoint.tensors import stored_as
 from deberta_core.commits import is_leftover
 from deberta_core.config import BaseConfig, resized_vocabulary
-from deberta_core.file_names import read_before, weights_name, with_variant
+from deberta_core.file_names import weights_files, weights_name, with_variant
 from deberta_core.files import Replacement
 from deberta_core.folder import Folder, open_folder
 from deberta_core.heads import HEADS, h5_layout, weights
@@ -671,7 +671,8 @@ class TFPreTrainedModel(Documented, PushToHub, KerasTraining, AsWritten, tf_kera
         write_weights(
             files, tensors, format=format, naming="tf", max_shard_size=max_shard_size,
             h5=h5_layout(self.config, self.head or "Model", [info.name for info, _ in tensors]),
-            file_name=with_variant(weights_name(format), variant), instead_of=read_before(format, FORMATS, variant),
+            file_name=with_variant(weights_name(format), variant),
+            instead_of=set(weights_files(FORMATS[: FORMATS.index(format)], variant).values()),
         )  # fmt: skip
         write_config_and_card(files, config, name)
 

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from deberta_core.checkpoint.errors import CheckpointError
@@ -152,7 +152,7 @@ def write_weights(
     h5: H5Layout | None = None,
     aliases: Mapping[str, str] | None = None,
     file_name: str | None = None,
-    instead_of: Sequence[str] = (),
+    instead_of: Collection[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
     """Write weights into a folder, in place of what it held of the same format.

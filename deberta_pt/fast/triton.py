@@ -183,7 +183,8 @@ def _launch(
     ``more`` are arguments that it alone has, ``ends`` that of ``Seen`` which it reads; others as of ``attention``.
     """
     (batch, heads, queries, size), keys = query.shape, key.shape[2]
-    tile = tile_of(kernel, query.dtype, size, seen is not None and seen.ndim > 2, seed is not None)
+    mask = 0 if seen is None else seen.ndim - 1
+    tile = tile_of(kernel, query.dtype, size, mask == 2, seed is not None)
     tiles = -(-keys // tile.keys) if kernel == "backward_keys" else -(-queries // tile.queries)
     any_table = c2p if c2p is not None else p2c
     c, p = query if c2p is None else c2p, query if p2c is None else p2c
@@ -197,7 +198,7 @@ def _launch(
             heads=heads, queries=queries, keys=keys, c_rows=queries + -queries % VECTOR, p_rows=keys + -keys % VECTOR,
             step=0 if any_table is None else any_table.shape[3] - 1, reach=reach, dropped=_dropped(dropout),
             D=size, WIDTH=max(16, 1 << (size - 1).bit_length()), M=tile.queries, N=tile.keys,
-            HAS_C=c2p is not None, HAS_P=p2c is not None, MASK=0 if seen is None else seen.ndim - 1,
+            HAS_C=c2p is not None, HAS_P=p2c is not None, MASK=mask,
             DROPOUT=seed is not None, PRECISION=_precision(), **tile.options, **more,
         )  # fmt: skip
 
