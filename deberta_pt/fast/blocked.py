@@ -11,8 +11,8 @@ Shapes: ``B`` batch, ``N`` heads, ``Q`` queries, ``K`` keys, ``D`` head size, ``
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deberta_pt.attention import DisentangledSelfAttention, Heads, Mask, Relative, skew
-from deberta_pt.fast.linear import linear, onednn_wins_alone, takes_onednn
+from deberta_pt.fast import routes
+from deberta_pt.fast.linear import linear, onednn_wins_alone, race, takes_onednn
 from deberta_pt.layers import keep_factors
 
 ROWS = 128  # queries of a block that computes several heads on a CPU
@@ -120,13 +121,33 @@ def of_blocks(mask: Mask | None) -> tuple[Tensor | None, Tensor | None]:
 
 
 def is_alone(query: Tensor, keys: int, mask: Tensor | None) -> bool:
-    """Whether each head is a block of its own: on processors where a linear map beats the products of many heads.
+    """Whether each head is a block of its own: on processors where linear maps beat the products of many heads.
 
     Its queries are more, which does not suit packed texts. Arguments as of ``blocks``.
     """
     if keys < ALONE or query.device.type != "cpu" or (mask is not None and mask.shape[1] > 1):
         return False
-    return takes_onednn(ALONE, query.dtype)
+    return takes_onednn(ALONE, query.dtype) and (query.dtype != torch.float32 or _alone_wins())
+
+
+@functools.cache
+def _alone_wins() -> bool:
+    """Whether 512 tokens are computed faster so: a race of a quarter second, held once on a machine."""
+    heads, size, length = 12, 64, ALONE_ROWS
+
+    def run() -> bool:
+        with torch.inference_mode():
+            states = torch.ones(1, heads, length, size, dtype=torch.float32, device="cpu")
+            window = torch.ones(heads, 2 * length - 1, size, dtype=torch.float32, device="cpu")
+            tables = Tables(window, window, length - 1, length - 1, length)
+
+            def attend(alone: bool) -> Tensor:
+                of = blocks(states, length, None, alone=alone)
+                return context_of(states, states, states, tables, of, None, None)
+
+            return race([(functools.partial(attend, False), functools.partial(attend, True))]) > 1
+
+    return routes.decide("heads of long texts are computed one by one", run)
 
 
 def blocks(
@@ -338,7 +359,7 @@ def _drawing(like: Tensor, dropout: float, seed: int) -> Callable[[Tensor], Tens
     """What draws the factors of dropout for one block after the other, the same for the same seed."""
     if not dropout:
         return None
-    return partial(keep_factors, rate=dropout, generator=torch.Generator(like.device).manual_seed(seed))
+    return functools.partial(keep_factors, rate=dropout, generator=torch.Generator(like.device).manual_seed(seed))
 
 
 class BlockedAttention(torch.autograd.Function):

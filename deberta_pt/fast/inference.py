@@ -436,7 +436,8 @@ def optimize_for_inference(
     """A copy of a model that gives the same outputs faster, and cannot be trained or saved.
 
     Weights that stay as they are are shared with the model; the prepared copy does not follow later changes to it. On a
-    CPU the first short texts make a second copy of the weights of the layers, in an order that is read faster.
+    CPU the first texts make a second copy of the weights of the layers, in an order that is read faster: short ones
+    always, long ones where a race on the machine says so.
 
     Args:
         model: any model of this package, without adapters; one that is prepared already is given back.

@@ -22,12 +22,12 @@ from torch.nn import functional as F
 from deberta_pt.fast import routes
 from deberta_pt.layers import is_traced
 
-_GAIN = 1.1  # oneDNN must be this much faster to be taken
+_GAIN = 1.05  # oneDNN must be this much faster to be taken
 _TRAINING_GAIN = 1.3  # the same in training, which should not end differently in the next process for a little
 _TRIES, _MOST_TRIES, _CLOSE = 4, 24, 1.05  # of a race; how far apart the two fastest may be
 _WIDTH, _WEIGHTS = 768, 16  # so many weights do not all stay in the cache, as in a model
 _MOST = 256  # rows of the largest race, whose winner is taken for more, too; with gradients, the least rows
-FEW = 256  # rows up to which reordered weights win
+FEW = 256  # rows up to which reordered weights always win
 _MOST_MET = 64  # numbers of rows that are taken as they are
 _met: set[int] = set()
 
@@ -77,14 +77,14 @@ def onednn_is_faster(rows: int) -> bool:
 
     Races are held at powers of four, so that texts of all lengths start no more than five.
     """
-    if not _may_race() or rows < 1:
+    if not may_race() or rows < 1:
         return False
     return _wins(min(4 ** (((rows - 1).bit_length() + 1) // 2), _MOST))
 
 
 def onednn_trains_faster(rows: int) -> bool:
     """Whether oneDNN wins forward and backward, for many rows: a race of half a second, run once on a machine."""
-    return rows >= _MOST and _may_race() and _wins_training()
+    return rows >= _MOST and may_race() and _wins_training()
 
 
 def onednn_wins_alone() -> bool:
@@ -92,10 +92,16 @@ def onednn_wins_alone() -> bool:
 
     Both operands are of a text, so that each length is a shape of its own, for which oneDNN makes code and keeps it.
     """
-    return _may_race() and _wins_alone()
+    return may_race() and _wins_alone()
 
 
-def _may_race() -> bool:
+def reordered_is_faster(rows: int) -> bool:
+    """Whether oneDNN wins with weights in its own order: at few rows always, at more by a race of a quarter second."""
+    return has_onednn() and (rows <= FEW or (may_race() and _wins_reordered()))
+
+
+def may_race() -> bool:
+    """Whether races are held here at all."""
     return has_onednn() and not torch.are_deterministic_algorithms_enabled() and not routes.is_default()
 
 
@@ -107,6 +113,17 @@ def _wins(rows: int) -> bool:
             return _race([(states, weight) for weight in weights]) > _GAIN
 
     return routes.decide(f"oneDNN computes products of about {rows} rows", race)
+
+
+@functools.cache
+def _wins_reordered() -> bool:
+    def race() -> bool:
+        with torch.inference_mode():
+            inner = 4 * _WIDTH
+            maps = [(_ones(2 * _MOST, i), _ones(o, i)) for i, o in ((_WIDTH, inner), (inner, _WIDTH))]
+            return _race(maps, reordered) > _GAIN
+
+    return routes.decide("oneDNN computes products of many rows with weights in its own order", race)
 
 
 @functools.cache
@@ -136,9 +153,9 @@ def _ones(*shape: int) -> Tensor:
     return torch.ones(shape, dtype=torch.float32, device="cpu")
 
 
-def _race(operands: list[tuple[Tensor, Tensor]]) -> float:
-    """How many times as fast oneDNN is."""
-    return race([(partial(F.linear, *both), partial(by_onednn, *both)) for both in operands])
+def _race(operands: list[tuple[Tensor, Tensor]], order: Callable[[Tensor], Tensor] = lambda weight: weight) -> float:
+    """How many times as fast oneDNN is, with the second of each two in some ``order``."""
+    return race([(partial(F.linear, x, weight), partial(by_onednn, x, order(weight))) for x, weight in operands])
 
 
 def race(runs: Sequence[tuple[Callable[[], object], Callable[[], object]]]) -> float:
@@ -266,8 +283,7 @@ class FrozenLinear(nn.Module):
         changes = can_change(states, self.weight) and not (torch.is_grad_enabled() and states.requires_grad)
         rows = states.shape[:-1].numel() if changes else 0  # a symbol would become a number
         faster = changes and takes_onednn(rows, states.dtype)
-        few = changes and states.dtype == torch.float32 and has_onednn() and rows <= FEW
-        if not (faster or few):
+        if not (faster or (changes and states.dtype == torch.float32 and reordered_is_faster(rows))):
             return self._activated(F.linear(states, self.weight, self.bias))
         if self._reordered is None:
             self._reordered = reordered(self.weight.detach())

@@ -320,7 +320,8 @@ def test_heads_are_alone_where_a_linear_map_is_faster(faster, monkeypatch):
     import deberta_pt.fast.blocked
     import deberta_pt.fast.linear
 
-    monkeypatch.setattr(deberta_pt.fast.linear, "onednn_is_faster", lambda rows: faster)
+    monkeypatch.setattr(deberta_pt.fast.linear, "onednn_is_faster", lambda rows: True)
+    monkeypatch.setattr(deberta_pt.fast.blocked, "_alone_wins", lambda: faster)
     monkeypatch.setattr(deberta_pt.fast.linear, "computes_bfloat16", lambda: faster)
     for dtype in (torch.float32, torch.bfloat16):
         query = torch.empty(1, 2, 300, 64, dtype=dtype)
@@ -328,6 +329,28 @@ def test_heads_are_alone_where_a_linear_map_is_faster(faster, monkeypatch):
         assert deberta_pt.fast.blocked.is_alone(query, 300, torch.ones(1, 1, 300) > 0) == faster
         assert not deberta_pt.fast.blocked.is_alone(query, 300, torch.ones(1, 300, 300) > 0)
         assert not deberta_pt.fast.blocked.is_alone(query, 255, None)
+    monkeypatch.setattr(deberta_pt.fast.linear, "onednn_is_faster", lambda rows: False)
+    assert not deberta_pt.fast.blocked.is_alone(torch.empty(1, 2, 300, 64), 300, None)
+
+
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_attention_itself_is_raced_for_heads_alone(gain, monkeypatch, tmp_path):
+    """Both ways are run, and give the same; the answer is kept."""
+    torch = pytest.importorskip("torch")
+    import deberta_pt.fast.blocked as module
+
+    def race(runs):
+        ((several, alone),) = runs
+        torch.testing.assert_close(several(), alone())
+        return gain
+
+    monkeypatch.setenv("DEBERTA_ROUTES", str(tmp_path / "routes.json"))
+    monkeypatch.setattr(module, "race", race)
+    for _ in range(2):
+        module._alone_wins.cache_clear()
+        assert module._alone_wins() is (gain > 1)
+        monkeypatch.setattr(module, "race", lambda runs: pytest.fail("a race was held again"))
+    module._alone_wins.cache_clear()
 
 
 def test_blocks_are_the_same_in_both_directions(monkeypatch):

@@ -236,11 +236,27 @@ def test_onednn_gives_the_same(onednn, monkeypatch):
         expected = plain(**pt_inputs(batch)).last_hidden_state
     for faster in (True, False):
         monkeypatch.setattr(onednn, "onednn_is_faster", lambda rows, faster=faster: faster)
-        for few in (0, 256):
-            monkeypatch.setattr(onednn, "FEW", few)
+        for reordered in (False, True):
+            monkeypatch.setattr(onednn, "reordered_is_faster", lambda rows, reordered=reordered: reordered)
             same(plain, prepared, batch, output_hidden_states=True)
         with torch.no_grad():
             assert_close(plain(**pt_inputs(batch)).last_hidden_state, expected, "states")
+
+
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_many_rows_read_weights_in_another_order_where_that_is_faster(onednn, monkeypatch, tmp_path, gain):
+    """Few always do; for many there is a race, which is not that of weights as they are."""
+    monkeypatch.setenv("DEBERTA_ROUTES", str(tmp_path / "routes.json"))
+    monkeypatch.setattr(onednn, "race", lambda runs: [run() for both in runs for run in both] and gain)
+    monkeypatch.setattr(onednn, "onednn_is_faster", lambda rows: False)
+    layer = onednn.FrozenLinear(torch.randn(5, 8), torch.randn(5))
+    for rows in (onednn.FEW, onednn.FEW + 1):
+        layer._reordered, states = None, torch.randn(rows, 8)
+        onednn._wins_reordered.cache_clear()
+        expected = torch.nn.functional.linear(states, layer.weight, layer.bias)
+        assert_close(layer(states), expected, "states")
+        assert (layer._reordered is not None) == (rows == onednn.FEW or gain > 1)
+    onednn._wins_reordered.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
