@@ -191,7 +191,9 @@ def megabytes(record: Record) -> str:
 
 
 SHORT = {  # what the README shows of a section: the table with this first cell
-    **dict.fromkeys(("inference-pt", "inference-tf", "training-pt", "training-tf", "padding-pt", "padding-tf"), FASTER),
+    **dict.fromkeys(
+        ("inference-pt", "inference-tf", "throughput", "training-pt", "training-tf", "padding-pt", "padding-tf"), FASTER
+    ),
     "memory": ABOVE,
     "gpu": FASTER,
 }
@@ -208,5 +210,5 @@ def short(results: Path, home: Path) -> list[str]:
         image = results.parent / file
         if image.exists():
             lines += [f"![{image.stem} by length and by batch]({os.path.relpath(image, home)})", ""]
-    link = os.path.relpath(results, home)
-    return [*lines, f"Machine, versions, commands and all figures: [{link}]({link})."]
+    name = f"{results.parent.name}/{results.name}"
+    return [*lines, f"Machine, versions, commands and all figures: [{name}]({os.path.relpath(results, home)})."]
