@@ -46,8 +46,8 @@ def made(name: str, cls: str = "DebertaV2", **fields: Any) -> tuple[Any, dict[st
     )  # fmt: skip
     torch.manual_seed(0)
     model = getattr(deberta_pt, f"{cls}{head}")(config).train()
-    for weight in model.parameters():  # wider where choices have to differ for their gradients not to cancel
-        torch.nn.init.normal_(weight, std=0.5 if name == "choices" else 0.2)
+    for weight in model.parameters():  # wider where the gradients of choices and of places cancel
+        torch.nn.init.normal_(weight, std=0.5 if name in ("choices", "questions") else 0.2)
     ids, mask = torch.randint(1, V, shape), torch.ones(shape, dtype=torch.long)
     mask[0, ..., -3:] = 0
     inputs = {"input_ids": ids, "attention_mask": mask, **{key: torch.tensor(given) for key, given in labels.items()}}
