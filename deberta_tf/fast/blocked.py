@@ -34,6 +34,7 @@ BESIDE = 4  # blocks of such texts that share the cache, because a graph runs th
 PARTS = 16  # blocks of such texts, or little more: graphs stay small
 TEXTS = 8  # taken for their number where it is unknown
 PIECE = 16  # elements from which copying pieces of rows is faster than slicing twice
+FUNCTIONS = "_deberta_attention"  # of a graph, by rate of dropout
 HIDDEN = -1e30  # added to scores of what is not seen: far below any score, and finite with it
 
 
@@ -281,6 +282,29 @@ def probabilities(tensors: Tensors, rate: float, first: Any = 0, rows: Any = Non
     return probs[:, None] if by_itself else probs
 
 
+def context(
+    tensors: Tensors, rate: float, training: bool | None, first: Any = 0, rows: Any = None, number: int = 0
+) -> tf.Tensor:
+    """What ``probabilities`` make of the values, ``[N, B, M, D]``.
+
+    While a graph that trains is traced, it is a function that all blocks of its layers call, traced once for those that
+    are alike; it is kept by the graph, and goes with it. XLA is five times slower where it meets such functions.
+    """
+
+    def plain(tensors: Tensors, first: Any, number: Any, rows: Any) -> tf.Tensor:
+        return tf.matmul(probabilities(tensors, rate, first, rows, number), tensors.value)
+
+    if not training or tf.executing_eagerly() or is_compiled():
+        return plain(tensors, first, number, rows)
+    graph = tf.compat.v1.get_default_graph()
+    while getattr(graph, "outer_graph", None) is not None and graph.outer_graph.building_function:
+        graph = graph.outer_graph
+    if not hasattr(graph, FUNCTIONS):
+        setattr(graph, FUNCTIONS, {})
+    function = getattr(graph, FUNCTIONS).setdefault(rate, tf.function(plain, autograph=False))
+    return function(tensors, tf.convert_to_tensor(first), tf.convert_to_tensor(number), rows)
+
+
 def block_rows(tensors: Tensors) -> int:
     """Queries of a block in the loop."""
     heads, batch, keys, _ = shape_of(tensors.key)
@@ -300,7 +324,7 @@ def attend_in_loop(tensors: Tensors, rows: Any, rate: float, training: bool | No
     def block(first: tf.Tensor) -> tf.Tensor:
         def run(*values: tf.Tensor) -> tf.Tensor:
             mine = tensors._replace(**dict(zip(given, values, strict=True)))
-            return tf.matmul(probabilities(mine, rate, first, rows), mine.value)
+            return context(mine, rate, training, first, rows)
 
         return (tf.recompute_grad(run) if training else run)(*given.values())
 
@@ -337,7 +361,7 @@ def sizes_of_parts(tensors: Tensors) -> tuple[int, int | None]:
     return min(max(scores // (some * pairs), 1), heads), some if batch else None
 
 
-def attend_in_parts(tensors: Tensors, rate: float) -> tf.Tensor:
+def attend_in_parts(tensors: Tensors, rate: float, training: bool | None) -> tf.Tensor:
     """Context of all queries, ``[N, B, Q, D]``, some heads of some texts at a time."""
     (heads, batch, *_), (some_heads, texts) = tensors.query.shape, sizes_of_parts(tensors)
     tables = [split(x, 0, heads, some_heads) for x in (tensors.pos_key, tensors.pos_query)]
@@ -349,7 +373,7 @@ def attend_in_parts(tensors: Tensors, rate: float) -> tf.Tensor:
         found.append([])
         for q, k, v, pos_k, pos_q in zip(*by_head, *tables, strict=True):
             part = tensors._replace(query=q, key=k, value=v, pos_key=pos_k, pos_query=pos_q, bias=bias)
-            found[-1].append(tf.matmul(probabilities(part, rate, number=number + len(found[-1])), v))
+            found[-1].append(context(part, rate, training, number=number + len(found[-1])))
     return tf.concat([tf.concat(row, 0) for row in found], 1)
 
 
@@ -358,7 +382,7 @@ def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) ->
     (heads, batch, queries, _), keys, rows = shape_of(tensors.query), shape_of(tensors.key)[2], block_rows(tensors)
 
     def at_once() -> tf.Tensor:
-        return tf.matmul(probabilities(tensors, rate), tensors.value)
+        return context(tensors, rate, training)
 
     def in_loop() -> tf.Tensor:
         return attend_in_loop(tensors, rows, rate, training)
@@ -366,7 +390,7 @@ def attend(tensors: Tensors, rate: float = 0.0, training: bool | None = None) ->
     if not (isinstance(queries, int) and isinstance(keys, int)):
         scores = tf.reduce_prod(tf.cast(tf.stack([heads, batch, queries, keys]), tf.int64))
         return tf.cond((tf.maximum(queries, keys) <= rows) | (scores <= WHOLE), at_once, in_loop)
-    return attend_in_parts(tensors, rate) if max(queries, keys) <= UNROLLED else in_loop()
+    return attend_in_parts(tensors, rate, training) if max(queries, keys) <= UNROLLED else in_loop()
 
 
 def bias_of(mask: Mask | None) -> tf.Tensor | None:
