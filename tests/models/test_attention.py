@@ -217,6 +217,28 @@ def test_blocks_in_tensorflow(base, length, unrolled, small_tf_blocks):
         assert_gradients_close(found, expected[1], "gradient")
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_layers_that_are_alike_are_traced_once(compiled, monkeypatch):
+    """Twice for an unknown length, at once and in a loop; under XLA, which is slow where it meets functions, each."""
+    tf = pytest.importorskip("tensorflow")
+    import deberta_tf.fast.blocked as module
+
+    seen, plain = [], module.probabilities
+    monkeypatch.setattr(module, "probabilities", lambda *given: seen.append(given) or plain(*given))
+    config = small_config(num_hidden_layers=3, attn_implementation="blocked")
+    model, inputs = model_of("tf", config), tf_inputs(random_batch(config))
+    signature = [{name: tf.TensorSpec([None, None], x.dtype) for name, x in inputs.items()}]
+
+    @tf.function(jit_compile=compiled, input_signature=signature)
+    def step(given):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(given, training=True).last_hidden_state ** 2)
+        return tape.gradient(loss, model.trainable_variables[-1])
+
+    step.get_concrete_function()
+    assert (len(seen) >= 3) if compiled else (len(seen) == 2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("length", [21, 60])
 @pytest.mark.parametrize("base", BASES)
