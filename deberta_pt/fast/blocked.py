@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -145,7 +146,7 @@ def _alone_wins() -> bool:
                 of = blocks(states, length, None, alone=alone)
                 return context_of(states, states, states, tables, of, None, None)
 
-            return race([(functools.partial(attend, False), functools.partial(attend, True))]) > 1
+            return race([(partial(attend, False), partial(attend, True))]) > 1
 
     return routes.decide("heads of long texts are computed one by one", run)
 
@@ -359,7 +360,7 @@ def _drawing(like: Tensor, dropout: float, seed: int) -> Callable[[Tensor], Tens
     """What draws the factors of dropout for one block after the other, the same for the same seed."""
     if not dropout:
         return None
-    return functools.partial(keep_factors, rate=dropout, generator=torch.Generator(like.device).manual_seed(seed))
+    return partial(keep_factors, rate=dropout, generator=torch.Generator(like.device).manual_seed(seed))
 
 
 class BlockedAttention(torch.autograd.Function):

@@ -77,14 +77,14 @@ def onednn_is_faster(rows: int) -> bool:
 
     Races are held at powers of four, so that texts of all lengths start no more than five.
     """
-    if not may_race() or rows < 1:
+    if not _may_race() or rows < 1:
         return False
     return _wins(min(4 ** (((rows - 1).bit_length() + 1) // 2), _MOST))
 
 
 def onednn_trains_faster(rows: int) -> bool:
     """Whether oneDNN wins forward and backward, for many rows: a race of half a second, run once on a machine."""
-    return rows >= _MOST and may_race() and _wins_training()
+    return rows >= _MOST and _may_race() and _wins_training()
 
 
 def onednn_wins_alone() -> bool:
@@ -92,16 +92,15 @@ def onednn_wins_alone() -> bool:
 
     Both operands are of a text, so that each length is a shape of its own, for which oneDNN makes code and keeps it.
     """
-    return may_race() and _wins_alone()
+    return _may_race() and _wins_alone()
 
 
 def reordered_is_faster(rows: int) -> bool:
     """Whether oneDNN wins with weights in its own order: at few rows always, at more by a race of a quarter second."""
-    return has_onednn() and (rows <= FEW or (may_race() and _wins_reordered()))
+    return has_onednn() and (rows <= FEW or (_may_race() and _wins_reordered()))
 
 
-def may_race() -> bool:
-    """Whether races are held here at all."""
+def _may_race() -> bool:
     return has_onednn() and not torch.are_deterministic_algorithms_enabled() and not routes.is_default()
 
 

@@ -34,7 +34,7 @@ BESIDE = 4  # blocks of such texts that share the cache, because a graph runs th
 PARTS = 16  # blocks of such texts, or little more: graphs stay small
 TEXTS = 8  # taken for their number where it is unknown
 PIECE = 16  # elements from which copying pieces of rows is faster than slicing twice
-FUNCTIONS = "_deberta_attention"  # of a graph, by rate of dropout
+FUNCTION = "_deberta_attention"  # the name by which a graph keeps it
 HIDDEN = -1e30  # added to scores of what is not seen: far below any score, and finite with it
 
 
@@ -290,19 +290,19 @@ def context(
     While a graph that trains is traced, it is a function that all blocks of its layers call, traced once for those that
     are alike; it is kept by the graph, and goes with it. XLA is five times slower where it meets such functions.
     """
-
-    def plain(tensors: Tensors, first: Any, number: Any, rows: Any) -> tf.Tensor:
-        return tf.matmul(probabilities(tensors, rate, first, rows, number), tensors.value)
-
     if not training or tf.executing_eagerly() or is_compiled():
-        return plain(tensors, first, number, rows)
+        return _context(tensors, rate, first, rows, number)
     graph = tf.compat.v1.get_default_graph()
     while getattr(graph, "outer_graph", None) is not None and graph.outer_graph.building_function:
         graph = graph.outer_graph
-    if not hasattr(graph, FUNCTIONS):
-        setattr(graph, FUNCTIONS, {})
-    function = getattr(graph, FUNCTIONS).setdefault(rate, tf.function(plain, autograph=False))
-    return function(tensors, tf.convert_to_tensor(first), tf.convert_to_tensor(number), rows)
+    if not hasattr(graph, FUNCTION):
+        setattr(graph, FUNCTION, tf.function(_context, autograph=False))
+    # As tensors, two numbers may differ without another trace.
+    return getattr(graph, FUNCTION)(tensors, rate, tf.convert_to_tensor(first), rows, tf.convert_to_tensor(number))
+
+
+def _context(tensors: Tensors, rate: float, first: Any, rows: Any, number: Any) -> tf.Tensor:
+    return tf.matmul(probabilities(tensors, rate, first, rows, number), tensors.value)
 
 
 def block_rows(tensors: Tensors) -> int:
