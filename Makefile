@@ -18,7 +18,7 @@ demo: $(STAMP)  ## train, convert and compare a small classifier in both framewo
 	$(BIN)/deberta demo
 
 test: lint  ## lint, types and every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not everything" -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP) $(INSIDE:%=%/.installed) $(EXPORTS)/.installed  ## the slow tests alone, and those beside other libraries
 	$(BIN)/python -m pytest -m "slow and not everything" -n $(WORKERS) --dist loadfile --ignore tests/inside/consumers
