@@ -3,7 +3,8 @@
 A token whose largest state is a hundred times its others leaves those hardly a step of 8 bits. So the states of such a
 product are divided by column and the weights multiplied, which changes nothing but what is rounded. How much is moved
 is tried for each product on the states that texts make of it, with the kernel that will compute it; what stays
-inaccurate stays float, and so do more, the worst first, until the outputs of the whole model agree.
+inaccurate gets a second digit or stays float, and so do more, the worst first, until the outputs of the whole model
+agree, and with them its answers.
 
 Source: Xiao et al. 2022 (arXiv 2211.10438), section 4, whose scale is that of ``_moved``.
 """
@@ -26,11 +27,13 @@ from deberta_pt.fast.int8 import LOWEST, Int8Linear, in_one
 
 MOST_OF_PRODUCT = 0.05  # error of a product, as a share of what it tells its tokens apart by
 # The same of the outputs: above the first, states get a second digit, above the second, products stay float.
-MOST_OF_MODEL, LIMIT, LEAST_COSINE = 0.02, 0.04, 0.9995
+MOST_OF_MODEL, LIMIT, LEAST_COSINE = 0.03, 0.04, 0.9995
+MOST_OF_ANSWERS = 0.002  # the share of answers that may be others, above which states get a second digit, too
 SHARES = (0.0, 0.25, 0.5, 0.75)  # of the outliers that are moved, as powers
 _GOOD, _BETTER = 0.012, 0.85  # an error that needs no moving; moving must leave less than this share of it
 _ROWS, _ROWS_OF_BATCH, _BATCHES = 256, 64, 8  # tokens that are tried, of a batch at most; batches that are compared
 _LEAST, _FEW = 1e-5, 8  # rows from which on their mean is what they have in common
+_ANSWER = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")  # by the largest of a row
 
 Batch = Mapping[str, Any]
 Prepare = Callable[[Any, Mapping[str, Integers]], Any]
@@ -170,7 +173,8 @@ def quantised(
         cosine = float(F.cosine_similarity(wanted.flatten().double(), found.flatten().double(), 0))
         left = [product for product in products if not product.why]
         narrow, fits = [p for p in left if p.digits == 1], error <= LIMIT and cosine >= LEAST_COSINE
-        if not integers or (fits and (error <= MOST_OF_MODEL or not narrow)):
+        answers = _others(wanted, found) if model.head in _ANSWER and wanted.shape[-1] > 1 else 0.0
+        if not integers or (fits and ((error <= MOST_OF_MODEL and answers <= MOST_OF_ANSWERS) or not narrow)):
             break
         if narrow:
             for product in _worst(narrow, len(products) // 4):
@@ -235,6 +239,19 @@ def _share_off(wanted: Tensor, found: Tensor) -> float:
     """
     own = wanted - wanted.mean(0) if len(wanted) >= _FEW else wanted
     return float((found - wanted).norm() / own.norm().clamp_min(1e-12))
+
+
+def _others(wanted: Tensor, found: Tensor) -> float:
+    """The share of rows ``[T, C]`` of which another than the wanted column may be the largest.
+
+    A calibration has too few rows to count those that changed; so each counts by how likely what it was off, were it
+    normally distributed as in all rows, is to close the gap between its two largest.
+    """
+    values, columns = wanted.double().topk(2)
+    gaps = values[:, 0] - values[:, 1]
+    off = found.double().gather(1, columns)
+    noise = (off[:, 0] - off[:, 1] - gaps).square().mean().sqrt().clamp_min(1e-12)
+    return float(torch.special.ndtr(-gaps / noise).mean())
 
 
 def _inputs(batch: Any) -> dict[str, Any]:
