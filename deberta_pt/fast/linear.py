@@ -1,10 +1,11 @@
 """The fastest linear map of float32 that PyTorch carries for this processor.
 
 ``F.linear`` calls MKL, which on many processors with AVX-512 runs at half the speed of oneDNN, and on others too where
-rows are few. So oneDNN is taken where it wins a race on this machine, at about as many rows without gradients, and over
-all three products with them: its operator has no gradient, so the backward pass here is two more calls of it. With
-weights in oneDNN's own order it wins by more: then it reads them as they are. ``routes`` keeps who won, so that other
-processes take the same way; under ``torch.use_deterministic_algorithms`` there is no race.
+rows are few. So oneDNN is taken where it wins a race on this machine, at about as many rows without gradients, and with
+them over the products that read the weights: its operator has no gradient, so the backward pass here calls it again.
+The gradients of weights, sums over rows, are a race of their own, which oneDNN loses more often. With weights in its
+own order it wins by more: then it reads them as they are. ``routes`` keeps who won, so that other processes take the
+same way; under ``torch.use_deterministic_algorithms`` there is no race.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from deberta_pt.fast import routes
 from deberta_pt.layers import is_traced
 
 _GAIN = 1.05  # oneDNN must be this much faster to be taken
-_TRAINING_GAIN = 1.3  # the same in training, which should not end differently in the next process for a little
 _TRIES, _MOST_TRIES, _CLOSE = 4, 24, 1.05  # of a race; how far apart the two fastest may be
 _WIDTH, _WEIGHTS = 768, 16  # so many weights do not all stay in the cache, as in a model
 _MOST = 256  # rows of the largest race, whose winner is taken for more, too; with gradients, the least rows
@@ -87,6 +87,11 @@ def onednn_trains_faster(rows: int) -> bool:
     return rows >= _MOST and _may_race() and _wins_training()
 
 
+def onednn_sums_faster() -> bool:
+    """Whether oneDNN wins at the gradients of weights, too: a race as long, run once on a machine."""
+    return _may_race() and _wins_sums()
+
+
 def onednn_wins_alone() -> bool:
     """Whether oneDNN wins at the products of one head as well: a race of 50 milliseconds, run once on a machine.
 
@@ -129,12 +134,20 @@ def _wins_reordered() -> bool:
 def _wins_training() -> bool:
     def race() -> bool:
         with torch.inference_mode():
-            states, weights = _ones(_MOST, _WIDTH), _ones(_WEIGHTS // 4, _WIDTH, _WIDTH)
-            # the products of a forward pass, of the gradients to the states and of those to the weights
-            operands = [x for w in weights for x in ((states, w), (states, w.t()), (states.t(), states.t()))]
-            return _race(operands) > _TRAINING_GAIN
+            states, weights = _ones(2 * _MOST, _WIDTH), _ones(_WEIGHTS // 4, _WIDTH, _WIDTH)
+            return _race([operands for w in weights for operands in ((states, w), (states, w.t()))]) > _GAIN
 
-    return routes.decide("oneDNN computes products in training", race)
+    return routes.decide("oneDNN computes states and their gradients in training", race)
+
+
+@functools.cache
+def _wins_sums() -> bool:
+    def race() -> bool:
+        with torch.inference_mode():
+            states, grads = _ones(2 * _MOST, _WIDTH), _ones(_WEIGHTS // 4, 2 * _MOST, _WIDTH)
+            return _race([(grad.t(), states.t()) for grad in grads]) > _GAIN
+
+    return routes.decide("oneDNN computes the gradients of weights", race)
 
 
 @functools.cache
@@ -199,16 +212,17 @@ class OneDnnLinear(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Of the three inputs, where they are asked for."""
         (states, weight), (grad,) = ctx.saved_tensors, grads
-        product = linear if torch.is_grad_enabled() else by_onednn
         to_states, to_weight, to_bias = ctx.needs_input_grad
+        product: Callable[[Tensor, Tensor], Tensor] = linear if torch.is_grad_enabled() else by_onednn
+        total = F.linear if product is by_onednn and to_weight and not onednn_sums_faster() else product
         flat, inputs = grad.flatten(0, -2), states.flatten(0, -2)
         # The sum over rows is code for their number, too. Rows of zeros add nothing to it; always, and not only after
         # many numbers, for the order of a sum is in its last bits, and a resumed run is to have those of a whole one.
-        if to_weight and (more := _next_of_eight(len(flat)) - len(flat)):
+        if to_weight and total is not F.linear and (more := _next_of_eight(len(flat)) - len(flat)):
             flat, inputs = F.pad(flat, (0, 0, 0, more)), F.pad(inputs, (0, 0, 0, more))
         return (
             product(grad, weight.t()) if to_states else None,
-            product(flat.t(), inputs.t()) if to_weight else None,
+            total(flat.t(), inputs.t()) if to_weight else None,
             flat.sum(0) if to_bias else None,
         )
 

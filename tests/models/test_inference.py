@@ -271,10 +271,12 @@ def test_onednn_takes_weights_in_any_order(onednn, dtype):
         assert_close(onednn.by_onednn(states, one).float(), expected, "states", tolerance=tolerance)
 
 
+@pytest.mark.parametrize("sums", [False, True])
 @pytest.mark.parametrize("recorded", range(1, 8))
-def test_onednn_has_the_same_gradients(onednn, monkeypatch, recorded):
+def test_onednn_has_the_same_gradients(onednn, monkeypatch, recorded, sums):
     """Of whatever asks for one, and the gradients' own gradients."""
     monkeypatch.setattr(onednn, "onednn_trains_faster", lambda rows: True)
+    monkeypatch.setattr(onednn, "onednn_sums_faster", lambda: sums)
     values = torch.randn(2, 7, 24), torch.randn(5, 24), torch.randn(5), torch.randn(2, 7, 5)
 
     def run(linear):
@@ -313,15 +315,20 @@ def test_the_faster_one_trains(monkeypatch, tmp_path, gain):
     monkeypatch.setenv("DEBERTA_ROUTES", str(tmp_path / "routes.json"))
     monkeypatch.setattr(deberta_pt.fast.linear, "_race", lambda operands: gain)
     monkeypatch.setattr(deberta_pt.fast.linear, "has_onednn", lambda: True)
-    deberta_pt.fast.linear._wins_training.cache_clear()
+    races = deberta_pt.fast.linear._wins_training, deberta_pt.fast.linear._wins_sums
+    for held in races:
+        held.cache_clear()
     try:
         assert deberta_pt.fast.linear.onednn_trains_faster(1024) is (gain > 1)
+        assert deberta_pt.fast.linear.onednn_sums_faster() is (gain > 1)
         assert not deberta_pt.fast.linear.onednn_trains_faster(8)
         torch.use_deterministic_algorithms(True)
         assert not deberta_pt.fast.linear.onednn_trains_faster(1024)
+        assert not deberta_pt.fast.linear.onednn_sums_faster()
     finally:
         torch.use_deterministic_algorithms(False)
-        deberta_pt.fast.linear._wins_training.cache_clear()
+        for held in races:
+            held.cache_clear()
 
 
 @pytest.mark.parametrize("gain", [0.5, 2.0])
@@ -435,14 +442,16 @@ def test_texts_of_all_lengths_do_not_fill_the_memory(monkeypatch):
     assert len(met) <= 64 + 3 * 8
 
 
-def test_batches_of_all_lengths_do_not_fill_the_memory():
+def test_batches_of_all_lengths_do_not_fill_the_memory(monkeypatch):
     """Gradients of weights are sums over rows, for whose numbers oneDNN keeps code, too."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
+    import deberta_pt.fast.linear
     from deberta_pt.fast.linear import OneDnnLinear, has_onednn
 
     if not has_onednn():
         pytest.skip("this PyTorch was built without oneDNN")
+    monkeypatch.setattr(deberta_pt.fast.linear, "onednn_sums_faster", lambda: True)
     met = set()
 
     class Counting(TorchDispatchMode):
