@@ -168,6 +168,41 @@ def test_loud_channels_of_norms_cost_no_answers(family: str, loud: tuple[float, 
 
 
 @needs_products
+@pytest.mark.parametrize("family", ["v1", "v2", "v3"])
+def test_short_texts_attend_in_bfloat16(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every length and beside padding, in products of a few shapes, for each of which oneDNN keeps code."""
+    from deberta_pt.fast import inference
+
+    model = classifier(family)
+    texts, _ = sort_of_text(16, seed=2)
+    calibration = {name: x.repeat(1, 2)[:, :40] for name, x in texts.items()}
+    small = deberta_pt.optimize_for_inference(model, dtype="int8", calibration=[calibration])
+    first, shapes, found = small.deberta.encoder.layer[0], set(), []
+    assert first.projection.digits == 1
+    ids = torch.from_numpy(np.random.default_rng(6).integers(3, WORDS, (40, 40)))
+    lengths = torch.arange(1, 41)
+    batches = [{"input_ids": ids, "attention_mask": (torch.arange(40) < lengths[:, None]).long()}]
+    batches += [{"input_ids": ids[:2, :length]} for length in range(1, 41)]
+    bmm = torch.bmm
+
+    def watched(one: Any, other: Any) -> Any:
+        if one.dtype == torch.bfloat16:
+            shapes.add((one.shape, other.shape))
+        return bmm(one, other)
+
+    monkeypatch.setattr(torch, "bmm", watched)
+    for narrow in (False, True):
+        monkeypatch.setattr(inference, "has_bfloat16", lambda narrow=narrow: narrow)
+        with torch.inference_mode():
+            found.append([small(**batch).logits for batch in batches])
+        assert bool(shapes) == narrow
+    for one, other in zip(*found, strict=True):
+        assert float((one - other).abs().max()) < 1e-2 * float(one.abs().max())
+    # Those that meet rows of the table one by one: of v1 all, of the others up to nine distances.
+    assert len(shapes) == (5 * 3 if family == "v1" else 3)
+
+
+@needs_products
 @pytest.mark.parametrize("base", [128, None], ids=["without VNNI", "here"])
 def test_products_follow_their_weights(base: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each way of rounding, next to the floats that the integers stand for; 7 bits go on any processor."""
