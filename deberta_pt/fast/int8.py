@@ -45,6 +45,7 @@ def has_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
+@functools.cache
 def has_products() -> bool:
     """Whether this PyTorch has the operator."""
     return has_onednn() and hasattr(torch.ops.onednn, "qlinear_pointwise")
@@ -138,7 +139,7 @@ class Int8Linear(nn.Module):
         rows = states.reshape(-1, states.shape[-1])
         digits, scale = self._rounded(rows)
         found: Tensor = torch.ops.onednn.qlinear_pointwise(
-            digits.flatten(0, 1), 1.0, 0, weight, self.scale, zeros, middle, 1.0, 0, torch.float32, "none", [], ""
+            digits, 1.0, 0, weight, self.scale, zeros, middle, 1.0, 0, torch.float32, "none", [], ""
         )
         if self.digits == 2:
             high, found = found.chunk(2)
@@ -147,28 +148,34 @@ class Int8Linear(nn.Module):
         return torch.addcmul(bias, found, scale, out=found).view(*states.shape[:-1], -1)
 
     def _rounded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Digits of states ``[T, I]``, the highest first, uint8 ``[digits, T or more, I]``, and scales ``[T, 1]``.
+        """Digits of states ``[T, I]``, the highest first, uint8 ``[digits * (T or more), I]``, and scales ``[T, 1]``.
 
         The digits of all tokens are then one product, which reads the weight once.
         """
-        levels = base() ** self.digits
-        most, middle = (levels - 1, 0.5) if self.lowest is not None else (levels // 2 - 1, levels // 2 + 0.5)
-        count, filled = len(rows), filled_up(len(rows))
-        digits = rows.new_empty(self.digits, filled, rows.shape[-1], dtype=torch.uint8)
+        count, filled, step = len(rows), filled_up(len(rows)), _ROWS_OF_THREAD * torch.get_num_threads()
+        if self.digits == 1 and count == filled <= step:  # few rows, whose time is that of starting each step
+            whole, scale = self._whole(rows)
+            return whole.to(torch.uint8), scale
+        digits, scales = rows.new_empty(self.digits, filled, rows.shape[-1], dtype=torch.uint8), []
         if filled > count:
             digits[:, count:] = 0
-        step, scales = _ROWS_OF_THREAD * torch.get_num_threads(), []
         for part, to in zip(rows.split(step), digits[:, :count].split(step, 1), strict=True):
-            part = part if self.lowest is None else part - self.lowest
-            part = part if self.factor is None else part * self.factor
-            largest = (part.abs() if self.lowest is None else part).amax(-1, keepdim=True).clamp_min_(_LEAST)
-            scales.append(largest.div_(most))
-            whole = (part / scales[-1]).add_(middle).to(torch.int32)  # to the nearest, as the conversion cuts off
+            whole, scale = self._whole(part)
+            scales.append(scale)
             if self.digits == 2:
                 to[0].copy_(whole.bitwise_right_shift(base().bit_length() - 1))
                 whole = whole.bitwise_and_(base() - 1)
             to[-1].copy_(whole)
-        return digits, scales[0] if len(scales) == 1 else torch.cat(scales)
+        return digits.flatten(0, 1), scales[0] if len(scales) == 1 else torch.cat(scales)
+
+    def _whole(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        """Some states as integers of all digits, int32, and their scales."""
+        levels = base() ** self.digits
+        most, middle = (levels - 1, 0.5) if self.lowest is not None else (levels // 2 - 1, levels // 2 + 0.5)
+        part = part if self.lowest is None else part - self.lowest
+        part = part if self.factor is None else part * self.factor
+        scale = (part.abs() if self.lowest is None else part).amax(-1, keepdim=True).clamp_min_(_LEAST).div_(most)
+        return (part / scale).add_(middle).to(torch.int32), scale  # to the nearest, as the conversion cuts off
 
     def _pack(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The weight in oneDNN's order, zeros for it, what the middle of the states adds to integers, and the bias."""
