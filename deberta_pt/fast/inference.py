@@ -51,7 +51,7 @@ from deberta_pt.fast.blocked import (
     turned,
 )
 from deberta_pt.fast.exported import context_of_any, scores_of_any
-from deberta_pt.fast.int8 import LOWEST, Int8Embedding, Int8Linear, has_bfloat16, in_one
+from deberta_pt.fast.int8 import LOWEST, Int8Embedding, Int8Linear, in_one
 from deberta_pt.fast.linear import FrozenLinear, computes_bfloat16
 from deberta_pt.fast.padding import Places, pack, places_of, unpack
 from deberta_pt.fast.quantising import Batch, quantised
@@ -126,17 +126,6 @@ def close(module: Output, states: Tensor, residual: Tensor) -> Tensor:
     return F.layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
-def windows_of(positions: Tensor, keys: int) -> Tensor:
-    """The rows of tables ``[C, N, R+1, D]`` for up to so many queries and keys, ``[C, N, 2*keys-1, D]``."""
-    middle = positions.shape[2] // 2
-    return positions[:, :, middle + 1 - keys : middle + keys]
-
-
-def to_eight(length: int) -> int:
-    """The next multiple of eight."""
-    return -(-length // 8) * 8
-
-
 def wants_triton(config: BaseConfig, hidden: Tensor) -> bool:
     """Whether layers attend by the Triton kernels; on a CPU, where texts are computed one by one, they never do."""
     return config.attn_implementation == "triton" and hidden.device.type != "cpu" and can_triton(hidden.device)
@@ -200,12 +189,11 @@ class PreparedLayer(nn.Module):
         context = residual.new_zeros(batch, queries, self.width)
         probs = hidden.new_zeros(batch, self.num_heads, queries, keys) if output_attentions else None
         scores = self.scoring(relative, queries, keys, query_states is None)
-        windows = self.narrow(keys) if query_states is None else None
         for b in range(batch):
             kept = None if probs is None else probs[b]
             own = None if mask is None else mask.of(b)
-            states = [self.heads(part[b]) for part in projected]
-            self.attend(scores, windows, states, self.heads(context[b])[0], own, kept)
+            states = [without_gaps(self.heads(part[b])) for part in projected]
+            self.attend(scores, states, self.heads(context[b])[0], own, kept)
         return self.close(pack(context, places), residual), probs
 
     def at_once(
@@ -273,10 +261,10 @@ class PreparedLayer(nn.Module):
         """The layer for texts behind each other, of these lengths, and a row that sees nothing: ``[T, H]``."""
         projected, context = self.project(hidden), hidden.new_zeros(len(hidden), self.width)
         longest, start = max(lengths, default=1), 0
-        scores, windows = self.scoring(relative, longest, longest), self.narrow(longest)
+        scores = self.scoring(relative, longest, longest)
         for length in lengths:
             text = slice(start, start + length)
-            self.attend(scores, windows, [self.heads(projected[text])], self.heads(context[text])[0])
+            self.attend(scores, [without_gaps(self.heads(projected[text]))], self.heads(context[text])[0])
             start += length
         return self.close(context, hidden)
 
@@ -294,17 +282,9 @@ class PreparedLayer(nn.Module):
         """What scores blocks of so many queries and keys, or fewer, of the ``same`` tokens or not."""
         if self.positions is None or not same or keys > min(ROWS, self.even + 1):
             return partial(self.scores, self.tables(relative, queries, keys))
-        return partial(self.scores_at_once, without_gaps(windows_of(self.positions, keys)).flatten(0, 1))
-
-    def narrow(self, longest: int) -> Tensor | None:
-        """The rows of the tables, ``[C*N, W, D]``, of the texts of up to so many tokens that attend in bfloat16."""
-        by = self.projection
-        if self.positions is None or not isinstance(by, Int8Linear) or by.digits > 1 or not has_bfloat16():
-            return None
-        if self.positions.dtype != torch.float32 or self.positions.device.type != "cpu":
-            return None
-        longest = min(to_eight(longest), ROWS, self.even + 1)
-        return windows_of(self.positions, longest).to(torch.bfloat16).flatten(0, 1)
+        middle = self.positions.shape[2] // 2
+        windows = self.positions[:, :, middle + 1 - keys : middle + keys]
+        return partial(self.scores_at_once, without_gaps(windows).flatten(0, 1))
 
     def tables(self, relative: Relative | None, queries: int, keys: int) -> Tables:
         """Those of this layer for so many queries and keys; views of even rows, or copies ``without_gaps``."""
@@ -355,7 +335,6 @@ class PreparedLayer(nn.Module):
     def attend(
         self,
         scores: Scoring,
-        windows: Tensor | None,
         states: list[Tensor],
         context: Tensor,
         mask: Mask | None = None,
@@ -365,17 +344,11 @@ class PreparedLayer(nn.Module):
 
         Args:
             scores: what ``scoring`` gave for these lengths, or longer ones.
-            windows: the same of ``narrow``.
             states: queries ``[N, Q, D]``, scaled, keys and values ``[N, K, D]``, along the first axes of one or more.
             context: where the result goes, ``[N, Q, D]``, zero.
             mask: what queries see.
             kept: where the probabilities go, ``[N, Q, K]``, zero.
         """
-        plain = mask is None and kept is None
-        if windows is not None and plain and 2 * to_eight(states[0].shape[2]) <= windows.shape[1] + 1:
-            self.attend_narrowly(windows, states[0], context)
-            return
-        states = [without_gaps(part) for part in states]
         query, key, value = (head for part in states for head in part)
         seen, blind = of_blocks(mask)
         alone = is_alone(query[None], key.shape[1], seen)
@@ -384,25 +357,6 @@ class PreparedLayer(nn.Module):
             context[block.heads, block.rows] = product(probs, value[block.heads, block.keys].transpose(1, 2))
             if kept is not None:
                 kept[block.heads, block.rows, block.keys] = probs
-
-    def attend_narrowly(self, windows: Tensor, states: Tensor, context: Tensor) -> None:
-        """As ``attend``, of a short text beside integers: products in bfloat16, which err by less than those do.
-
-        oneDNN makes code for each shape, and keeps it: so texts are filled up to a few lengths, and what was filled in
-        is cut off again.
-
-        Args:
-            windows: of ``narrow``.
-            states: queries, keys and values, ``[3, N, L, D]``.
-            context: where the result goes, ``[N, L, D]``.
-        """
-        length, more = states.shape[2], to_eight(states.shape[2])
-        filled = states.new_zeros(*states.shape[:2], more, states.shape[3], dtype=torch.bfloat16)
-        filled[:, :, :length] = states
-        whole = Block(0, slice(None), slice(length), slice(length), None)
-        probs = filled.new_zeros(self.num_heads, more, more)
-        probs[:, :length, :length] = self.scores_at_once(windows, whole, [filled]).softmax(-1)
-        context.copy_(torch.bmm(probs, filled[2])[:, :length])
 
     def close(self, context: Tensor, residual: Tensor) -> Tensor:
         """Everything after attention: ``[..., N*D]`` and ``[..., H]`` -> ``[..., H]``."""

@@ -40,12 +40,6 @@ def base() -> int:
 
 
 @functools.cache
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 twice as fast as float32, or faster."""
-    return bool(torch.cpu._is_avx512_bf16_supported())
-
-
-@functools.cache
 def has_products() -> bool:
     """Whether this PyTorch has the operator."""
     return has_onednn() and hasattr(torch.ops.onednn, "qlinear_pointwise")

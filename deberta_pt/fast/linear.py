@@ -205,8 +205,9 @@ class OneDnnLinear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keeps what ``F.linear`` keeps."""
+        """Keeps what ``F.linear`` keeps, and which library sums over rows."""
         ctx.save_for_backward(inputs[0], inputs[1])
+        ctx.sums_faster = onednn_sums_faster()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -214,7 +215,7 @@ class OneDnnLinear(torch.autograd.Function):
         (states, weight), (grad,) = ctx.saved_tensors, grads
         to_states, to_weight, to_bias = ctx.needs_input_grad
         product: Callable[[Tensor, Tensor], Tensor] = linear if torch.is_grad_enabled() else by_onednn
-        total = F.linear if product is by_onednn and to_weight and not onednn_sums_faster() else product
+        total = product if ctx.sums_faster or product is linear else F.linear
         flat, inputs = grad.flatten(0, -2), states.flatten(0, -2)
         # The sum over rows is code for their number, too. Rows of zeros add nothing to it; always, and not only after
         # many numbers, for the order of a sum is in its last bits, and a resumed run is to have those of a whole one.

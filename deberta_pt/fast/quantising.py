@@ -33,7 +33,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75)  # of the outliers that are moved, as powers
 _GOOD, _BETTER = 0.012, 0.85  # an error that needs no moving; moving must leave less than this share of it
 _ROWS, _ROWS_OF_BATCH, _BATCHES = 256, 64, 8  # tokens that are tried, of a batch at most; batches that are compared
 _LEAST, _FEW = 1e-5, 8  # rows from which on their mean is what they have in common
-_ANSWER = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")  # by the largest of a row
+_ANSWER = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")
 
 Batch = Mapping[str, Any]
 Prepare = Callable[[Any, Mapping[str, Integers]], Any]
@@ -173,7 +173,8 @@ def quantised(
         cosine = float(F.cosine_similarity(wanted.flatten().double(), found.flatten().double(), 0))
         left = [product for product in products if not product.why]
         narrow, fits = [p for p in left if p.digits == 1], error <= LIMIT and cosine >= LEAST_COSINE
-        answers = _others(wanted, found) if model.head in _ANSWER and wanted.shape[-1] > 1 else 0.0
+        problem_type = model.config.problem_type if model.head == _ANSWER[0] else None
+        answers = _others(wanted, found, problem_type) if model.head in _ANSWER else 0.0
         if not integers or (fits and ((error <= MOST_OF_MODEL and answers <= MOST_OF_ANSWERS) or not narrow)):
             break
         if narrow:
@@ -241,17 +242,25 @@ def _share_off(wanted: Tensor, found: Tensor) -> float:
     return float((found - wanted).norm() / own.norm().clamp_min(1e-12))
 
 
-def _others(wanted: Tensor, found: Tensor) -> float:
-    """The share of rows ``[T, C]`` of which another than the wanted column may be the largest.
+def _others(wanted: Tensor, found: Tensor, problem_type: str | None) -> float:
+    """The share of answers that may be others: of rows ``[T, C]`` by the largest, or of several labels by their signs.
 
     A calibration has too few rows to count those that changed; so each counts by how likely what it was off, were it
-    normally distributed as in all rows, is to close the gap between its two largest.
+    normally distributed as in all rows, is to close the gap between the two answers. The closest one is left out: of
+    few rows a single tie would decide, and more digits do not part it.
     """
-    values, columns = wanted.double().topk(2)
-    gaps = values[:, 0] - values[:, 1]
-    off = found.double().gather(1, columns)
-    noise = (off[:, 0] - off[:, 1] - gaps).square().mean().sqrt().clamp_min(1e-12)
-    return float(torch.special.ndtr(-gaps / noise).mean())
+    if problem_type == "multi_label_classification":
+        gaps, off = wanted.double().flatten(), found.double().flatten()
+        gaps, off = gaps.abs(), off * gaps.sign()
+    elif problem_type == "regression" or wanted.shape[-1] < 2:
+        return 0.0
+    else:
+        values, columns = wanted.double().topk(2)
+        both = found.double().gather(1, columns)
+        gaps, off = values[:, 0] - values[:, 1], both[:, 0] - both[:, 1]
+    noise = (off - gaps).square().mean().sqrt().clamp_min(1e-12)
+    shares = torch.special.ndtr(-gaps / noise)
+    return float((shares.sum() - shares.max()) / len(shares))
 
 
 def _inputs(batch: Any) -> dict[str, Any]:
