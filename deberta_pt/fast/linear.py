@@ -30,6 +30,7 @@ _MOST = 256  # rows of the largest race, whose winner is taken for more, too; wi
 FEW = 256  # rows up to which reordered weights always win
 _MOST_MET = 64  # numbers of rows that are taken as they are
 _met: set[int] = set()
+Operands = list[tuple[Tensor, Tensor]]  # of some products
 
 
 def has_onednn() -> bool:
@@ -111,53 +112,57 @@ def _may_race() -> bool:
 
 @functools.cache
 def _wins(rows: int) -> bool:
-    def race() -> bool:
-        with torch.inference_mode():
-            states, weights = _ones(rows, _WIDTH), _ones(min(_WEIGHTS, _MOST * 4 // rows), _WIDTH, _WIDTH)
-            return _race([(states, weight) for weight in weights]) > _GAIN
+    def operands() -> Operands:
+        states, weights = _ones(rows, _WIDTH), _ones(min(_WEIGHTS, _MOST * 4 // rows), _WIDTH, _WIDTH)
+        return [(states, weight) for weight in weights]
 
-    return routes.decide(f"oneDNN computes products of about {rows} rows", race)
+    return _wins_at(f"oneDNN computes products of about {rows} rows", operands)
 
 
 @functools.cache
 def _wins_reordered() -> bool:
-    def race() -> bool:
-        with torch.inference_mode():
-            inner = 4 * _WIDTH
-            maps = [(_ones(2 * _MOST, i), _ones(o, i)) for i, o in ((_WIDTH, inner), (inner, _WIDTH))]
-            return _race(maps, reordered) > _GAIN
+    def operands() -> Operands:
+        inner = 4 * _WIDTH
+        return [(_ones(2 * _MOST, i), _ones(o, i)) for i, o in ((_WIDTH, inner), (inner, _WIDTH))]
 
-    return routes.decide("oneDNN computes products of many rows with weights in its own order", race)
+    return _wins_at("oneDNN computes products of many rows with weights in its own order", operands, reordered)
 
 
 @functools.cache
 def _wins_training() -> bool:
-    def race() -> bool:
-        with torch.inference_mode():
-            states, weights = _ones(2 * _MOST, _WIDTH), _ones(_WEIGHTS // 4, _WIDTH, _WIDTH)
-            return _race([operands for w in weights for operands in ((states, w), (states, w.t()))]) > _GAIN
+    def operands() -> Operands:
+        states, weights = _ones(2 * _MOST, _WIDTH), _ones(_WEIGHTS // 4, _WIDTH, _WIDTH)
+        return [both for w in weights for both in ((states, w), (states, w.t()))]
 
-    return routes.decide("oneDNN computes states and their gradients in training", race)
+    return _wins_at("oneDNN computes states and their gradients in training", operands)
 
 
 @functools.cache
 def _wins_sums() -> bool:
-    def race() -> bool:
-        with torch.inference_mode():
-            states, grads = _ones(2 * _MOST, _WIDTH), _ones(_WEIGHTS // 4, 2 * _MOST, _WIDTH)
-            return _race([(grad.t(), states.t()) for grad in grads]) > _GAIN
+    def operands() -> Operands:
+        states, grads = _ones(2 * _MOST, _WIDTH), _ones(_WEIGHTS // 4, 2 * _MOST, _WIDTH)
+        return [(grad.t(), states.t()) for grad in grads]
 
-    return routes.decide("oneDNN computes the gradients of weights", race)
+    return _wins_at("oneDNN computes the gradients of weights", operands)
 
 
 @functools.cache
 def _wins_alone() -> bool:
-    def race() -> bool:
-        with torch.inference_mode():
-            states, keys = _ones(2 * _MOST, 64), _ones(4 * _MOST, 64)
-            return _race([(states, keys), (_ones(2 * _MOST, 4 * _MOST), keys.t())]) > _GAIN
+    def operands() -> Operands:
+        states, keys = _ones(2 * _MOST, 64), _ones(4 * _MOST, 64)
+        return [(states, keys), (_ones(2 * _MOST, 4 * _MOST), keys.t())]
 
-    return routes.decide("oneDNN computes products of one head", race)
+    return _wins_at("oneDNN computes products of one head", operands)
+
+
+def _wins_at(question: str, operands: Callable[[], Operands], *order: Callable[[Tensor], Tensor]) -> bool:
+    """Whether oneDNN wins by enough: what is known of the question, or a race of the products with these operands."""
+
+    def hold() -> bool:
+        with torch.inference_mode():
+            return _race(operands(), *order) > _GAIN
+
+    return routes.decide(question, hold)
 
 
 def _ones(*shape: int) -> Tensor:
@@ -165,7 +170,7 @@ def _ones(*shape: int) -> Tensor:
     return torch.ones(shape, dtype=torch.float32, device="cpu")
 
 
-def _race(operands: list[tuple[Tensor, Tensor]], order: Callable[[Tensor], Tensor] = lambda weight: weight) -> float:
+def _race(operands: Operands, order: Callable[[Tensor], Tensor] = lambda weight: weight) -> float:
     """How many times as fast oneDNN is, with the second of each two in some ``order``."""
     return race([(partial(F.linear, x, weight), partial(by_onednn, x, order(weight))) for x, weight in operands])
 
@@ -207,7 +212,7 @@ class OneDnnLinear(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keeps what ``F.linear`` keeps, and which library sums over rows."""
         ctx.save_for_backward(inputs[0], inputs[1])
-        ctx.sums_faster = onednn_sums_faster()
+        ctx.sums_faster = ctx.needs_input_grad[1] and onednn_sums_faster()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

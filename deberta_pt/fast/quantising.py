@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from deberta_core.heads import HEADS, OF_TOKENS
 from deberta_core.integers import Integers
+from deberta_core.perturbation import distance_kind
 from deberta_pt.fast.int8 import LOWEST, Int8Linear, in_one
 
 MOST_OF_PRODUCT = 0.05  # error of a product, as a share of what it tells its tokens apart by
@@ -163,6 +164,7 @@ def quantised(
             product.choose(2)
         if not product.error <= MOST_OF_PRODUCT:
             product.why = f"its error stays above {MOST_OF_PRODUCT}"
+    kind = distance_kind(model.config, model.head)
     while True:
         integers = dict(alone)
         for product in products:
@@ -173,8 +175,7 @@ def quantised(
         cosine = float(F.cosine_similarity(wanted.flatten().double(), found.flatten().double(), 0))
         left = [product for product in products if not product.why]
         narrow, fits = [p for p in left if p.digits == 1], error <= LIMIT and cosine >= LEAST_COSINE
-        problem_type = model.config.problem_type if model.head == _ANSWER[0] else None
-        answers = _others(wanted, found, problem_type) if model.head in _ANSWER else 0.0
+        answers = _others(wanted, found, kind) if model.head in _ANSWER else 0.0
         if not integers or (fits and ((error <= MOST_OF_MODEL and answers <= MOST_OF_ANSWERS) or not narrow)):
             break
         if narrow:
@@ -242,17 +243,17 @@ def _share_off(wanted: Tensor, found: Tensor) -> float:
     return float((found - wanted).norm() / own.norm().clamp_min(1e-12))
 
 
-def _others(wanted: Tensor, found: Tensor, problem_type: str | None) -> float:
-    """The share of answers that may be others: of rows ``[T, C]`` by the largest, or of several labels by their signs.
+def _others(wanted: Tensor, found: Tensor, kind: str) -> float:
+    """The share of answers that may be others: the largest of rows ``[T, C]`` for ``softmax``, signs for ``sigmoid``.
 
     A calibration has too few rows to count those that changed; so each counts by how likely what it was off, were it
     normally distributed as in all rows, is to close the gap between the two answers. The closest one is left out: of
     few rows a single tie would decide, and more digits do not part it.
     """
-    if problem_type == "multi_label_classification":
+    if kind == "sigmoid":
         gaps, off = wanted.double().flatten(), found.double().flatten()
         gaps, off = gaps.abs(), off * gaps.sign()
-    elif problem_type == "regression" or wanted.shape[-1] < 2:
+    elif kind == "squared" or wanted.shape[-1] < 2:
         return 0.0
     else:
         values, columns = wanted.double().topk(2)
