@@ -129,13 +129,3 @@ def heads_of_teacher(student: BaseConfig, teacher: BaseConfig) -> list[list[int]
 def relation_heads(student: BaseConfig, teacher: BaseConfig) -> int:
     """Parts that values are cut into in both last layers, whose heads need not be as many."""
     return math.gcd(heads_left(student)[-1], heads_left(teacher)[-1])
-
-
-def kind_of(config: BaseConfig, head: str) -> str:
-    """What logits mean: ``numbers``, probabilities of their own (``each``), or of one among several (``one``)."""
-    if head == "ForSequenceClassification":
-        if config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1):
-            return "numbers"
-        if config.problem_type == "multi_label_classification":
-            return "each"
-    return "one"

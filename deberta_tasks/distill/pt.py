@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deberta_core.perturbation import distance_kind
 from deberta_tasks.distill.lessons import (
     TINY,
     Lessons,
     Named,
     heads_of_teacher,
-    kind_of,
     layer_pairs,
     relation_heads,
     state_pairs,
@@ -39,7 +39,7 @@ class Lesson:
     def __init__(self, lessons: Lessons, teacher: Any, student: Any) -> None:
         lessons.check(student, teacher.config, teacher.head)
         self.lessons, self.teacher = lessons, teacher.eval().requires_grad_(False)
-        self.kind = kind_of(student, teacher.head)
+        self.kind = distance_kind(student, teacher.head)
         self.pairs, self.states = layer_pairs(student, teacher.config), state_pairs(student, teacher.config)
         self.parts = relation_heads(student, teacher.config)
         self.heads = heads_of_teacher(student, teacher.config) if "attention" in lessons.learn else []
@@ -81,12 +81,12 @@ class Lesson:
         losses: list[Tensor] = []
         for name in (name for name in output if name.endswith("logits")):
             ours, theirs = output[name].float(), wanted[name].float()
-            if self.kind == "numbers":
+            if self.kind == "squared":
                 return F.mse_loss(ours, theirs)
             if name != "logits":  # of first and last tokens, [B, L]: padding is none
                 ours, theirs = ours.masked_fill(~mask, -1e4), theirs.masked_fill(~mask, -1e4)
             ours, theirs = ours / self.lessons.temperature, theirs / self.lessons.temperature
-            if self.kind == "each":
+            if self.kind == "sigmoid":
                 losses.append(_each(theirs, ours).mean())
             else:
                 rows = (theirs.softmax(-1) * (theirs.log_softmax(-1) - ours.log_softmax(-1))).sum(-1)

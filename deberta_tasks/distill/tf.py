@@ -9,12 +9,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from deberta_core.perturbation import distance_kind
 from deberta_tasks.distill.lessons import (
     TINY,
     Lessons,
     Named,
     heads_of_teacher,
-    kind_of,
     layer_pairs,
     relation_heads,
     state_pairs,
@@ -37,7 +37,7 @@ class Lesson:
     def __init__(self, lessons: Lessons, teacher: Any, student: Any) -> None:
         lessons.check(student, teacher.config, teacher.head)
         self.lessons, self.teacher = lessons, teacher
-        self.kind = kind_of(student, teacher.head)
+        self.kind = distance_kind(student, teacher.head)
         self.pairs, self.states = layer_pairs(student, teacher.config), state_pairs(student, teacher.config)
         self.parts = relation_heads(student, teacher.config)
         self.heads = heads_of_teacher(student, teacher.config) if "attention" in lessons.learn else []
@@ -77,12 +77,12 @@ class Lesson:
         losses = []
         for name in (name for name in output if name.endswith("logits")):
             ours, theirs = tf.cast(output[name], tf.float32), tf.cast(wanted[name], tf.float32)
-            if self.kind == "numbers":
+            if self.kind == "squared":
                 return tf.reduce_mean(tf.square(ours - theirs))
             if name != "logits":  # of first and last tokens, [B, L]: padding is none
                 ours, theirs = tf.where(mask, ours, -1e4), tf.where(mask, theirs, -1e4)
             ours, theirs = ours / self.lessons.temperature, theirs / self.lessons.temperature
-            if self.kind == "each":
+            if self.kind == "sigmoid":
                 losses.append(tf.reduce_mean(_each(theirs, ours)))
             else:
                 far = tf.nn.log_softmax(theirs) - tf.nn.log_softmax(ours)
